@@ -1,0 +1,162 @@
+"""A path or bytes become an `Image`; anything else becomes an `InputError`.
+
+The format is told from the content, never from the file's suffix, and the sizes that the header
+announces are checked before a pixel is decoded. Nothing here touches a library's global state,
+so any number of threads may decode at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.errors import (
+    EmptyInputError,
+    UnreadableFileError,
+    UnsupportedFormatError,
+)
+from tumorlens.imaging.image import Image, Limits, Pixels
+
+__all__ = ["Image", "Limits", "Pixels", "decode", "detect_format", "to_grey"]
+
+READABLE = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
+_BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+# What a data set without the 128-byte preamble starts with: file meta or identification group.
+_DICOM_FIRST_GROUPS = frozenset({0x0002, 0x0008})
+_Grey = TypeVar("_Grey", np.uint8, np.uint16, np.float32)
+
+
+def decode(
+    source: str | Path | bytes, *, name: str | None = None, limits: Limits | None = None
+) -> Image:
+    """Read one picture.
+
+    JPEG, PNG, TIFF, BMP, WebP (8 and 16 bit, grey, colour, palette, alpha) and single-frame
+    DICOM. The pixels are those OpenCV's ``imread`` gives, in RGB order, but 16-bit files keep
+    their 16 bits. Alpha is composited on black, except where no pixel is more than half
+    transparent: then the colours stand as they are, as OpenCV has it. The EXIF orientation is
+    applied. A file with several pages or animation frames is refused, because a slice picked
+    silently is a wrong answer; thumbnails beside the picture do not count.
+
+    Args:
+        source: a path, or the file's content.
+        name: how messages call the input; the file's name, or ``upload``, when None.
+        limits: byte and pixel limits, checked before decoding; ``Limits()`` when None.
+
+    Raises:
+        UnreadableFileError: no such file, not a regular file, no permission.
+        EmptyInputError: zero bytes.
+        TooLargeError: over the byte limit, or the header announces too many pixels.
+        UnsupportedFormatError: the content is in no format that is read here.
+        DecodeError: the right format, but truncated or damaged.
+    """
+    limits = limits or Limits()
+    if isinstance(source, bytes):
+        label, data = name or "upload", source
+        limits.check_bytes(len(data), label)
+    else:
+        label = name or Path(source).name or str(source)
+        data = _read(source, label, limits)
+    if not data:
+        raise EmptyInputError(f"{label}: the file is empty; check that it was saved or sent whole")
+    found = detect_format(data)
+    if found is None:
+        raise UnsupportedFormatError(f"{label}: not a {READABLE} file; export the slice as PNG")
+    return _decode_as(found, data, label, limits)
+
+
+def to_grey(pixels: NDArray[_Grey]) -> NDArray[_Grey]:
+    """Return ``[H, W]`` of the same dtype: ITU-R BT.601 luma of RGB; grey passes through.
+
+    The weights 0.299, 0.587, 0.114 and their rounding are those of OpenCV's ``RGB2GRAY``.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    grey: NDArray[Any] = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    return grey
+
+
+def detect_format(data: bytes) -> str | None:
+    """Name the format of ``data`` by its first bytes, or return None.
+
+    One of ``jpeg png tiff bmp webp dicom nifti gzip gif``; the last three are known by name
+    only, so that the refusal can say what to do.
+    """
+    for magic, found in (
+        (b"\xff\xd8\xff", "jpeg"),
+        (b"\x89PNG\r\n\x1a\n", "png"),
+        (b"II*\0", "tiff"),
+        (b"MM\0*", "tiff"),
+        (b"II+\0", "tiff"),
+        (b"MM\0+", "tiff"),
+        (b"GIF8", "gif"),
+        (b"\x1f\x8b", "gzip"),
+    ):
+        if data.startswith(magic):
+            return found
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    # "BM" alone also starts plain text, so the size of the second header must fit too.
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+        return "bmp"
+    if data[344:348] in (b"n+1\0", b"ni1\0"):
+        return "nifti"
+    if data[128:132] == b"DICM" or _starts_as_dicom_dataset(data):
+        return "dicom"
+    return None
+
+
+def _starts_as_dicom_dataset(data: bytes) -> bool:
+    if len(data) < 8:
+        return False
+    group, element, value_length = struct.unpack("<HHI", data[:8])
+    if group not in _DICOM_FIRST_GROUPS or element > 0x0100:
+        return False
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return explicit or value_length < len(data)
+
+
+def _decode_as(found: str, data: bytes, name: str, limits: Limits) -> Image:
+    if found == "gif":
+        raise UnsupportedFormatError(f"{name}: a GIF file; export the slice as PNG")
+    if found in ("nifti", "gzip"):
+        raise UnsupportedFormatError(
+            f"{name}: looks like a volume (NIfTI) or an archive, not one slice; "
+            "read it with tumorlens.imaging.load_volume, or export a slice as PNG"
+        )
+    # Imported late: the DICOM reader is not needed for the common formats.
+    if found == "dicom":
+        from tumorlens.imaging.dicom import decode_dicom
+
+        return decode_dicom(data, name, limits)
+    from tumorlens.imaging.raster import decode_raster
+
+    return Image(decode_raster(data, found, name, limits), found, name)
+
+
+def _read(source: str | Path, name: str, limits: Limits) -> bytes:
+    try:
+        path = Path(source)
+        size = path.stat().st_size
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise UnreadableFileError(f"{source}: {kind}; give the path of an image file")
+        limits.check_bytes(size, name)
+        with path.open("rb") as file:
+            # One byte more than allowed: the file may have grown since its size was taken.
+            data = file.read(limits.max_bytes + 1)
+    except FileNotFoundError as error:
+        raise UnreadableFileError(f"{source}: no such file; check the path") from error
+    except PermissionError as error:
+        raise UnreadableFileError(
+            f"{source}: may not be read; check the file's permissions"
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise UnreadableFileError(f"{name}: cannot be read ({error}); check the path") from error
+    limits.check_bytes(len(data), name)
+    return data
