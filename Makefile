@@ -1,0 +1,81 @@
+# TumorLens. `make` alone lists the targets. Each sets up .venv by itself; the second call is instant.
+#
+#   PYTHON=/path/to/python3.12   the interpreter for a new .venv (3.11 or newer)
+#   ARGS="…"                     passed on to the command, e.g. make test ARGS="tests/imaging -x"
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+ARGS ?=
+
+# The first interpreter that really runs and is new enough; a version manager's shim may do neither.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if "$$p" -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then command -v "$$p"; break; fi; done)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+# --- environments: a stamp file stands for a finished installation ---------------------------
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "TumorLens needs Python 3.11 or newer, and none was found on PATH;" \
+		     "install one, or name it: make PYTHON=/path/to/python3.12 …" >&2; exit 1; fi
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { \
+		echo "TumorLens needs Python 3.11 or newer; $(PYTHON) is" \
+		     "$$("$(PYTHON)" -V 2>&1); name another: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment;" \
+		     "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing TumorLens into $(VENV) (no torch; about a minute, once) …"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing TumorLens with training and test tools into $(VENV) (a few minutes, once) …"
+	@$(PIP) --editable '.[train,dev]'
+	@touch $(VENV)/.base $@
+
+# --- what people do ---------------------------------------------------------------------------
+
+.PHONY: run
+run: $(VENV)/.base ## start the page and the API on http://127.0.0.1:8000
+	@exec $(BIN)/tumorlens serve $(ARGS)
+
+.PHONY: train
+train: $(VENV)/.dev ## train a network; settings in ARGS, e.g. ARGS="model=baseline"
+	@exec $(BIN)/tumorlens train $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.dev ## measure latency, throughput and memory on this machine
+	@exec $(BIN)/tumorlens bench $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## run the tests; real images are found by TUMORLENS_DATA
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## style only: ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: check
+check: lint ## ruff, formatting and mypy --strict
+	@$(BIN)/mypy --strict
+
+.PHONY: format
+format: $(VENV)/.dev ## put the code into the house format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## remove .venv, caches and builds; runs/ and data stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
