@@ -25,6 +25,7 @@ from PIL import (
 from PIL import Image as PillowImage
 
 from tumorlens.errors import DecodeError, InputError, TooLargeError, UnsupportedFormatError
+from tumorlens.imaging.containers import png_core, webp_canvas
 from tumorlens.imaging.image import Limits, Pixels
 
 # The plugin classes are called directly instead of Image.open: no guessing among formats, and
@@ -61,7 +62,8 @@ def decode_raster(data: bytes, found: str, name: str, limits: Limits) -> Pixels:
     """
     try:
         if found == "webp":
-            _check_webp_canvas(data, name, limits)
+            # Pillow allocates the canvas while it opens a WebP: too late for a limit.
+            limits.check_pixels(*webp_canvas(data), name)
         with _OPENERS[found](io.BytesIO(data)) as picture:
             width, height = picture.size
             limits.check_pixels(width, height, name)
@@ -70,9 +72,10 @@ def decode_raster(data: bytes, found: str, name: str, limits: Limits) -> Pixels:
             deep = _is_deep_colour(picture, data, found)
             orientation = 1 if found == "tiff" else _orientation(picture)
             inverted = found == "tiff" and _is_deep_white_is_zero(picture)
+            # Also for its checks: Pillow stops at a PNG's last row and misses a cut-off end.
+            core = png_core(data) if found == "png" else data
             picture.load()
-            _check_end(data, found)
-            pixels = _deep_pixels(data, picture) if deep else _pixels(picture)
+            pixels = _deep_pixels(core, picture) if deep else _pixels(picture)
     except InputError:
         raise
     except (*_FOREIGN, cv2.error) as error:
@@ -84,29 +87,6 @@ def decode_raster(data: bytes, found: str, name: str, limits: Limits) -> Pixels:
     if inverted:
         pixels = np.iinfo(pixels.dtype).max - pixels
     return np.ascontiguousarray(_oriented(pixels, orientation))
-
-
-def _check_end(data: bytes, found: str) -> None:
-    # Pillow stops at the last row of a PNG and would not miss the end of the file.
-    if found == "png" and data.rfind(b"IEND") < 0:
-        raise OSError("no IEND chunk")
-
-
-def _check_webp_canvas(data: bytes, name: str, limits: Limits) -> None:
-    # Pillow allocates the canvas while it opens a WebP, so the header is read here first.
-    # Layout: RFC 9649, sections 2.5 to 2.7.
-    chunk = data[12:16]
-    if chunk == b"VP8X" and len(data) >= 30:
-        width = int.from_bytes(data[24:27], "little") + 1
-        height = int.from_bytes(data[27:30], "little") + 1
-    elif chunk == b"VP8 " and len(data) >= 30:
-        width, height = (side & 0x3FFF for side in struct.unpack("<HH", data[26:30]))
-    elif chunk == b"VP8L" and len(data) >= 25:
-        bits = int.from_bytes(data[21:25], "little")
-        width, height = (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    else:
-        raise DecodeError(f"{name}: the WebP header is damaged; save or send the file again")
-    limits.check_pixels(width, height, name)
 
 
 def _check_tiles(picture: ImageFile.ImageFile, name: str, limits: Limits) -> None:
@@ -152,7 +132,7 @@ def _is_deep_colour(picture: ImageFile.ImageFile, data: bytes, found: str) -> bo
         return bit_depth == 16 and colour_type != 0
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         bits = picture.tag_v2.get(_TIFF_BITS, (1,))
-        return len(bits) > 1 and max(bits) == 16
+        return picture.mode in ("RGB", "RGBA") and max(bits) == 16
     return False
 
 
@@ -206,8 +186,8 @@ def _pixels(picture: PillowImage.Image) -> NDArray[Any]:
 def _deep_pixels(data: bytes, verified: PillowImage.Image) -> NDArray[Any]:
     """Decode 16-bit colour with OpenCV, once Pillow has seen that the file is whole."""
     layers = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if layers is None or layers.dtype != np.uint16 or layers.ndim != 3:
-        return _pixels(verified)
+    if layers is None or layers.ndim != 3 or layers.shape[1::-1] != verified.size:
+        raise ValueError("the 16-bit colour pixels cannot be read")
     if layers.shape[2] == 3:
         return layers[..., ::-1]
     if verified.mode == "LA":
