@@ -1,0 +1,1 @@
+"""Networks. Each returns an :class:`~tumorlens.models.output.Evidence`."""

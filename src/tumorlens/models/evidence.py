@@ -1,0 +1,69 @@
+"""The default network: a ResNet whose decoder draws a class map fine enough to point with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tumorlens.models.output import Evidence, MapPooling, PoolingKind
+from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
+
+
+class EvidenceNet(nn.Module):
+    """ResNet stages at strides 8, 16 and 32, merged top-down into a class map at stride 8.
+
+    The decoder is a feature pyramid (Lin et al., CVPR 2017) cut to one level: the coarse
+    stages say whether something is abnormal, the fine one where. The logit is a pooling of
+    the map and of nothing else, so the map is the evidence and not an explanation made
+    afterwards.
+
+    Args:
+        depth: 18 or 34.
+        in_channels: 1 or 3.
+        width: Channels of the decoder.
+        pooling, k, r: See :class:`~tumorlens.models.output.MapPooling`.
+        dropout: Probability of dropping a decoder channel before the class map.
+        weights: Backbone weights to start from, or None.
+
+    Takes float32 ``[N, in_channels, H, W]``; H and W divisible by 32. The map is
+    ``[N, H / 8, W / 8]``.
+    """
+
+    def __init__(
+        self,
+        depth: Depth = 18,
+        in_channels: int = 1,
+        width: int = 96,
+        pooling: PoolingKind = "topk",
+        k: int = 6,
+        r: float = 4.0,
+        dropout: float = 0.1,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = build_backbone(depth, in_channels)
+        del self.backbone.fc
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(channels, width, kernel_size=1) for channels in (128, 256, 512)
+        )
+        self.smooth = nn.Sequential(
+            nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Dropout2d(dropout),
+        )
+        self.head = nn.Conv2d(width, 1, kernel_size=1)
+        self.pooling = MapPooling(pooling, k, r)
+        if weights is not None:
+            load_backbone(self.backbone, Path(weights))
+
+    def forward(self, image: Tensor) -> Evidence:
+        """Return the logit and the class map."""
+        _, fine, middle, coarse = stages(self.backbone, image)
+        x = self.lateral[2](coarse)
+        x = self.lateral[1](middle) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = self.lateral[0](fine) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        evidence = self.head(self.smooth(x)).squeeze(1)
+        return Evidence(self.pooling(evidence), evidence)

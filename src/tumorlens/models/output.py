@@ -1,0 +1,59 @@
+"""What every network returns, and how a class map becomes a logit."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tumorlens.errors import ConfigError
+
+PoolingKind = Literal["mean", "topk", "lse"]
+
+
+class Evidence(NamedTuple):
+    """A network's answer.
+
+    Attributes:
+        logit: float32 ``[N]``, log-odds of a tumour before temperature.
+        map: float32 ``[N, h, w]`` in logit units, whose pooling is ``logit``; None for a
+            network whose head cannot be laid out in space (the notebook's).
+    """
+
+    logit: Tensor
+    map: Tensor | None
+
+
+class MapPooling(torch.nn.Module):
+    """Pool a class map ``[N, h, w]`` to logits ``[N]``.
+
+    ``mean``: the average of all cells (a classic global-average-pooling head).
+    ``topk``: the average of the ``k`` highest cells: a small lesion counts as much as a large one.
+    ``lse``: log-sum-exp with sharpness ``r``, ``log(mean(exp(r x))) / r``, between the mean
+    (r → 0) and the maximum (r → ∞); Pinheiro & Collobert, CVPR 2015.
+    """
+
+    def __init__(self, kind: PoolingKind = "topk", k: int = 6, r: float = 4.0) -> None:
+        super().__init__()
+        if kind not in ("mean", "topk", "lse"):
+            raise ConfigError(f"pooling kind is {kind!r}; use mean, topk or lse")
+        if k < 1 or r <= 0:
+            raise ConfigError(f"pooling needs k >= 1 and r > 0, got k={k}, r={r}")
+        self.kind, self.k, self.r = kind, k, r
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        """Return logits ``[N]`` of a map ``[N, h, w]``."""
+        cells = evidence.flatten(1)
+        if self.kind == "mean":
+            return cells.mean(dim=1)
+        if self.kind == "topk":
+            return cells.topk(self.k, dim=1).values.mean(dim=1)
+        scaled = cells * self.r
+        peak = scaled.amax(dim=1, keepdim=True)
+        return (peak.squeeze(1) + (scaled - peak).exp().mean(dim=1).log()) / self.r
+
+    def describe(self) -> dict[str, Any]:
+        """Return the pooling as the model card states it."""
+        extra: dict[str, dict[str, Any]] = {"topk": {"k": self.k}, "lse": {"r": self.r}}
+        return {"kind": self.kind, **extra.get(self.kind, {})}

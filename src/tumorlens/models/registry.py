@@ -1,0 +1,35 @@
+"""Name → network, so that configs, cards and commands agree on what a model is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from tumorlens.errors import ConfigError
+from tumorlens.models.baseline import NotebookCNN
+from tumorlens.models.cnn import ImprovedCNN
+from tumorlens.models.evidence import EvidenceNet
+from tumorlens.models.resnet import ResNetClassifier
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "notebook": NotebookCNN,
+    "cnn": ImprovedCNN,
+    "resnet": ResNetClassifier,
+    "evidence": EvidenceNet,
+}
+
+
+def build(architecture: str, **arguments: Any) -> nn.Module:
+    """Return a freshly initialised network.
+
+    Raises:
+        ConfigError: The name is unknown, or an argument is not one the network takes.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(f"no architecture {architecture!r}; choose from {sorted(ARCHITECTURES)}")
+    try:
+        return ARCHITECTURES[architecture](**arguments)
+    except TypeError as error:
+        raise ConfigError(f"architecture {architecture!r}: {error}") from error

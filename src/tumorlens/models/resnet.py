@@ -1,0 +1,111 @@
+"""ResNet-18 and 34 from MONAI, whose weight names are torchvision's, with a class map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from tumorlens.models.output import Evidence, MapPooling
+
+Depth = Literal[18, 34]
+
+
+def build_backbone(depth: Depth, in_channels: int) -> Any:
+    """Return MONAI's 2-D ResNet with parameters named ``conv1.weight``, ``layer1.0…``."""
+    try:
+        from monai.networks.nets.resnet import resnet18, resnet34
+    except ImportError as error:
+        raise MissingExtraError("ResNet", "train") from error
+    builders = {18: resnet18, 34: resnet34}
+    if depth not in builders:
+        raise ConfigError(f"ResNet depth is {depth}; use 18 or 34")
+    return builders[depth](
+        spatial_dims=2,
+        n_input_channels=in_channels,
+        conv1_t_stride=2,
+        num_classes=1,
+        bias_downsample=False,
+    )
+
+
+def stages(backbone: Any, image: Tensor) -> list[Tensor]:
+    """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
+    x = backbone.act(backbone.bn1(backbone.conv1(image)))
+    x = backbone.maxpool(x)
+    outputs = []
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
+        x = stage(x)
+        outputs.append(x)
+    return outputs
+
+
+class ResNetClassifier(nn.Module):
+    """A classic ResNet: global average pooling and one linear layer, written as a map's mean.
+
+    The linear layer is applied to every cell, and the logit is the mean of the cells: the
+    same number, since both are linear. The map equals Grad-CAM's up to a positive factor.
+    Takes float32 ``[N, in_channels, H, W]``; the map is ``[N, H / 32, W / 32]``.
+    """
+
+    def __init__(self, depth: Depth = 18, in_channels: int = 1, weights: str | None = None) -> None:
+        super().__init__()
+        self.backbone = build_backbone(depth, in_channels)
+        self.pooling = MapPooling("mean")
+        if weights is not None:
+            load_backbone(self.backbone, Path(weights))
+
+    def forward(self, image: Tensor) -> Evidence:
+        """Return the logit and the class map."""
+        last = stages(self.backbone, image)[-1]
+        fc = self.backbone.fc
+        evidence = torch.einsum("nchw,c->nhw", last, fc.weight[0]) + fc.bias
+        return Evidence(self.pooling(evidence), evidence)
+
+
+def load_backbone(backbone: Any, path: Path) -> list[str]:
+    """Load torchvision-named weights from ``.safetensors`` or ``.pt``; return what was left out.
+
+    The classifier (``fc.*``) is left out. A 3-channel first convolution is summed to one
+    channel where the backbone takes grey images, which keeps its response to a grey RGB
+    image. Every other tensor must fit: a file that fits only in part is refused.
+
+    Raises:
+        ModelNotFoundError: No file at ``path``.
+        ConfigError: Tensors are missing or have other shapes; the message names them.
+    """
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: no such weights file")
+    given = _read_weights(path)
+    wanted = backbone.state_dict()
+    first = given.get("conv1.weight")
+    if first is not None and first.shape[1] == 3 and wanted["conv1.weight"].shape[1] == 1:
+        given["conv1.weight"] = first.sum(dim=1, keepdim=True)
+    usable = {
+        name: tensor
+        for name, tensor in given.items()
+        if name in wanted and not name.startswith("fc.") and wanted[name].shape == tensor.shape
+    }
+    missing = [name for name in wanted if name not in usable and not name.startswith("fc.")]
+    # Files saved by timm omit this counter, and it does not change the function.
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ConfigError(f"{path}: does not fit this ResNet; missing or misshapen: {missing[:5]}")
+    backbone.load_state_dict(usable, strict=False)
+    return sorted(set(given) - set(usable))
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a flat ``name -> tensor`` file, stripping a ``backbone.`` prefix of our own files."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        loaded = load_file(str(path))
+    else:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    nested = loaded.get("state_dict")
+    tensors = nested if isinstance(nested, dict) else loaded
+    return {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
