@@ -45,6 +45,7 @@ _FOREIGN = (
     PillowImage.DecompressionBombError,
 )  # fmt: skip
 _ORIENTATION = 0x0112
+_PNG_GREY_ALPHA = 4
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TIFF_PHOTOMETRIC, _TIFF_BITS, _TIFF_SUBFILE = 262, 258, 254
 
@@ -75,7 +76,7 @@ def decode_raster(data: bytes, found: str, name: str, limits: Limits) -> Pixels:
             # Also for its checks: Pillow stops at a PNG's last row and misses a cut-off end.
             core = png_core(data) if found == "png" else data
             picture.load()
-            pixels = _deep_pixels(core, picture) if deep else _pixels(picture)
+            pixels = _deep_pixels(core, found, picture) if deep else _pixels(picture)
     except InputError:
         raise
     except (*_FOREIGN, cv2.error) as error:
@@ -183,14 +184,14 @@ def _pixels(picture: PillowImage.Image) -> NDArray[Any]:
     return np.asarray(picture.convert("RGB"))
 
 
-def _deep_pixels(data: bytes, verified: PillowImage.Image) -> NDArray[Any]:
+def _deep_pixels(data: bytes, found: str, verified: PillowImage.Image) -> NDArray[Any]:
     """Decode 16-bit colour with OpenCV, once Pillow has seen that the file is whole."""
     layers = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if layers is None or layers.ndim != 3 or layers.shape[1::-1] != verified.size:
         raise ValueError("the 16-bit colour pixels cannot be read")
     if layers.shape[2] == 3:
         return layers[..., ::-1]
-    if verified.mode == "LA":
+    if found == "png" and data[25] == _PNG_GREY_ALPHA:
         return _on_black(layers[..., 0], layers[..., 3])
     return _on_black(layers[..., 2::-1], layers[..., 3])
 
