@@ -1,0 +1,86 @@
+"""The heat map as a picture, on one fixed scale for every image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.errors import InputError
+from tumorlens.imaging.decode import Pixels, to_grey
+
+# Below the first value the scan shows through untouched; from the second on the colour is as
+# opaque as it gets. Neutral evidence is 0.5, and a healthy cell usually lies below 0.1.
+_CLEAR, _FULL = 0.1, 0.7
+# Share of pixels at either end that may saturate when a 16-bit or float scan is shown.
+_WINDOW = (0.5, 99.8)
+
+
+def as_scan(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return decoded pixels as shown: uint8 ``[H, W]`` grey.
+
+    8-bit pixels stay as they are; others are windowed from their 0.5th to their 99.8th
+    percentile. A constant image of another depth gives black.
+    """
+    grey = to_grey(pixels)
+    if grey.dtype == np.uint8:
+        return np.asarray(grey, dtype=np.uint8)
+    low, high = np.percentile(grey, _WINDOW)
+    if high <= low:
+        return np.zeros(grey.shape, dtype=np.uint8)
+    scaled = (grey.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour a heat map: RGBA uint8 ``[H, W, 4]``, alpha not premultiplied.
+
+    ``heatmap`` is float32 ``[H, W]`` in 0..1. The colour is Inferno (uniform in perceived
+    lightness, and readable in grey) at the value itself; alpha rises from 0 at 0.1 to 255 at
+    0.7. Raises `InputError` for another shape or range.
+    """
+    _check_heatmap(heatmap)
+    levels = np.rint(heatmap * 255).astype(np.uint8)
+    rgb = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    alpha = np.clip((heatmap - _CLEAR) / (_FULL - _CLEAR), 0, 1)
+    return np.dstack([rgb, np.rint(alpha * 255).astype(np.uint8)])
+
+
+def render_overlay(
+    scan: NDArray[np.uint8], heatmap: NDArray[np.float32], opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """Lay the coloured heat map over the scan: RGB uint8 ``[H, W, 3]``.
+
+    ``scan`` is uint8 ``[H, W]``, ``heatmap`` float32 ``[H, W]`` in 0..1, ``opacity`` 0 (scan
+    alone) to 1. Raises `InputError` when they do not fit together or leave their range.
+    """
+    if scan.dtype != np.uint8 or scan.shape != heatmap.shape:
+        raise InputError(
+            f"scan is {scan.dtype} {list(scan.shape)} and the heat map {list(heatmap.shape)}; "
+            "both must be [H, W] of one size, the scan uint8"
+        )
+    if not 0 <= opacity <= 1:
+        raise InputError(f"opacity is {opacity}; give a value from 0 to 1")
+    coloured = heat_rgba(heatmap).astype(np.float32)
+    weight = coloured[..., 3:] / 255 * np.float32(opacity)
+    blended = scan[..., None] * (1 - weight) + coloured[..., :3] * weight
+    return np.rint(blended).astype(np.uint8)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode uint8 grey ``[H, W]``, RGB ``[H, W, 3]`` or RGBA ``[H, W, 4]`` as PNG."""
+    swaps = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    planes = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or planes not in (1, 3, 4):
+        raise InputError(f"a PNG takes uint8 grey, RGB or RGBA, not {pixels.dtype} {pixels.shape}")
+    ordered = cv2.cvtColor(pixels, swaps[planes]) if planes in swaps else pixels
+    _, encoded = cv2.imencode(".png", ordered)
+    return encoded.tobytes()
+
+
+def _check_heatmap(heatmap: NDArray[np.float32]) -> None:
+    if heatmap.ndim != 2 or heatmap.size == 0:
+        raise InputError(f"the heat map has shape {list(heatmap.shape)}; expected [H, W]")
+    # Written so that NaN fails as well.
+    if not (heatmap.min() >= 0 and heatmap.max() <= 1):
+        raise InputError("the heat map leaves 0..1; pass Explanation.heatmap as it is")

@@ -1,0 +1,255 @@
+"""From a file or bytes to a `Prediction`: the one way to ask a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.errors import (
+    ConfigError,
+    ExplanationUnavailableError,
+    InputError,
+    ModelDamagedError,
+    ModelFileError,
+    ModelNotFoundError,
+)
+from tumorlens.evaluation.calibration import sigmoid
+from tumorlens.evaluation.decision import decide, prediction_set
+from tumorlens.imaging.decode import Image, Limits, decode
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.imaging.preprocess import locate, preprocess
+from tumorlens.imaging.quality import Quality, assess
+from tumorlens.inference.engine import Engine, Provider
+from tumorlens.inference.overlay import as_scan
+from tumorlens.inference.prediction import Explanation, ModelRef, Prediction
+from tumorlens.modelfile import ModelCard, ModelFile, read_model
+
+MODEL_VARIABLE = "TUMORLENS_MODEL"
+
+# A file's content, its path, a decoded image, or its pixels.
+Source = bytes | str | Path | Image | NDArray[Any]
+# Rounding in preprocessing may leave 0..1 by this much and no more.
+_RANGE_SLACK = 1e-3
+
+
+class Predictor:
+    """An opened model. Every method may be called from several threads at once.
+
+    The stages `decode`, `prepare`, `forward` and `answer` can be called one by one; `predict`
+    and `explain` chain them.
+    """
+
+    def __init__(self, model: ModelFile, engine: Engine) -> None:
+        """Use a verified model and its engine; `open` is the usual way."""
+        self.card: ModelCard = model.card
+        self.sha256: str = model.sha256
+        self._engine = engine
+        self._conformal = model.card.conformal[0] if model.card.conformal else None
+        self._ref = ModelRef(model.card.name, model.card.version, model.sha256)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        provider: Provider = "cpu",
+    ) -> Predictor:
+        """Open and verify a model file, and run its self-test.
+
+        Args:
+            path: The model; None takes ``$TUMORLENS_MODEL``, or the packaged default.
+            threads: Threads one forward pass may use; None: every core of this process.
+            provider: ``cpu``, or ``cuda`` with onnxruntime-gpu installed.
+
+        Raises:
+            ModelFileError: Missing, damaged, foreign or newer (see the subclasses), or its
+                self-test gives another answer than when it was exported.
+            ConfigError: The provider is absent or ``threads`` is below 1.
+        """
+        chosen = find_model(path)
+        model = read_model(chosen)
+        try:
+            engine = Engine(model.onnx_bytes, threads=threads, provider=provider)
+            predictor = cls(model, engine)
+            predictor._check_itself()
+        except ModelDamagedError as error:
+            raise ModelDamagedError(f"{chosen}: {error}") from error
+        return predictor
+
+    def decode(
+        self, source: bytes | str | Path, name: str | None = None, limits: Limits | None = None
+    ) -> Image:
+        """Read one picture; see `tumorlens.imaging.decode.decode` for what is raised."""
+        return decode(source, name=name, limits=limits)
+
+    def prepare(self, image: Image) -> NDArray[np.float32]:
+        """Return the network's input for one image, float32 ``[C, h, w]`` in 0..1.
+
+        Raises `InputError` when the pixels leave that range, which float pixels can when the
+        model's preprocessing expects them in 0..1 already.
+        """
+        tensor = preprocess(image.pixels, self.card.preprocess)
+        try:
+            _check_range(tensor)
+        except InputError as error:
+            raise InputError(f"{image.name}: {error}") from error
+        return tensor
+
+    def forward(
+        self, batch: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Run the network on float32 ``[N, C, h, w]`` in 0..1, as `prepare` gives.
+
+        Returns logits float32 ``[N]`` and class maps float32 ``[N, h', w']`` in logit units, or
+        None when the model has no map. Raises `InputError` for another shape, dtype or range,
+        `ModelFileError` when the model fails on it.
+        """
+        spec = self.card.preprocess
+        wanted = (spec.channels, spec.size, spec.size)
+        if batch.ndim != 4 or batch.shape[1:] != wanted or batch.dtype != np.float32:
+            raise InputError(
+                f"the network takes float32 [N, {', '.join(map(str, wanted))}], "
+                f"not {batch.dtype} {list(batch.shape)}; use Predictor.prepare"
+            )
+        _check_range(batch)
+        logits, maps = self._engine.run(batch)
+        if not np.isfinite(logits).all():
+            raise ModelFileError(f"model {self.card.name}: the answer is not a finite number")
+        return logits, maps
+
+    def answer(self, logit: float, quality: Quality, latency_ms: float) -> Prediction:
+        """Turn a raw logit into the answer: calibrate, compare, decide."""
+        card, threshold = self.card, self.card.threshold
+        prob = float(sigmoid(np.float64(logit) / card.temperature))
+        label = "tumor" if prob >= threshold.value else "healthy"
+        conformal = self._conformal
+        decision = decide(prob, threshold.value, conformal) if quality.usable else "uncertain"
+        return Prediction(
+            label=label,
+            prob=prob,
+            decision=decision,
+            prediction_set=prediction_set(prob, conformal) if conformal else (label,),
+            threshold=threshold.value,
+            threshold_origin=threshold.origin,
+            in_domain=quality.usable,
+            in_domain_reason=quality.reason,
+            latency_ms=round(latency_ms, 3),
+            model=self._ref,
+        )
+
+    def predict(self, source: Source) -> Prediction:
+        """Answer for one image.
+
+        Raises `InputError` (see its subclasses) when the source cannot be read. An image that
+        is no usable slice of a head is answered, with ``in_domain`` False.
+        """
+        start = perf_counter()
+        image = self._image(source)
+        logits, _ = self.forward(self.prepare(image)[None])
+        quality = assess(image.pixels)
+        return self.answer(float(logits[0]), quality, _ms_since(start))
+
+    def predict_many(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[Prediction]:
+        """Answer for many images, ``batch_size`` at a time, in order and lazily.
+
+        The first source that cannot be read raises its `InputError`; use
+        `tumorlens.inference.batch.run_batch` to go on past such files.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; give 1 or more")
+        waiting = iter(sources)
+        while group := tuple(islice(waiting, batch_size)):
+            yield from self._predict_group(group)
+
+    def explain(self, source: Source) -> Explanation:
+        """Answer for one image, with the heat map the answer was computed from.
+
+        Raises as `predict`, and `ExplanationUnavailableError` when the model has no class map.
+        """
+        start = perf_counter()
+        if not self.card.has_map:
+            raise ExplanationUnavailableError(
+                f"model {self.card.name} ({self.card.architecture}) has no class map; "
+                "use predict, or a model whose card says has_map"
+            )
+        image = self._image(source)
+        logits, maps = self.forward(self.prepare(image)[None])
+        assert maps is not None  # _check_itself compared the card with the graph
+        heat = sigmoid(maps[0] / np.float32(self.card.temperature)).astype(np.float32)
+        heatmap = locate(image.pixels, self.card.preprocess).map_to_image(heat)
+        quality = assess(image.pixels)
+        prediction = self.answer(float(logits[0]), quality, _ms_since(start))
+        return Explanation(prediction, heatmap, as_scan(image.pixels))
+
+    def _predict_group(self, sources: tuple[Source, ...]) -> Iterator[Prediction]:
+        tensors, qualities, read_ms = [], [], []
+        for source in sources:
+            start = perf_counter()
+            image = self._image(source)
+            tensors.append(self.prepare(image))
+            qualities.append(assess(image.pixels))
+            read_ms.append(_ms_since(start))
+        start = perf_counter()
+        logits, _ = self.forward(np.stack(tensors))
+        shared = _ms_since(start) / len(tensors)
+        for logit, quality, ms in zip(logits, qualities, read_ms, strict=True):
+            yield self.answer(float(logit), quality, ms + shared)
+
+    def _image(self, source: Source) -> Image:
+        if isinstance(source, Image):
+            return source
+        if isinstance(source, np.ndarray):
+            return Image(source, "array", "array")
+        return self.decode(source)
+
+    def _check_itself(self) -> None:
+        if self._engine.has_map != self.card.has_map:
+            raise ModelDamagedError("the card and the graph disagree on whether there is a map")
+        test = self.card.self_test
+        phantom = draw_phantom(test.seed, lesion=test.lesion)
+        logits, _ = self.forward(preprocess(phantom.image, self.card.preprocess)[None])
+        if abs(float(logits[0]) - test.logit) > test.tolerance:
+            raise ModelDamagedError(
+                f"the self-test gives {float(logits[0]):.6f} where the card says "
+                f"{test.logit:.6f}; this onnxruntime computes something else"
+            )
+
+
+def find_model(path: str | Path | None = None) -> Path:
+    """Return ``path``, or else ``$TUMORLENS_MODEL``, or else the packaged default model.
+
+    Raises `ModelNotFoundError` when none is given and the package holds no default.
+    """
+    chosen = path or os.environ.get(MODEL_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    default = resources.files("tumorlens") / "weights" / "default.onnx"
+    if not default.is_file():
+        raise ModelNotFoundError(
+            "this installation holds no default model; name one with --model "
+            f"or {MODEL_VARIABLE}, or train one: tumorlens train"
+        )
+    return Path(str(default))
+
+
+def _check_range(tensor: NDArray[np.float32]) -> None:
+    low, high = float(tensor.min(initial=0)), float(tensor.max(initial=0))
+    # Written so that NaN fails as well.
+    if not (low >= -_RANGE_SLACK and high <= 1 + _RANGE_SLACK):
+        raise InputError(
+            f"the network's input spans {low:g}..{high:g}, not 0..1; "
+            "give uint8 or uint16 pixels, or floats in 0..1"
+        )
+
+
+def _ms_since(start: float) -> float:
+    return (perf_counter() - start) * 1000

@@ -1,0 +1,149 @@
+"""The model card: everything needed to use a model rightly, as one checked record."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
+
+from tumorlens.errors import ConfigError
+from tumorlens.evaluation.decision import Conformal, Threshold
+from tumorlens.imaging.preprocess import PreprocessSpec
+
+FORMAT_VERSION = 1
+
+
+def _as_spec(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    try:
+        return PreprocessSpec.from_dict(value)
+    except (ConfigError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+Spec = Annotated[
+    PreprocessSpec, BeforeValidator(_as_spec), PlainSerializer(PreprocessSpec.to_dict)
+]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Pooling(_Record):
+    """How the logit follows from the class map ``[h, w]``.
+
+    ``mean``: the mean of all cells. ``topk``: the mean of the ``k`` largest. ``lse``:
+    ``log(mean(exp(r * map))) / r``.
+    """
+
+    kind: Literal["mean", "topk", "lse"]
+    k: Annotated[int, Field(ge=1)] | None = None
+    r: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _has_its_parameter(self) -> Pooling:
+        if (self.k is not None) != (self.kind == "topk"):
+            raise ValueError(f"pooling '{self.kind}': k belongs to 'topk', and only there")
+        if (self.r is not None) != (self.kind == "lse"):
+            raise ValueError(f"pooling '{self.kind}': r belongs to 'lse', and only there")
+        return self
+
+
+class Metric(_Record):
+    """One measured figure: ``value`` with its 95 % interval over ``n`` images of ``split``."""
+
+    name: str
+    split: str
+    value: float
+    low: float
+    high: float
+    n: Annotated[int, Field(ge=0)]
+
+
+class DataSource(_Record):
+    """One source the model learned from; ``sha256`` is over its rows of the manifest."""
+
+    source: str
+    n: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+    licence: str
+    citation: str | None = None
+
+
+class SelfTest(_Record):
+    """What the model answers on a drawn head: ``draw_phantom(seed, lesion=lesion)``.
+
+    ``logit`` is the raw answer, before the temperature; on another machine it may differ
+    by at most ``tolerance``.
+    """
+
+    seed: int
+    lesion: bool
+    logit: float
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class ModelCard(_Record):
+    """What a model file says about itself. Unknown fields are refused.
+
+    Attributes:
+        created: ISO date, such as ``2026-11-23``.
+        architecture: Name in the registry of networks; ``architecture_args`` build it.
+        labels: Names of class 0 and class 1.
+        preprocess: How pixels become the input; inference uses this and nothing else.
+        pooling: How the logit follows from the map; ``None`` without a map.
+        temperature: ``prob = sigmoid(logit / temperature)``; 1 means not calibrated.
+        threshold: ``label`` is ``tumor`` from this probability on.
+        conformal: Quantiles by error rate; the first entry is the one decisions use.
+        recipe: The full training configuration, with its seed.
+    """
+
+    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
+    name: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(min_length=1)]
+    created: str
+    architecture: str
+    architecture_args: dict[str, Any] = {}
+    labels: tuple[Literal["healthy"], Literal["tumor"]] = ("healthy", "tumor")
+    preprocess: Spec
+    pooling: Pooling | None
+    has_map: bool
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    threshold: Threshold
+    conformal: tuple[Conformal, ...] | None = None
+    metrics: tuple[Metric, ...] = ()
+    data: tuple[DataSource, ...] = ()
+    recipe: dict[str, Any] = {}
+    intended_use: str
+    limitations: tuple[str, ...] = ()
+    licence: str
+    citation: str | None = None
+    self_test: SelfTest
+
+    @field_validator("created")
+    @classmethod
+    def _is_iso_date(cls, value: str) -> str:
+        datetime.date.fromisoformat(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelCard:
+        if self.has_map != (self.pooling is not None):
+            raise ValueError("pooling must be given exactly when has_map is true")
+        if not 0 <= self.threshold.value <= 1:
+            raise ValueError(f"threshold {self.threshold.value} is outside 0..1")
+        return self

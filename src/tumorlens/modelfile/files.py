@@ -1,0 +1,163 @@
+"""Write and read model files: atomic, hashed, refused with a reason when wrong.
+
+Layout: two metadata entries stand in front of the ONNX model, first
+``tumorlens.sha256``, then ``tumorlens.card`` (JSON). They come first so that a file cut off
+anywhere is still known for one of ours, and is called damaged instead of foreign. Any
+ONNX runtime reads the file as it is.
+
+The hash is SHA-256 over the ONNX bytes without these two entries, followed by the card's
+JSON bytes. It guards against accidents, not against an attacker, who can write a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tumorlens.errors import (
+    ExportError,
+    ForeignModelError,
+    ModelDamagedError,
+    ModelFileError,
+    ModelNotFoundError,
+    NewerModelError,
+    OutputError,
+)
+from tumorlens.modelfile.card import FORMAT_VERSION, ModelCard
+from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
+
+_CARD = "tumorlens.card"
+_HASH = "tumorlens.sha256"
+_KEYS = frozenset({_CARD, _HASH})
+_MARKS = (_CARD.encode(), _HASH.encode())
+_FIRST_BYTES = metadata_entry(_HASH, b"0" * 64)[:20]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A verified model file in memory.
+
+    ``onnx_bytes`` is the whole file (a runtime loads it as it is); ``sha256`` is the hex
+    digest of the whole file, the name by which predictions refer to the model.
+    """
+
+    card: ModelCard
+    onnx_bytes: bytes
+    sha256: str
+
+
+def write_model(onnx_bytes: bytes, card: ModelCard, path: str | Path) -> None:
+    """Write an ONNX model with its card to ``path``, all of it or nothing.
+
+    A card that already stands in ``onnx_bytes`` is replaced. The file is written beside the
+    target, flushed to the disk and renamed, so a reader never sees half of it.
+    Raises `ExportError` when the bytes are no ONNX model, `OutputError` when the place
+    cannot be written.
+    """
+    try:
+        graph, _ = split_metadata(onnx_bytes, _KEYS)
+    except WireError as error:
+        raise ExportError(f"cannot write {path}: these bytes are no ONNX model: {error}") from error
+    text = card.model_dump_json().encode()
+    head = metadata_entry(_HASH, _digest(graph, text).encode()) + metadata_entry(_CARD, text)
+    _write_atomically(Path(path), head + graph)
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Return the verified card of a model file; raises as `read_model`."""
+    return read_model(path).card
+
+
+def read_model(path: str | Path) -> ModelFile:
+    """Read and verify a model file.
+
+    Raises `ModelNotFoundError` (no file there), `ModelDamagedError` (cut off, or a byte
+    changed), `ForeignModelError` (not ONNX, or ONNX without a card) or `NewerModelError`
+    (written by a newer TumorLens).
+    """
+    data = _read(Path(path))
+    try:
+        graph, found = split_metadata(data, _KEYS)
+    except WireError as error:
+        raise _unparsable(path, data, error) from error
+    if not found and not any(mark in data for mark in _MARKS):
+        raise ForeignModelError(
+            f"{path}: an ONNX model without a TumorLens card; export it with 'tumorlens export'"
+        )
+    if found.keys() != _KEYS or _digest(graph, found[_CARD]).encode() != found[_HASH]:
+        raise ModelDamagedError(
+            f"{path}: the model file changed after it was written (its SHA-256 does not match); "
+            "copy or download it again"
+        )
+    return ModelFile(_card(path, found[_CARD]), data, hashlib.sha256(data).hexdigest())
+
+
+def _card(path: str | Path, text: bytes) -> ModelCard:
+    try:
+        raw = json.loads(text)
+        version = raw["format_version"]
+        if version > FORMAT_VERSION:
+            raise NewerModelError(
+                f"{path}: model format {version}, and this TumorLens reads up to "
+                f"{FORMAT_VERSION}: pip install --upgrade tumorlens"
+            )
+        return ModelCard.model_validate(raw)
+    except (ValueError, TypeError, KeyError) as error:
+        # pydantic's ValidationError is a ValueError; its own text carries a link
+        reason = _first_complaint(error) if isinstance(error, ValidationError) else repr(error)
+        raise ModelDamagedError(f"{path}: the card is not valid: {reason}") from error
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _digest(graph: bytes, card: bytes) -> str:
+    digest = hashlib.sha256(graph)
+    digest.update(card)
+    return digest.hexdigest()
+
+
+def _unparsable(path: str | Path, data: bytes, error: WireError) -> ModelFileError:
+    ours = any(mark in data for mark in _MARKS) or _FIRST_BYTES.startswith(data[:20])
+    if ours:
+        return ModelDamagedError(
+            f"{path}: the model file is damaged or cut off ({error}); copy or download it again"
+        )
+    return ForeignModelError(f"{path}: not an ONNX model ({error})")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelNotFoundError(f"{path}: no model file there; check the path") from error
+    except IsADirectoryError as error:
+        raise ModelNotFoundError(f"{path}: a folder; name the .onnx file in it") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)  # mkstemp makes files that only their owner reads
+        Path(name).replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""Read and write ONNX ``metadata_props`` without the ``onnx`` package.
+
+An ONNX file is one protobuf message (``ModelProto`` in onnx.proto). Only its top level
+matters here: a row of fields, each a tag (field number and wire type) and a value. The
+metadata are the fields number 14, each a ``StringStringEntryProto`` with a key (1) and a
+value (2). Protobuf takes fields in any order, and repeated fields need not stand together,
+so an entry can be put in front of the rest without touching it.
+
+The reader is strict on purpose: what it does not know is refused, so that a flipped bit
+cannot turn a field into one that everybody skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_VARINT, _BYTES = 0, 2
+_METADATA = 14
+
+# Field number -> wire type, from `message ModelProto` in onnx.proto (up to IR version 12).
+_MODEL_FIELDS = {
+    1: _VARINT,  # ir_version
+    2: _BYTES,  # producer_name
+    3: _BYTES,  # producer_version
+    4: _BYTES,  # domain
+    5: _VARINT,  # model_version
+    6: _BYTES,  # doc_string
+    7: _BYTES,  # graph
+    8: _BYTES,  # opset_import
+    _METADATA: _BYTES,
+    20: _BYTES,  # training_info
+    25: _BYTES,  # functions
+    26: _BYTES,  # configuration
+}
+_GRAPH = 7
+
+
+class WireError(Exception):
+    """The bytes are not a ModelProto; never leaves the modelfile package."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    number: int
+    start: int  # of the tag
+    value: int  # start of the payload; equals `end` for a varint
+    end: int
+
+
+def split_metadata(data: bytes, keys: frozenset[str]) -> tuple[bytes, dict[str, bytes]]:
+    """Take the metadata entries named in ``keys`` out of an ONNX file.
+
+    Returns the file without them (other metadata stay) and their values by key.
+    Raises `WireError` when the bytes are no ONNX model, are cut off, lack a graph, or
+    hold one of the keys twice.
+    """
+    rest: list[bytes] = []
+    found: dict[str, bytes] = {}
+    has_graph = False
+    for field in _fields(data, _MODEL_FIELDS):
+        has_graph = has_graph or field.number == _GRAPH
+        if field.number == _METADATA:
+            key, value = _entry(data[field.value : field.end])
+            if key in keys:
+                if key in found:
+                    raise WireError(f"the metadata entry {key} stands in it twice")
+                found[key] = value
+                continue
+        rest.append(data[field.start : field.end])
+    if not has_graph:
+        raise WireError("it holds no graph")
+    return b"".join(rest), found
+
+
+def metadata_entry(key: str, value: bytes) -> bytes:
+    """Return one ``metadata_props`` field, ready to stand anywhere in an ONNX file."""
+    name = key.encode()
+    body = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
+    return _varint(_METADATA << 3 | _BYTES) + _varint(len(body)) + body
+
+
+def _entry(body: bytes) -> tuple[str, bytes]:
+    parts = {
+        field.number: body[field.value : field.end]
+        for field in _fields(body, {1: _BYTES, 2: _BYTES})
+    }
+    try:
+        return parts.get(1, b"").decode(), parts.get(2, b"")
+    except UnicodeDecodeError as error:
+        raise WireError("a metadata key is not text") from error
+
+
+def _fields(data: bytes, known: dict[int, int]) -> Iterator[_Field]:
+    at = 0
+    while at < len(data):
+        start = at
+        tag, at = _read_varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        if known.get(number) != wire:
+            raise WireError(f"unknown field {number} (wire type {wire}) at byte {start}")
+        size, at = _read_varint(data, at)
+        end = at if wire == _VARINT else at + size
+        if end > len(data):
+            raise WireError(f"field {number} at byte {start} ends {end - len(data)} bytes too late")
+        yield _Field(number, start, at, end)
+        at = end
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):  # a 64-bit varint has at most ten bytes
+        if at >= len(data):
+            raise WireError("it ends in the middle of a number")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise WireError(f"a number before byte {at} is longer than 64 bits")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
