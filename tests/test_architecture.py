@@ -1,0 +1,272 @@
+"""The house rules that no reviewer should have to check by eye."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tumorlens import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "tumorlens"
+
+# level, room, the rooms it may import; docs/architecture.md shows the same table.
+TABLE: dict[str, tuple[int, frozenset[str]]] = {
+    room: (level, frozenset(below.split()))
+    for level, room, below in [
+        (
+            5,
+            "cli",
+            "training serving client models inference data modelfile imaging evaluation errors",
+        ),
+        (4, "training", "models inference data modelfile imaging evaluation errors"),
+        (4, "serving", "inference modelfile errors"),
+        (4, "client", "errors"),
+        (3, "models", "errors"),
+        (3, "inference", "modelfile imaging evaluation errors"),
+        (2, "data", "imaging errors"),
+        (2, "modelfile", "imaging evaluation errors"),
+        (1, "imaging", "errors"),
+        (1, "evaluation", "errors"),
+        (0, "errors", ""),
+    ]
+}
+
+# What the rooms that come with the base install may import from outside, at module level.
+BASE_PACKAGES: dict[str, frozenset[str]] = {
+    room: frozenset(names.split())
+    for room, names in {
+        "cli": "typer click rich",
+        "serving": "fastapi starlette uvicorn pydantic pydantic_settings structlog "
+        "prometheus_client anyio dotenv python_multipart numpy",
+        "client": "httpx",
+        "inference": "onnxruntime cv2 numpy",
+        "data": "numpy",
+        "modelfile": "pydantic numpy",
+        "imaging": "numpy cv2 PIL pydicom nibabel",
+        "evaluation": "numpy",
+        "errors": "",
+        "tumorlens": "",
+    }.items()
+}
+
+# The same rooms may import these inside functions: module → packages of an extra.
+LAZY_EXTRAS: dict[str, frozenset[str]] = {
+    "evaluation.plots": frozenset({"matplotlib"}),
+    "evaluation.report": frozenset({"matplotlib"}),
+    "data.sources": frozenset({"kagglehub"}),
+    "inference.batch": frozenset({"ray"}),
+}
+
+HEAVY = frozenset({"torch", "lightning", "monai", "matplotlib", "sklearn", "pandas", "scipy"})
+PICKLES = frozenset({"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve"})
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module as the source names it, absolute."""
+
+    name: str
+    line: int
+    lazy: bool
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def room(self) -> str:
+        return [*self.name.split("."), "tumorlens"][1]
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "tumorlens"
+
+
+def room_of(path: Path) -> str:
+    return dotted(path).partition(".")[0]
+
+
+def imports_of(path: Path) -> list[Import]:
+    return list(_walk(ast.parse(path.read_text("utf-8")), path, lazy=False))
+
+
+def _walk(node: ast.AST, path: Path, *, lazy: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, lazy) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from _from_import(child, path, lazy)
+        else:
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _walk(child, path, lazy=lazy or inside or _typing_only(child))
+
+
+def _from_import(node: ast.ImportFrom, path: Path, lazy: bool) -> Iterator[Import]:
+    base = node.module or ""
+    if node.level:
+        here = ("tumorlens", *path.relative_to(PACKAGE).parts[:-1])
+        above = here[: len(here) - node.level + 1]
+        base = ".".join((*above, base) if base else above)
+    if base == "tumorlens":  # `from tumorlens import errors` names the room after the import
+        yield from (Import(f"tumorlens.{alias.name}", node.lineno, lazy) for alias in node.names)
+    else:
+        yield Import(base, node.lineno, lazy)
+
+
+def _typing_only(node: ast.AST) -> bool:
+    if not isinstance(node, ast.If):
+        return False
+    test = node.test
+    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"
+
+
+def found(path: Path, imported: Import) -> str:
+    return f"{path.relative_to(ROOT)}:{imported.line} imports {imported.name}"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import torch.nn as nn", [("torch.nn", False)]),
+        ("from torch import nn", [("torch", False)]),
+        ("from tumorlens import errors", [("tumorlens.errors", False)]),
+        ("from tumorlens.errors import InputError", [("tumorlens.errors", False)]),
+        ("from .. import errors", [("tumorlens.errors", False)]),
+        ("from .decode import decode", [("tumorlens.imaging.decode", False)]),
+        ("def f():\n    import torch", [("torch", True)]),
+        ("if TYPE_CHECKING:\n    import torch", [("torch", True)]),
+        ("class A:\n    import torch", [("torch", False)]),
+        ("try:\n    import torch\nexcept ImportError:\n    pass", [("torch", False)]),
+    ],
+)
+def test_the_walk_sees_every_form_of_import(
+    source: str, expected: list[tuple[str, bool]], tmp_path: Path
+) -> None:
+    here = PACKAGE / "imaging" / "preprocess.py"
+    walked = list(_walk(ast.parse(source), here, lazy=False))
+    assert [(found.name, found.lazy) for found in walked] == expected
+
+
+def test_the_table_only_points_down() -> None:
+    upward = [
+        f"{room} (level {level}) may import {below} (level {TABLE[below][0]})"
+        for room, (level, allowed) in TABLE.items()
+        for below in allowed
+        if TABLE[below][0] >= level
+    ]
+    assert not upward
+
+
+def test_the_documented_table_is_this_one() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \|([^|]*)\|$", text, re.MULTILINE)
+    documented = {
+        room: (int(level), frozenset(re.findall(r"`(\w+)`", below))) for level, room, below in rows
+    }
+    assert documented == TABLE
+
+
+def test_every_room_stands_in_the_table() -> None:
+    rooms = {room_of(path) for path in modules()} - {"tumorlens", "conf", "__main__"}
+    assert rooms <= set(TABLE), f"not in the table: {sorted(rooms - set(TABLE))}"
+
+
+def test_rooms_import_only_the_rooms_below_them() -> None:
+    wrong = [
+        found(path, imported)
+        for path in modules()
+        if (room := room_of(path)) in TABLE
+        for imported in imports_of(path)
+        if imported.package == "tumorlens"
+        and imported.room not in {room, "tumorlens", "__version__"} | TABLE[room][1]
+    ]
+    assert not wrong, "the table allows none of these:\n" + "\n".join(wrong)
+
+
+def test_base_rooms_import_only_base_packages() -> None:
+    wrong = []
+    for path in modules():
+        allowed = BASE_PACKAGES.get(room_of(path))
+        if allowed is None:
+            continue
+        lazily = allowed | LAZY_EXTRAS.get(dotted(path), frozenset())
+        for imported in imports_of(path):
+            name = imported.package
+            if name == "tumorlens" or name in sys.stdlib_module_names:
+                continue
+            if name not in (lazily if imported.lazy else allowed):
+                wrong.append(found(path, imported))
+    assert not wrong, "these rooms come without extras:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", ["tumorlens", "tumorlens.cli", "tumorlens.serving.app"])
+def test_a_fresh_interpreter_imports_it_without_anything_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_the_command_line_starts_without_its_towers() -> None:
+    code = "import sys, tumorlens.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not {"tumorlens.training", "tumorlens.serving", "fastapi", "onnxruntime"} & loaded
+
+
+def test_no_room_is_a_drawer() -> None:
+    drawers = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
+    named = [path for path in modules() if drawers & set(dotted(path).split("."))]
+    assert not named
+
+
+def test_nothing_reads_or_writes_pickles() -> None:
+    wrong = []
+    for path in modules():
+        wrong += [found(path, i) for i in imports_of(path) if i.package in PICKLES]
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            flags = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+            called = ast.unparse(node.func)
+            if flags.get("allow_pickle") or (
+                called == "torch.load" and flags.get("weights_only") is not True
+            ):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} calls {called} with pickles")
+    assert not wrong
+
+
+def test_modules_fit_the_eye() -> None:
+    lengths = {dotted(path): len(path.read_text("utf-8").splitlines()) for path in modules()}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+
+
+def test_the_drawn_exception_tree_is_the_real_one() -> None:
+    assert errors.__doc__ is not None
+    drawn: list[tuple[int, str]] = []
+    for line in errors.__doc__.splitlines():
+        if match := re.match(r"    ([│├└─ ]*)(\w+Error)\b", line):
+            drawn.append((len(match[1]) // 4, match[2]))
+
+    def real(kind: type[Exception], depth: int = 0) -> Iterator[tuple[int, str]]:
+        yield depth, kind.__name__
+        for below in kind.__subclasses__():
+            if below.__module__ == errors.__name__:
+                yield from real(below, depth + 1)
+
+    assert drawn == list(real(errors.TumorLensError))
