@@ -1,0 +1,234 @@
+"""Augmentation of whole batches on tensors: geometry, intensity and MRI's own artefacts.
+
+It runs inside the training step, so it can only ever see training images, and it takes a
+generator, so a step's randomness depends on (seed, epoch, batch) and not on history.
+Whole-batch tensor code is used instead of per-image transforms because the network and
+the augmentation share the same few cores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class AugmentSpec:
+    """Probabilities (``p_…``, 0..1) and strengths of the augmentations.
+
+    Attributes:
+        p_flip: Left-right flip.
+        p_flip_vertical: Up-down flip.
+        rotation: Largest rotation either way, degrees.
+        scale: Largest zoom either way, as a share.
+        shift: Largest shift, as a share of the side.
+        p_gamma, gamma: Power-law contrast ``x ** exp(±gamma)``.
+        p_remap: Smooth random monotone remapping of intensities.
+        p_invert: Inverted contrast inside the head, background kept dark (T2-like).
+        p_bias, bias: Smooth multiplicative coil field ``exp(±bias)``.
+        p_noise, noise: Rician noise of this largest standard deviation.
+        p_blur: Loss of resolution by down- and up-sampling, to ``blur`` times the pixel.
+        blur: Largest pixel growth, > 1.
+        p_gibbs: Ringing by cutting high spatial frequencies.
+        p_cutout: A square of ``cutout`` of the side set to zero.
+        cutout: Side of the square, as a share.
+        p_border: Bright lines or a bar at the picture's edge, as screenshots have.
+        p_paste: A healthy picture receives a patch of another picture of the batch.
+    """
+
+    p_flip: float = 0.5
+    p_flip_vertical: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    p_gamma: float = 0.0
+    gamma: float = 0.4
+    p_remap: float = 0.0
+    p_invert: float = 0.0
+    p_bias: float = 0.0
+    bias: float = 0.5
+    p_noise: float = 0.0
+    noise: float = 0.06
+    p_blur: float = 0.0
+    blur: float = 3.0
+    p_gibbs: float = 0.0
+    p_cutout: float = 0.0
+    cutout: float = 0.2
+    p_border: float = 0.0
+    p_paste: float = 0.0
+
+
+class Augment:
+    """Apply an :class:`AugmentSpec` to a batch.
+
+    ``image`` is float32 ``[N, C, S, S]`` in 0..1 and stays so; ``lesion`` is float32
+    ``[N, 1, S, S]`` (1 lesion, 0 none, between: unsure) and moves with the geometry.
+    """
+
+    def __init__(self, spec: AugmentSpec) -> None:
+        self.spec = spec
+
+    def __call__(
+        self, image: Tensor, lesion: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return the augmented image and lesion; the inputs are not changed."""
+        image, lesion = self._geometry(image, lesion, generator)
+        return self.intensity(image, generator), lesion
+
+    def intensity(self, image: Tensor, generator: Generator) -> Tensor:
+        """Return the batch with everything but the geometry applied."""
+        spec = self.spec
+        steps = (
+            (spec.p_blur, self._blur),
+            (spec.p_gibbs, self._gibbs),
+            (spec.p_remap, self._remap),
+            (spec.p_invert, self._invert),
+            (spec.p_gamma, self._gamma),
+            (spec.p_bias, self._bias),
+            (spec.p_noise, self._noise),
+            (spec.p_border, self._border),
+            (spec.p_cutout, self._cutout),
+        )
+        for probability, step in steps:
+            chosen = torch.rand(len(image), generator=generator) < probability
+            if probability > 0 and chosen.any():
+                changed = step(image[chosen], generator).clamp(0, 1)
+                image = image.clone()
+                image[chosen] = changed
+        return image
+
+    def _geometry(self, image: Tensor, lesion: Tensor, g: Generator) -> tuple[Tensor, Tensor]:
+        spec, n = self.spec, len(image)
+        flip_x = torch.where(torch.rand(n, generator=g) < spec.p_flip, -1.0, 1.0)
+        flip_y = torch.where(torch.rand(n, generator=g) < spec.p_flip_vertical, -1.0, 1.0)
+        angle = _uniform(n, -spec.rotation, spec.rotation, g) * math.pi / 180
+        zoom = torch.exp(_uniform(n, -spec.scale, spec.scale, g))
+        shift = _uniform((n, 2), -2 * spec.shift, 2 * spec.shift, g)
+        cos, sin = angle.cos() * zoom, angle.sin() * zoom
+        rows = (
+            torch.stack([cos * flip_x, -sin * flip_y, shift[:, 0]], dim=1),
+            torch.stack([sin * flip_x, cos * flip_y, shift[:, 1]], dim=1),
+        )
+        theta = torch.stack(rows, dim=1).to(image.device)
+        both = torch.cat([image, lesion.to(image.dtype)], dim=1)
+        grid = functional.affine_grid(theta, list(both.shape), align_corners=False)
+        moved = functional.grid_sample(both, grid, align_corners=False)
+        return moved[:, : image.shape[1]], moved[:, image.shape[1] :]
+
+    def _gamma(self, x: Tensor, g: Generator) -> Tensor:
+        power = torch.exp(_uniform(len(x), -self.spec.gamma, self.spec.gamma, g))
+        return x.clamp_min(1e-6) ** _column(power, x)
+
+    def _remap(self, x: Tensor, g: Generator) -> Tensor:
+        """Piecewise-linear monotone map through five random knots, 0 → 0."""
+        steps = torch.rand(len(x), 5, generator=g).add(0.1)
+        knots = torch.cat([torch.zeros(len(x), 1), steps.cumsum(1)], dim=1)
+        return _through_knots(x, knots / knots[:, -1:])
+
+    def _invert(self, x: Tensor, g: Generator) -> Tensor:
+        """Turn the head's contrast over; what is dark outside stays dark."""
+        inside = functional.avg_pool2d((x > 0.06).float(), 9, stride=1, padding=4)
+        strength = _column(_uniform(len(x), 0.6, 1.0, g), x)
+        turned = strength * (1 - x) + (1 - strength) * x
+        result: Tensor = torch.where(inside > 0.6, turned, x)
+        return result
+
+    def _bias(self, x: Tensor, g: Generator) -> Tensor:
+        coarse = torch.randn(len(x), 1, 4, 4, generator=g) * self.spec.bias
+        field = functional.interpolate(coarse, x.shape[-2:], mode="bicubic", align_corners=True)
+        return x * torch.exp(field.to(x.device))
+
+    def _noise(self, x: Tensor, g: Generator) -> Tensor:
+        """Rician: the magnitude of a signal with Gaussian noise in both channels."""
+        sigma = _column(_uniform(len(x), 0.0, self.spec.noise, g), x)
+        real = x + sigma * torch.randn(x.shape, generator=g).to(x.device)
+        imaginary = sigma * torch.randn(x.shape, generator=g).to(x.device)
+        return torch.sqrt(real**2 + imaginary**2)
+
+    def _blur(self, x: Tensor, g: Generator) -> Tensor:
+        factor = float(_uniform(1, 1.2, self.spec.blur, g))
+        small = max(16, round(x.shape[-1] / factor))
+        low = functional.interpolate(x, (small, small), mode="area")
+        return functional.interpolate(low, x.shape[-2:], mode="bilinear", align_corners=False)
+
+    def _gibbs(self, x: Tensor, g: Generator) -> Tensor:
+        side = x.shape[-1]
+        frequency = torch.fft.fftfreq(side).abs().to(x.device)
+        limit = float(_uniform(1, 0.15, 0.4, g))
+        keep = (frequency[:, None] <= limit) & (frequency[None, : side // 2 + 1] <= limit)
+        return torch.fft.irfft2(torch.fft.rfft2(x) * keep, s=x.shape[-2:])
+
+    def _cutout(self, x: Tensor, g: Generator) -> Tensor:
+        side = max(1, round(self.spec.cutout * x.shape[-1]))
+        top, left = (int(v) for v in torch.randint(0, x.shape[-1] - side + 1, (2,), generator=g))
+        x = x.clone()
+        x[..., top : top + side, left : left + side] = 0
+        return x
+
+    def _border(self, x: Tensor, g: Generator) -> Tensor:
+        """Draw a bar or frame of one brightness along random edges."""
+        x = x.clone()
+        for row in range(len(x)):
+            level = float(torch.rand(1, generator=g))
+            inset, width = (int(v) for v in torch.randint(0, 6, (2,), generator=g))
+            edges = torch.rand(4, generator=g) < 0.5
+            band = slice(inset, inset + width + 1)
+            for turn in torch.nonzero(edges).flatten().tolist():
+                x[row] = torch.rot90(x[row], turn, (1, 2))
+                x[row, :, band, :] = level
+                x[row] = torch.rot90(x[row], -turn, (1, 2))
+        return x
+
+
+def paste(
+    image: Tensor, lesion: Tensor, label: Tensor, probability: float, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Paste feathered patches into healthy pictures: of tumours, and of healthy tissue.
+
+    Half of the chosen healthy pictures receive another picture's lesion and become tumours;
+    the others receive healthy tissue cut in a lesion's shape and stay healthy, so neither
+    the seam nor the host's view, source or border tells the answer.
+
+    Args:
+        image: ``[N, C, S, S]``. lesion: ``[N, 1, S, S]``. label: ``[N]``, 0 or 1.
+    """
+    has_lesion = torch.nonzero((lesion.amax(dim=(1, 2, 3)) > 0.9) & (label > 0.5)).flatten()
+    healthy = torch.nonzero(label < 0.5).flatten()
+    hosts = healthy[torch.rand(len(healthy), generator=generator) < probability]
+    if not len(hosts) or not len(has_lesion):
+        return image, lesion, label
+    shapes = has_lesion[torch.randint(len(has_lesion), (len(hosts),), generator=generator)]
+    others = healthy[torch.randint(len(healthy), (len(hosts),), generator=generator)]
+    becomes_tumour = torch.rand(len(hosts), generator=generator) < 0.5
+    donors = torch.where(becomes_tumour, shapes, others)
+    # The unsure ring around a lesion is taken along, and its edge feathered.
+    alpha = functional.avg_pool2d((lesion[shapes] > 0.25).float(), 7, stride=1, padding=3)
+    image, lesion, label = image.clone(), lesion.clone(), label.clone()
+    image[hosts] = (1 - alpha) * image[hosts] + alpha * image[donors]
+    lesion[hosts[becomes_tumour]] = lesion[shapes[becomes_tumour]]
+    label[hosts[becomes_tumour]] = 1.0
+    return image, lesion, label
+
+
+def _uniform(shape: int | tuple[int, ...], low: float, high: float, g: Generator) -> Tensor:
+    size = (shape,) if isinstance(shape, int) else shape
+    return torch.rand(size, generator=g) * (high - low) + low
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.device).view(-1, *([1] * (like.ndim - 1)))
+
+
+def _through_knots(x: Tensor, knots: Tensor) -> Tensor:
+    """Interpolate ``x`` (0..1) through equally spaced ``knots`` ``[N, K]``, row by row."""
+    intervals = knots.shape[1] - 1
+    position = (x.clamp(0, 1) * intervals).flatten(1)
+    lower = position.floor().clamp_max(intervals - 1)
+    index = lower.long()
+    knots = knots.to(x.device)
+    left, right = knots.gather(1, index), knots.gather(1, index + 1)
+    return (left + (right - left) * (position - lower)).view_as(x)

@@ -1,0 +1,182 @@
+"""The Lightning module: one network, its loss, its optimiser, its validation metrics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Generator, Tensor, nn
+
+from tumorlens.errors import ConfigError
+from tumorlens.evaluation import metrics
+from tumorlens.models.output import Evidence
+from tumorlens.training.augment import Augment, AugmentSpec, paste
+from tumorlens.training.losses import LossSpec, image_loss, map_loss
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """Optimiser and learning-rate schedule.
+
+    Attributes:
+        name: ``adam``, ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
+        lr: Peak learning rate.
+        weight_decay: Applied to weights with two or more axes only.
+        schedule: ``constant``, or ``cosine`` down to 1 % of the peak.
+        warmup: Share of all steps over which the rate rises from 0.
+        backbone_lr: Factor on the rate of ``backbone.*`` (discriminative fine-tuning); 0 freezes.
+    """
+
+    name: Literal["adam", "adamw", "sgd"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = 0.0
+    backbone_lr: float = 1.0
+
+
+class Classifier(L.LightningModule):
+    """Train and validate a network that returns :class:`Evidence`.
+
+    Batches hold ``image`` float32 ``[N, C, H, W]`` and ``label`` float32 ``[N]``; where the
+    place is known also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: LossSpec,
+        optimizer: OptimizerSpec,
+        augment: AugmentSpec,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss_spec, self.optimizer_spec, self.augment_spec = loss, optimizer, augment
+        self.augment = Augment(augment)
+        self.seed = seed
+        self._scores: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, image: Tensor) -> Evidence:
+        """Return the network's answer."""
+        answer: Evidence = self.network(image)
+        return answer
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by epoch, so a resumed run draws what the unbroken one drew."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Augment by (seed, epoch, batch, rank) and return the loss."""
+        parts = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+        image, label, lesion, annotated = self._augmented(batch, Generator().manual_seed(seed))
+        answer = self(image.contiguous(memory_format=torch.channels_last))
+        loss = image_loss(answer.logit.float(), label, self.loss_spec)
+        self.log("train/image_loss", loss, on_step=False, on_epoch=True, batch_size=len(label))
+        if answer.map is not None and (self.loss_spec.cells > 0 or self.loss_spec.place > 0):
+            pooling = self.network.pooling
+            extra = map_loss(answer.map.float(), lesion, label, annotated, pooling, self.loss_spec)
+            self.log("train/map_loss", extra, on_step=False, on_epoch=True, batch_size=len(label))
+            loss = loss + extra
+        if not torch.isfinite(loss):
+            raise ConfigError(
+                f"the loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}; "
+                "lower optimizer.lr or turn mixed precision off (trainer.precision=32-true)"
+            )
+        correct = ((answer.logit > 0) == (label > 0.5)).float().mean()
+        self.log("train/loss", loss, on_epoch=True, on_step=False, prog_bar=True)
+        self.log("train/accuracy", correct, on_epoch=True, on_step=False)
+        return loss
+
+    def _augmented(self, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
+        image, label = batch["image"], batch["label"]
+        if self.augment_spec == AugmentSpec(p_flip=0.0):
+            return image, label, batch["lesion"], batch["annotated"]
+        lesion = batch["lesion"]
+        image, lesion = self.augment(image, lesion, generator)
+        image, lesion, label = paste(image, lesion, label, self.augment_spec.p_paste, generator)
+        return image, label, lesion, batch["annotated"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect logits; the metrics need all of them at once."""
+        logit = self(batch["image"].contiguous(memory_format=torch.channels_last)).logit
+        self._scores.append((logit.float(), batch["label"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, accuracy, balanced accuracy and ROC-AUC over the whole validation split."""
+        logit = torch.cat([scores for scores, _ in self._scores])
+        label = torch.cat([labels for _, labels in self._scores])
+        self._scores.clear()
+        logit, label = self.all_gather((logit, label))
+        logit, label = logit.flatten(), label.flatten()
+        loss = image_loss(logit, label, LossSpec())
+        truth, prob = label.cpu().numpy().astype(np.int64), torch.sigmoid(logit).cpu().numpy()
+        values = {
+            "val/loss": float(loss),
+            "val/accuracy": metrics.accuracy(truth, prob, 0.5),
+        }
+        if 0 < truth.sum() < len(truth):
+            values["val/balanced_accuracy"] = metrics.balanced_accuracy(truth, prob, 0.5)
+            values["val/roc_auc"] = metrics.roc_auc(truth, prob)
+        self.log_dict(values, prog_bar=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser and, unless constant, a schedule that moves each step."""
+        spec = self.optimizer_spec
+        groups = _parameter_groups(self.network, spec)
+        optimizers: dict[str, Any] = {
+            "adam": lambda: torch.optim.Adam(groups, lr=spec.lr),
+            "adamw": lambda: torch.optim.AdamW(groups, lr=spec.lr),
+            "sgd": lambda: torch.optim.SGD(groups, lr=spec.lr, momentum=0.9, nesterov=True),
+        }
+        if spec.name not in optimizers:
+            raise ConfigError(f"optimizer.name is {spec.name!r}; use {sorted(optimizers)}")
+        optimizer = optimizers[spec.name]()
+        if spec.schedule == "constant" and spec.warmup == 0:
+            return {"optimizer": optimizer}
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, total, spec)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+def learning_rate_factor(step: int, total: int, spec: OptimizerSpec) -> float:
+    """Return the factor on the peak rate at ``step`` of ``total``: linear warm-up, then cosine."""
+    warm = max(1, round(spec.warmup * total))
+    if spec.warmup > 0 and step < warm:
+        return (step + 1) / warm
+    if spec.schedule == "constant":
+        return 1.0
+    progress = min(1.0, (step - warm) / max(1, total - warm)) if spec.warmup > 0 else step / total
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _parameter_groups(network: nn.Module, spec: OptimizerSpec) -> list[dict[str, Any]]:
+    """Split parameters by weight decay (matrices and kernels only) and by backbone."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        in_backbone = name.startswith("backbone.")
+        if in_backbone and spec.backbone_lr == 0:
+            parameter.requires_grad_(False)
+            continue
+        groups.setdefault((in_backbone, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": spec.lr * (spec.backbone_lr if in_backbone else 1.0),
+            "weight_decay": spec.weight_decay if decays else 0.0,
+        }
+        for (in_backbone, decays), parameters in groups.items()
+    ]
