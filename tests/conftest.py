@@ -18,3 +18,12 @@ def data_root() -> Path:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model file of two nodes that opens, answers and explains; see models_for_tests."""
+    # Imported here: tests that need no model should not pay for onnx.
+    from tests.models_for_tests import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
