@@ -27,7 +27,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
             "training serving client models inference data modelfile imaging evaluation errors",
         ),
         (4, "training", "models inference data modelfile imaging evaluation errors"),
-        (4, "serving", "inference modelfile errors"),
+        (4, "serving", "inference modelfile imaging errors"),
         (4, "client", "errors"),
         (3, "models", "errors"),
         (3, "inference", "modelfile imaging evaluation errors"),

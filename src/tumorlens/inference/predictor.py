@@ -43,8 +43,8 @@ _RANGE_SLACK = 1e-3
 class Predictor:
     """An opened model. Every method may be called from several threads at once.
 
-    The stages `decode`, `prepare`, `forward` and `answer` can be called one by one; `predict`
-    and `explain` chain them.
+    The stages `decode`, `prepare`, `forward`, `answer` and `show` can be called one by one;
+    `predict` and `explain` chain them.
     """
 
     def __init__(self, model: ModelFile, engine: Engine) -> None:
@@ -184,10 +184,16 @@ class Predictor:
         image = self._image(source)
         logits, maps = self.forward(self.prepare(image)[None])
         assert maps is not None  # _check_itself compared the card with the graph
-        heat = sigmoid(maps[0] / np.float32(self.card.temperature)).astype(np.float32)
-        heatmap = locate(image.pixels, self.card.preprocess).map_to_image(heat)
         quality = assess(image.pixels)
         prediction = self.answer(float(logits[0]), quality, _ms_since(start))
+        return self.show(image, maps[0], prediction)
+
+    def show(
+        self, image: Image, class_map: NDArray[np.float32], prediction: Prediction
+    ) -> Explanation:
+        """Lay the class map that `forward` gave for an image, float32 ``[h', w']``, over it."""
+        heat = sigmoid(class_map / np.float32(self.card.temperature)).astype(np.float32)
+        heatmap = locate(image.pixels, self.card.preprocess).map_to_image(heat)
         return Explanation(prediction, heatmap, as_scan(image.pixels))
 
     def _predict_group(self, sources: tuple[Source, ...]) -> Iterator[Prediction]:
