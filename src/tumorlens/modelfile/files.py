@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +25,8 @@ from tumorlens.errors import (
     ModelFileError,
     ModelNotFoundError,
     NewerModelError,
-    OutputError,
 )
+from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.modelfile.card import FORMAT_VERSION, ModelCard
 from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
 
@@ -66,7 +64,8 @@ def write_model(onnx_bytes: bytes, card: ModelCard, path: str | Path) -> None:
         raise ExportError(f"cannot write {path}: these bytes are no ONNX model: {error}") from error
     text = card.model_dump_json().encode()
     head = metadata_entry(_HASH, _digest(graph, text).encode()) + metadata_entry(_CARD, text)
-    _write_atomically(Path(path), head + graph)
+    with atomic_file(Path(path)) as file:
+        file.write(head + graph)
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -143,21 +142,3 @@ def _read(path: Path) -> bytes:
         raise ModelNotFoundError(f"{path}: a folder; name the .onnx file in it") from error
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes files that only their owner reads
-        Path(name).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
