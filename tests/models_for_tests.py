@@ -24,9 +24,7 @@ def tiny_onnx(spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True) -> byte
     weight = np.full((1, spec.channels, _CELL, _CELL), 4 / (_CELL * _CELL * spec.channels))
     cells = spec.size // _CELL
     nodes = [
-        helper.make_node(
-            "Conv", ["image", "weight", "bias"], ["planes"], strides=[_CELL, _CELL]
-        ),
+        helper.make_node("Conv", ["image", "weight", "bias"], ["planes"], strides=[_CELL, _CELL]),
         helper.make_node("Squeeze", ["planes", "one"], ["map"]),
         helper.make_node("ReduceMean", ["map"], ["logit"], axes=[1, 2], keepdims=0),
     ]
@@ -72,9 +70,7 @@ def tiny_card(onnx_bytes: bytes, spec: PreprocessSpec = TINY_SPEC, **changes: An
         "has_map": engine.has_map,
         "temperature": 0.5,
         "threshold": Threshold(value=0.5, target=None, origin="default", n=0),
-        "conformal": (
-            Conformal(alpha=0.1, tumor=0.6, healthy=0.6, n_tumor=50, n_healthy=50),
-        ),
+        "conformal": (Conformal(alpha=0.1, tumor=0.6, healthy=0.6, n_tumor=50, n_healthy=50),),
         "intended_use": "tests",
         "limitations": ("knows brightness only",),
         "licence": "Apache-2.0",

@@ -133,7 +133,9 @@ def _write_table(results: Iterable[Result], out: TextIO) -> None:
         disclaimer = answer.disclaimer
         table.add_row(Text(result.path), answer.decision, f"{answer.prob:.3f}", Text(_note(result)))
     # A terminal wraps; a pipe gets each row on one line, however long.
-    console = Console(file=out, width=None if out.isatty() else 10_000, highlight=False)
+    console = Console(
+        file=out, width=None if out.isatty() else 10_000, highlight=False, markup=False, emoji=False
+    )
     console.print(table)
     if disclaimer:
         console.print(f"\n{disclaimer}")

@@ -1,0 +1,77 @@
+"""What a card accepts and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.models_for_tests import tiny_card, tiny_onnx
+from tumorlens.imaging.preprocess import NOTEBOOK, PreprocessSpec
+from tumorlens.modelfile import ModelCard
+
+
+@pytest.fixture(scope="module")
+def card() -> ModelCard:
+    return tiny_card(tiny_onnx())
+
+
+def with_changes(card: ModelCard, **changes: Any) -> ModelCard:
+    return ModelCard.model_validate(card.model_dump(mode="json") | changes)
+
+
+def test_json_brings_the_same_card_back(card: ModelCard) -> None:
+    assert ModelCard.model_validate_json(card.model_dump_json()) == card
+
+
+def test_the_preprocessing_plan_comes_back_as_a_plan(card: ModelCard) -> None:
+    changed = with_changes(card, preprocess=NOTEBOOK.to_dict())
+    assert changed.preprocess == NOTEBOOK
+    assert isinstance(changed.preprocess, PreprocessSpec)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("surprise", 1, "Extra inputs"),
+        ("format_version", 2, "less than or equal to 1"),
+        ("format_version", 0, "greater than or equal to 1"),
+        ("name", "", "at least 1 character"),
+        ("created", "23.11.2026", "isoformat"),
+        ("labels", ["tumor", "healthy"], "healthy"),
+        ("preprocess", {"size": 64, "gamma": 2}, "unknown fields"),
+        ("preprocess", {"size": 1}, "outside 16..1024"),
+        ("pooling", None, "exactly when has_map"),
+        ("pooling", {"kind": "max"}, "'mean', 'topk' or 'lse'"),
+        ("pooling", {"kind": "topk"}, "k belongs to 'topk'"),
+        ("pooling", {"kind": "mean", "k": 3}, "k belongs to 'topk'"),
+        ("pooling", {"kind": "lse"}, "r belongs to 'lse'"),
+        ("has_map", False, "exactly when has_map"),
+        ("temperature", 0, "greater than 0"),
+        ("temperature", float("inf"), "finite"),
+        ("threshold", {"value": 1.5, "target": None, "origin": "x", "n": 1}, "0..1"),
+        ("metrics", [{"name": "auroc", "split": "test", "value": 0.9}], "low"),
+        (
+            "data",
+            [{"source": "x", "n": 1, "sha256": "beef", "licence": "CC0"}],
+            "match pattern",
+        ),
+        ("self_test", {"seed": 1, "lesion": True, "logit": 0, "tolerance": 0}, "greater than 0"),
+    ],
+)
+def test_a_wrong_field_is_refused(card: ModelCard, field: str, value: object, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        with_changes(card, **{field: value})
+
+
+@pytest.mark.parametrize("pooling", [{"kind": "topk", "k": 6}, {"kind": "lse", "r": 4.0}])
+def test_each_pooling_takes_its_parameter(card: ModelCard, pooling: dict[str, Any]) -> None:
+    changed = with_changes(card, pooling=pooling).pooling
+    assert changed is not None
+    assert changed.model_dump(exclude_none=True) == pooling
+
+
+def test_a_card_cannot_be_edited(card: ModelCard) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        card.name = "other"  # type: ignore[misc]

@@ -1,0 +1,190 @@
+"""Model files: written whole, read back verified, refused with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.models_for_tests import tiny_card, tiny_onnx
+from tumorlens.errors import (
+    ExportError,
+    ForeignModelError,
+    ModelDamagedError,
+    ModelFileError,
+    ModelNotFoundError,
+    NewerModelError,
+    OutputError,
+)
+from tumorlens.modelfile import FORMAT_VERSION, read_card, read_model, write_model
+from tumorlens.modelfile.wire import metadata_entry
+
+
+def signed(graph: bytes, card: bytes) -> bytes:
+    """Return a file with a right hash around any card."""
+    digest = hashlib.sha256(graph + card).hexdigest().encode()
+    return (
+        metadata_entry("tumorlens.sha256", digest) + metadata_entry("tumorlens.card", card) + graph
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    graph = tiny_onnx()
+    card = tiny_card(graph)
+    path = tmp_path / "model.onnx"
+    write_model(graph, card, path)
+    model = read_model(path)
+    assert model.card == read_card(path) == card
+    assert model.onnx_bytes == path.read_bytes()
+    assert model.onnx_bytes.endswith(graph)
+    assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_the_onnx_library_sees_the_card_as_metadata(tiny_model_path: Path) -> None:
+    model = onnx.load(tiny_model_path)
+    onnx.checker.check_model(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["tumorlens.card"])["name"] == "tiny"
+
+
+def test_a_model_saved_again_by_the_onnx_library_is_still_ours(
+    tiny_model_path: Path, tmp_path: Path
+) -> None:
+    # The library moves the metadata behind the graph; the order of fields means nothing.
+    onnx.save(onnx.load(tiny_model_path), tmp_path / "moved.onnx")
+    assert (tmp_path / "moved.onnx").read_bytes() != tiny_model_path.read_bytes()
+    assert read_card(tmp_path / "moved.onnx") == read_card(tiny_model_path)
+
+
+def test_writing_a_model_file_again_replaces_its_card(
+    tiny_model_path: Path, tmp_path: Path
+) -> None:
+    card = read_card(tiny_model_path).model_copy(update={"name": "renamed"})
+    path = tmp_path / "model.onnx"
+    write_model(tiny_model_path.read_bytes(), card, path)
+    assert read_card(path).name == "renamed"
+    assert read_model(path).onnx_bytes.count(b"tumorlens.card") == 1
+
+
+def test_every_flipped_bit_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
+    data = tiny_model_path.read_bytes()
+    path = tmp_path / "flipped.onnx"
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        with pytest.raises(ModelDamagedError, match=r"flipped\.onnx: .*copy or download it again"):
+            read_model(path)
+
+
+def test_every_cut_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
+    data = tiny_model_path.read_bytes()
+    path = tmp_path / "cut.onnx"
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(ModelDamagedError, match="copy or download it again"):
+            read_model(path)
+
+
+def test_something_put_behind_the_file_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "longer.onnx"
+    path.write_bytes(tiny_model_path.read_bytes() + b"\x32\x01x")  # a valid field
+    with pytest.raises(ModelDamagedError, match="SHA-256"):
+        read_model(path)
+
+
+def test_a_missing_entry_is_damage(tiny_model_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    path.write_bytes(metadata_entry("tumorlens.card", b"{}") + tiny_onnx())
+    with pytest.raises(ModelDamagedError, match="SHA-256"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (tiny_onnx(), "without a TumorLens card; export it with 'tumorlens export'"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not an ONNX model"),
+        (b"not a model at all", "not an ONNX model"),
+        (b"PK\x03\x04" + bytes(60), "not an ONNX model"),
+    ],
+)
+def test_a_foreign_file_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ForeignModelError, match=reason):
+        read_model(path)
+
+
+def test_a_newer_file_is_refused_even_when_its_card_has_other_fields(tmp_path: Path) -> None:
+    path = tmp_path / "newer.onnx"
+    newer = json.dumps({"format_version": FORMAT_VERSION + 1, "novelty": True}).encode()
+    path.write_bytes(signed(tiny_onnx(), newer))
+    with pytest.raises(NewerModelError, match=r"format 2.*up to 1: pip install --upgrade"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("card", "reason"),
+    [
+        (b"{", "JSONDecodeError"),
+        (b"[]", "TypeError"),
+        (b"{}", "format_version"),
+        (b'{"format_version": "1"}', "TypeError"),
+        (b'{"format_version": 1}', "name: Field required"),
+        (b"\x80", "UnicodeDecodeError"),
+    ],
+)
+def test_a_card_that_says_nothing_is_refused(card: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(signed(tiny_onnx(), card))
+    with pytest.raises(ModelDamagedError, match=f"card is not valid: .*{reason}"):
+        read_model(path)
+
+
+def test_where_there_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place, reason in [
+        (tmp_path / "absent.onnx", "no model file there"),
+        (tmp_path / "file" / "model.onnx", "no model file there"),
+        (tmp_path, "a folder"),
+    ]:
+        with pytest.raises(ModelNotFoundError, match=reason):
+            read_model(place)
+
+
+def test_a_file_that_may_not_be_read_is_told_apart(
+    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ModelFileError, match=r"tiny\.onnx: cannot be read: Permission denied"):
+        read_model(tiny_model_path)
+
+
+def test_only_onnx_can_be_given_a_card(tmp_path: Path) -> None:
+    card = tiny_card(tiny_onnx())
+    with pytest.raises(ExportError, match="no ONNX model"):
+        write_model(b"weights", card, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_keeps_the_old_file(
+    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_model(tiny_onnx(), read_card(tiny_model_path), path)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [
+        ("model.onnx", b"old")
+    ]

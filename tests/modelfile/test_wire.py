@@ -1,0 +1,63 @@
+"""The protobuf reader, on literal bytes and against the real library."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from tests.models_for_tests import tiny_onnx
+from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
+
+GRAPH = b"\x08\x08\x3a\x02ab"  # ir_version 8, a graph of two bytes
+ENTRY = b"\x72\x06\x0a\x01k\x12\x01v"  # metadata_props: k = v
+KEYS = frozenset({"k"})
+
+
+@pytest.mark.parametrize(
+    ("data", "rest", "found"),
+    [
+        (GRAPH, GRAPH, {}),
+        (ENTRY + GRAPH, GRAPH, {"k": b"v"}),
+        (GRAPH + ENTRY, GRAPH, {"k": b"v"}),
+        (b"\x08\x08" + ENTRY + b"\x3a\x02ab", GRAPH, {"k": b"v"}),
+        (GRAPH + b"\x72\x06\x0a\x01x\x12\x01v", GRAPH + b"\x72\x06\x0a\x01x\x12\x01v", {}),
+        (GRAPH + b"\x72\x03\x0a\x01k", GRAPH, {"k": b""}),  # protobuf leaves out empty values
+    ],
+)
+def test_the_named_entries_are_taken_out(data: bytes, rest: bytes, found: dict[str, bytes]) -> None:
+    assert split_metadata(data, KEYS) == (rest, found)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no graph"),
+        (b"\x08\x08", "no graph"),
+        (GRAPH[:-1], "1 bytes too late"),
+        (GRAPH + b"\x80", "middle of a number"),
+        (GRAPH + b"\x08" + b"\xff" * 10 + b"\x01", "longer than 64 bits"),
+        (GRAPH + b"\x18\x00", "unknown field 3"),
+        (GRAPH + b"\x38\x00", "unknown field 7"),  # the graph's number with another wire type
+        (b"hello, this is text", "unknown field"),
+        (ENTRY + ENTRY + GRAPH, "twice"),
+        (GRAPH + b"\x72\x03\x0a\x01\xff", "not text"),
+    ],
+)
+def test_what_is_no_model_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(WireError, match=reason):
+        split_metadata(data, KEYS)
+
+
+def test_an_entry_is_written_as_protobuf_has_it() -> None:
+    assert metadata_entry("k", b"v") == ENTRY
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 300_000])
+def test_the_onnx_library_reads_what_is_written(size: int) -> None:
+    value = "ä" * (size // 2) + "x" * (size % 2)
+    model = onnx.load_from_string(metadata_entry("key", value.encode()) + tiny_onnx())
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"key": value}
+    onnx.checker.check_model(model)
+    assert model.graph.name == "tiny"
+    rest, found = split_metadata(model.SerializeToString(), frozenset({"key"}))
+    assert (rest, found) == (tiny_onnx(), {"key": value.encode()})
