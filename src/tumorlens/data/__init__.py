@@ -1,0 +1,1 @@
+"""Data sets as records: read, fingerprint, group, split."""

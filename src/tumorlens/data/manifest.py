@@ -1,0 +1,214 @@
+"""`Record`, one image and all that is known about it, and the CSV table that holds many."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tumorlens.errors import ManifestError, OutputError
+
+Box = tuple[float, float, float, float]
+Polygon = tuple[tuple[float, float], ...]
+Plane = Literal["axial", "coronal", "sagittal"]
+
+MANIFEST_NAME = "manifest.csv"
+_BESIDE = 0.25  # a coordinate further out than this is a wrong unit, not a sloppy hand
+LABELS = {"healthy": 0, "tumor": 1}
+_COLUMNS = (
+    "path", "source", "label", "tumour_type", "view", "patient", "group", "sha256", "boxes",
+    "polygons",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image, or one slice of a volume. What is not known is None, never guessed.
+
+    Attributes:
+        key: unique name that splits refer to, ``source:path inside the source``.
+        path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``.
+        source: the data set's short name; see ``sources.source_info``.
+        label: 1 tumour, 0 healthy.
+        tumour_type: ``glioma``, ``meningioma``, ``pituitary`` …
+        view: ``axial``, ``coronal`` or ``sagittal``.
+        boxes: tumour boxes ``(x0, y0, x1, y1)`` as fractions of width and height; None means
+            not annotated (which is not the same as no tumour).
+        polygons: tumour outlines ``((x, y), …)`` in the same unit.
+        patient: an id that is unique inside the source.
+        group: records of one group are copies of one scan or slices of one person.
+        sha256: hex digest of the file's bytes.
+    """
+
+    key: str
+    path: Path
+    source: str
+    label: int | None = None
+    tumour_type: str | None = None
+    view: str | None = None
+    boxes: tuple[Box, ...] | None = None
+    polygons: tuple[Polygon, ...] | None = None
+    patient: str | None = None
+    group: int | None = None
+    sha256: str | None = None
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether the record is one slice of a volume."""
+        return "#" in self.path.name
+
+    @property
+    def file(self) -> Path:
+        """The file on disk: the path without ``#plane:index``."""
+        return self.path.with_name(self.path.name.partition("#")[0]) if self.is_slice else self.path
+
+
+def read_manifest(path: str | Path) -> list[Record]:
+    """Read a manifest: ``path`` and ``label`` are needed, the other columns may be absent.
+
+    Paths are relative to the manifest's folder. ``label`` is ``tumor``, ``healthy`` or empty;
+    empty cells, and ``[]`` as boxes or polygons, mean unknown.
+
+    Raises:
+        ManifestError: the table cannot be read, a column or a file is missing, a value is wrong.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: cannot be read as a CSV table ({error})") from error
+    if not rows:
+        raise ManifestError(f"{path}: holds no rows; a manifest has one row an image")
+    missing = {"path", "label"} - set(rows[0])
+    if missing:
+        raise ManifestError(f"{path}: has no column {', '.join(sorted(missing))}")
+    records = [_record(row, path, number) for number, row in enumerate(rows, start=2)]
+    check_unique(records)
+    absent = sorted({str(r.path) for r in records if not r.path.is_file()})
+    if absent:
+        shown = ", ".join(absent[:3]) + (" …" if len(absent) > 3 else "")
+        raise ManifestError(f"{path}: {len(absent)} of its files are missing: {shown}")
+    return records
+
+
+def write_manifest(records: Sequence[Record], path: str | Path) -> None:
+    """Write records to a CSV table whose folder holds them all; the file appears at once, whole.
+
+    Raises:
+        ManifestError: a record is a slice of a volume, or lies outside the manifest's folder.
+        OutputError: the table cannot be written.
+    """
+    path = Path(path)
+    rows = [_row(record, path) for record in records]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", newline="", encoding="utf-8", dir=path.parent, delete=False
+        ) as table:
+            writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        Path(table.name).replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error})") from error
+
+
+def check_unique(records: Iterable[Record]) -> None:
+    """Raise `ManifestError` when two records bear one key."""
+    seen: set[str] = set()
+    for record in records:
+        if record.key in seen:
+            raise ManifestError(f"{record.key}: stands in the data twice; remove one of the rows")
+        seen.add(record.key)
+
+
+def with_group(record: Record, group: int, sha256: str) -> Record:
+    """Return the record with its group and the digest of its bytes filled in."""
+    return replace(record, group=group, sha256=sha256)
+
+
+def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
+    where = f"{manifest}, line {number}"
+
+    def cell(column: str) -> str | None:
+        return (row.get(column) or "").strip() or None
+
+    relative, label, group = cell("path"), cell("label"), cell("group")
+    if relative is None:
+        raise ManifestError(f"{where}: the path is empty")
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise ManifestError(f"{where}: path {relative!r} leaves the manifest's folder")
+    if label is not None and label not in LABELS:
+        raise ManifestError(f"{where}: label {label!r} is not tumor, healthy or empty")
+    if group is not None and not group.isdecimal():
+        raise ManifestError(f"{where}: group {group!r} is not a whole number")
+    source = cell("source") or manifest.parent.resolve().name
+    boxes = _shapes(cell("boxes"), f"{where}: boxes")
+    if any(len(box) != 4 or box[0] > box[2] or box[1] > box[3] for box in boxes):
+        raise ManifestError(f"{where}: a box is four fractions x0 ≤ x1, y0 ≤ y1 (x0, y0, x1, y1)")
+    polygons = _shapes(cell("polygons"), f"{where}: polygons")
+    return Record(
+        key=f"{source}:{Path(relative).as_posix()}",
+        path=manifest.parent / relative,
+        source=source,
+        label=None if label is None else LABELS[label],
+        tumour_type=cell("tumour_type"),
+        view=cell("view"),
+        boxes=cast("tuple[Box, ...]", boxes) or None,
+        polygons=cast("tuple[Polygon, ...]", polygons) or None,
+        patient=cell("patient"),
+        group=None if group is None else int(group),
+        sha256=cell("sha256"),
+    )
+
+
+def _shapes(cell: str | None, where: str) -> tuple[Any, ...]:
+    """Parse JSON lists of fractions, nested to any depth, into tuples of floats in 0..1.
+
+    Annotators draw past the picture's edge; what lies beside the picture is cut off.
+    """
+
+    def convert(value: object) -> float | tuple[Any, ...]:
+        if isinstance(value, list):
+            return tuple(convert(inner) for inner in value)
+        if not isinstance(value, int | float) or not -_BESIDE <= value <= 1 + _BESIDE:
+            raise ManifestError(f"{where}: {value!r} is not a fraction of width or height")
+        return min(1.0, max(0.0, float(value)))
+
+    try:
+        parsed = json.loads(cell or "[]")
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{where}: not a JSON list ({error})") from error
+    if not isinstance(parsed, list) or not all(isinstance(shape, list) for shape in parsed):
+        raise ManifestError(f"{where}: not a list of lists of fractions")
+    shapes = convert(parsed)
+    return shapes if isinstance(shapes, tuple) else ()
+
+
+def _row(record: Record, manifest: Path) -> dict[str, object]:
+    if record.is_slice:
+        raise ManifestError(f"{record.path}: a slice of a volume has no row in a manifest")
+    try:
+        relative = record.path.resolve().relative_to(manifest.parent.resolve())
+    except ValueError as error:
+        raise ManifestError(
+            f"{record.path}: lies outside {manifest.parent}; write the manifest above the images"
+        ) from error
+    labels = {number: word for word, number in LABELS.items()}
+    return {
+        "path": relative.as_posix(),
+        "source": record.source,
+        "label": "" if record.label is None else labels[record.label],
+        "tumour_type": record.tumour_type or "",
+        "view": record.view or "",
+        "patient": record.patient or "",
+        "group": "" if record.group is None else record.group,
+        "sha256": record.sha256 or "",
+        "boxes": json.dumps(record.boxes or []),
+        "polygons": json.dumps(record.polygons or []),
+    }
