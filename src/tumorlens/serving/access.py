@@ -1,0 +1,113 @@
+"""Who may ask: API keys and host names, checked before a byte of the body is read."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tumorlens.errors import ConfigError
+from tumorlens.serving.problems import ProblemError
+from tumorlens.serving.settings import Settings
+
+# What a browser loads before a person can type a key, what probes ask, and what explains
+# the service. Everything else is closed when keys are set.
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN_PREFIXES = ("/assets/", "/examples/", "/problems")
+
+
+def load_keys(settings: Settings) -> tuple[bytes, ...]:
+    """Return the SHA-256 of each configured key; empty when none is set.
+
+    Raises :class:`ConfigError` when the key file cannot be read or holds no key: an
+    operator who asked for keys must not get an open service.
+    """
+    keys = settings.api_keys.get_secret_value().split(",")
+    if settings.api_keys_file is not None:
+        keys += _read_key_file(settings.api_keys_file)
+    return tuple(_digest(key.strip().encode()) for key in keys if key.strip())
+
+
+def _read_key_file(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"TUMORLENS_API_KEYS_FILE: {path} cannot be read: {exc}") from exc
+    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not keys:
+        raise ConfigError(f"TUMORLENS_API_KEYS_FILE: {path} holds no key; write one a line")
+    return keys
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the key in ``Authorization: Bearer`` or ``X-API-Key``, or None."""
+    for name, value in headers:
+        if name == b"x-api-key":
+            return value.strip()
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+    return None
+
+
+class KeyGuard:
+    """ASGI middleware: 401 for closed paths without a known key, in constant time."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, keys: tuple[bytes, ...]) -> None:
+        self.app = app
+        self.keys = keys
+        self.metrics_open = not settings.metrics_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or raise the ``unauthorized`` problem."""
+        if scope["type"] == "http" and self.keys and not self._is_open(scope):
+            key = presented_key(scope["headers"])
+            if key is None or not self._known(_digest(key)):
+                detail = "No API key was sent." if key is None else "The API key is not known."
+                raise ProblemError(
+                    "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="tumorlens"'}
+                )
+            # Rate limits count by key; the digest keeps the key itself out of memory dumps.
+            scope.setdefault("state", {})["client_id"] = _digest(key)
+        await self.app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == "/metrics":
+            return self.metrics_open
+        return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES) or scope["method"] == "OPTIONS"
+
+    def _known(self, digest: bytes) -> bool:
+        # Every key is compared, whichever matches, so that time tells nothing.
+        found = False
+        for key in self.keys:
+            found |= hmac.compare_digest(key, digest)
+        return found
+
+
+class HostGuard:
+    """ASGI middleware: refuses Host headers the operator did not list."""
+
+    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
+        self.app = app
+        self.allowed = tuple(name.lower() for name in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or raise the ``untrusted-host`` problem."""
+        if scope["type"] == "http" and self.allowed and not self._trusts(scope):
+            raise ProblemError("untrusted-host")
+        await self.app(scope, receive, send)
+
+    def _trusts(self, scope: Scope) -> bool:
+        raw = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+        host = raw.rsplit(":", 1)[0] if not raw.endswith("]") else raw
+        return any(
+            host == name or (name.startswith("*.") and host.endswith(name[1:])) or name == "*"
+            for name in self.allowed
+        )

@@ -1,0 +1,184 @@
+"""Bounds on what one request may send, hold and take, in pure ASGI.
+
+Nothing here waits for a whole body: bytes are counted while they stream in, and a request
+that is refused early is answered before another byte is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, response
+from tumorlens.serving.settings import Settings
+
+BATCH_PATH = "/predict/batch"
+
+# A refused client is often still sending. Closing at once would reset the connection and
+# destroy the answer it has not read yet, so a little more is read and thrown away first.
+LINGER_BYTES = 4 * 2**20
+LINGER_SECONDS = 1.0
+
+
+class ByteBudget:
+    """Bytes of uploads that one worker holds at the same time, over all requests."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        """Reserve ``count`` bytes, or raise the 503 problem when they do not fit."""
+        if self.used + count > self.total:
+            raise overloaded("Too many uploads are in flight.")
+        self.used += count
+
+    def give(self, count: int) -> None:
+        """Return bytes reserved with :meth:`take`."""
+        self.used -= count
+
+
+class _Body:
+    """The body of one request: counts, bounds and times the bytes that stream in."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, settings: Settings, budget: ByteBudget
+    ) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._budget = budget
+        batch = scope["path"].endswith(BATCH_PATH)
+        self._limit = settings.batch_max_bytes if batch else settings.max_upload_bytes
+        self._patience = settings.body_timeout
+        headers = dict(scope["headers"])
+        self._declared = _length(headers.get(b"content-length"))
+        self._waiting_for_continue = b"expect" in headers
+        self._complete = not self._declared and b"transfer-encoding" not in headers
+        self._deadline: float | None = None
+        self.received = 0
+        self.held = 0
+
+    async def receive(self) -> Message:
+        """Return the next message; raises 413, 408 or 503 problems as the bytes come in."""
+        if self._complete:
+            return await self._receive()
+        if self._declared is not None and self._declared > self._limit:
+            raise self._too_large(self._declared)
+        self._waiting_for_continue = False
+        message = await self._next()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = len(message.get("body", b""))
+        self.received += chunk
+        self._complete = not message.get("more_body", False)
+        if self.received > self._limit:
+            raise self._too_large(self.received)
+        self._budget.take(chunk)
+        self.held += chunk
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send on; an answer given before the body ended closes the connection politely."""
+        if self._complete:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            headers = [*message.get("headers", []), (b"connection", b"close")]
+            await self._send({**message, "headers": headers})
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next(self) -> Message:
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._patience
+        try:
+            async with asyncio.timeout(self._deadline - now):
+                return await self._receive()
+        except TimeoutError:
+            raise ProblemError(
+                "upload-too-slow",
+                f"The body did not arrive within {self._patience:g} seconds.",
+            ) from None
+
+    async def _linger(self) -> None:
+        if self._waiting_for_continue:
+            return
+        thrown_away = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while thrown_away < LINGER_BYTES:
+                    message = await self._receive()
+                    thrown_away += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+
+    def _too_large(self, size: int) -> ProblemError:
+        return ProblemError(
+            "too-large", f"The body has at least {size} bytes; the limit is {self._limit} bytes."
+        )
+
+
+def _length(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() else None
+
+
+class BodyGuard:
+    """ASGI middleware: the size, time and memory limits of request bodies."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, budget: ByteBudget) -> None:
+        self.app = app
+        self.settings = settings
+        self.budget = budget
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request through the guarded receive and send."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = _Body(scope, receive, send, self.settings, self.budget)
+        scope.setdefault("state", {})["body"] = body
+        try:
+            await self.app(scope, body.receive, body.send)
+        finally:
+            self.budget.give(body.held)
+
+
+class Deadline:
+    """ASGI middleware: answers refusals raised below it, and 504 when time is up."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request within its time."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        batch = scope["path"].endswith(BATCH_PATH)
+        seconds = self.settings.batch_timeout if batch else self.settings.request_timeout
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self.app(scope, receive, watched)
+        except ProblemError as problem:
+            if started:
+                raise
+            await response(problem, scope)(scope, receive, send)
+        except TimeoutError:
+            if started:
+                raise
+            late = ProblemError("timeout", f"No answer within {seconds:g} seconds.")
+            await response(late, scope)(scope, receive, send)

@@ -1,0 +1,152 @@
+"""Every Prometheus metric of the service, named in one place.
+
+With several workers each process writes its values to files in
+``$PROMETHEUS_MULTIPROC_DIR`` and whichever worker is scraped adds all of them up.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+STAGES = ("read", "queue", "decode", "preprocess", "forward", "encode")
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BYTES = tuple(float(4**power * 1024) for power in range(8))
+_PIXELS = tuple(float(128**2 * 4**power) for power in range(7))
+_TENTHS = tuple(step / 10 for step in range(1, 11))
+
+
+def uses_files() -> bool:
+    """Whether this process shares its metrics with other workers through files."""
+    return bool(os.environ.get(MULTIPROC_VARIABLE))
+
+
+class Metrics:
+    """The metrics of one application; each app has its own registry."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        self.requests = Counter(
+            "tumorlens_http_requests_total",
+            "Requests answered, by route, method and status.",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "tumorlens_http_request_duration_seconds",
+            "Seconds from the request's head to the end of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.stage = Histogram(
+            "tumorlens_stage_duration_seconds",
+            "Seconds of one stage of the work: " + ", ".join(STAGES) + ".",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.problems = Counter(
+            "tumorlens_problems_total",
+            "Requests and batch items refused, by problem.",
+            ("problem",),
+            registry=registry,
+        )
+        self.shed = Counter(
+            "tumorlens_shed_total",
+            "Requests refused with 503 to protect the service.",
+            ("reason",),
+            registry=registry,
+        )
+        self.in_flight = self._gauge("tumorlens_http_requests_in_flight", "Requests being served.")
+        self.queue_depth = self._gauge("tumorlens_queue_depth", "Images waiting for a thread.")
+        self.working = self._gauge("tumorlens_inference_in_flight", "Images being worked on.")
+        self.ready = self._gauge("tumorlens_ready_workers", "Workers that are ready to serve.")
+        self.model_info = Gauge(
+            "tumorlens_model_info",
+            "1 for the model that answers.",
+            ("name", "version", "sha256"),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.reloads = Counter(
+            "tumorlens_model_reloads_total",
+            "Changes of the model file seen, by outcome.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._define_drift(registry)
+        if not uses_files():
+            ProcessCollector(namespace="tumorlens", registry=registry)
+
+    def _define_drift(self, registry: CollectorRegistry) -> None:
+        self.decisions = Counter(
+            "tumorlens_predictions_total",
+            "Images answered, by decision.",
+            ("decision",),
+            registry=registry,
+        )
+        self.score = Histogram(
+            "tumorlens_score",
+            "Calibrated probability of a tumour.",
+            buckets=_TENTHS,
+            registry=registry,
+        )
+        self.input_bytes = Histogram(
+            "tumorlens_input_size_bytes", "Bytes of an image.", buckets=_BYTES, registry=registry
+        )
+        self.input_pixels = Histogram(
+            "tumorlens_input_pixels", "Pixels of an image.", buckets=_PIXELS, registry=registry
+        )
+        self.input_format = Counter(
+            "tumorlens_input_format_total",
+            "Images read, by format.",
+            ("format",),
+            registry=registry,
+        )
+        self.input_mean = Histogram(
+            "tumorlens_input_mean_ratio",
+            "Mean intensity of an image as a share of its range.",
+            buckets=_TENTHS,
+            registry=registry,
+        )
+        self.input_contrast = Histogram(
+            "tumorlens_input_contrast_ratio",
+            "Standard deviation of an image's intensity as a share of its range.",
+            buckets=tuple(step / 20 for step in range(1, 11)),
+            registry=registry,
+        )
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
+
+    def expose(self) -> bytes:
+        """Return the metrics of all workers in the Prometheus text format."""
+        if not uses_files():
+            return generate_latest(self.registry)
+        folder = Path(os.environ[MULTIPROC_VARIABLE])
+        _forget_dead_workers(folder)
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared, path=str(folder))
+        return generate_latest(shared)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop the live gauges of workers that are gone; their counters stay and add up."""
+    for file in folder.glob("gauge_live*.db"):
+        pid = file.stem.rsplit("_", 1)[-1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            mark_process_dead(int(pid), path=str(folder))

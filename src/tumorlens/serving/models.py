@@ -1,0 +1,98 @@
+"""The model that answers now, and the watch over its file.
+
+A file that is swapped for a good one takes over without a dropped request; one that is
+damaged, foreign or newer is refused, and the model in memory goes on answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import structlog
+
+from tumorlens.errors import TumorLensError
+from tumorlens.inference.predictor import Predictor
+from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.problems import from_exception
+from tumorlens.serving.settings import Settings
+
+_Stamp = tuple[int, int, int]
+
+
+class ServedModel:
+    """Holds the current predictor; :attr:`refusal` says why a new file was not taken."""
+
+    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
+        self.predictor = predictor
+        self.refusal: str | None = None
+        self._settings = settings
+        self._metrics = metrics
+        self._path: Path | None = settings.model
+        self._seen = _stamp(self._path)
+        self._log = structlog.get_logger("tumorlens.serving")
+        self._publish(1)
+
+    async def watch(self) -> None:
+        """Look at the model file every ``reload_seconds``, until cancelled."""
+        if self._path is None or not self._settings.reload_seconds:
+            return
+        while True:
+            await asyncio.sleep(self._settings.reload_seconds)
+            await self.look()
+
+    async def look(self) -> None:
+        """Open the model file if it changed since the last look.
+
+        Only a file whose size and time stand still between two looks is opened by chance of
+        a copy in progress failing its hash; such a file is simply looked at again.
+        """
+        stamp = _stamp(self._path)
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            fresh = await asyncio.to_thread(open_predictor, self._settings)
+        except TumorLensError as exc:
+            self._refuse(exc)
+            return
+        self.refusal = None
+        if fresh.sha256 != self.predictor.sha256:
+            self._publish(0)
+            self.predictor = fresh
+            self._publish(1)
+            self._metrics.reloads.labels("taken").inc()
+            self._log.info("model", outcome="taken", name=fresh.card.name, sha256=fresh.sha256)
+
+    def _refuse(self, exc: TumorLensError) -> None:
+        # The message names the file's path: it goes to the log, not to whoever asks /readyz.
+        self.refusal = type(exc).__name__
+        self._metrics.reloads.labels("refused").inc()
+        self._log.error(
+            "model",
+            outcome="refused",
+            error=type(exc).__name__,
+            reason=str(exc),
+            problem=from_exception(exc).kind.slug,
+            still=self.predictor.sha256,
+        )
+
+    def _publish(self, value: int) -> None:
+        card = self.predictor.card
+        labels = (card.name, card.version, self.predictor.sha256)
+        self._metrics.model_info.labels(*labels).set(value)
+
+
+def open_predictor(settings: Settings) -> Predictor:
+    """Open the configured model; the network runs one thread, images run side by side."""
+    return Predictor.open(settings.model, threads=1)
+
+
+def _stamp(path: Path | None) -> _Stamp | None:
+    if path is None:
+        return None
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+    return None

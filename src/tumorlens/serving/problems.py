@@ -1,0 +1,252 @@
+"""Every refusal the service can give, as RFC 9457 problem details.
+
+One table names the problems, a second maps the exceptions of :mod:`tumorlens.errors` to
+them, and everything that answers an error goes through :class:`ProblemError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from tumorlens import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """One kind of refusal: its name in URLs, HTTP status, title, and what to do about it."""
+
+    slug: str
+    status: int
+    title: str
+    advice: str
+
+
+TYPES: dict[str, ProblemType] = {
+    kind.slug: kind
+    for kind in (
+        ProblemType(
+            "malformed-request",
+            400,
+            "The request is malformed",
+            "Send multipart/form-data with one part named 'file' that carries a file name.",
+        ),
+        ProblemType(
+            "untrusted-host",
+            400,
+            "The Host header is not served here",
+            "Use a host name the operator allowed in TUMORLENS_TRUSTED_HOSTS.",
+        ),
+        ProblemType(
+            "unauthorized",
+            401,
+            "An API key is needed",
+            "Send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
+        ),
+        ProblemType("not-found", 404, "Nothing stands at this address", "See /docs for the paths."),
+        ProblemType(
+            "method-not-allowed",
+            405,
+            "The method does not fit the path",
+            "The Allow header names the methods that do.",
+        ),
+        ProblemType(
+            "not-acceptable",
+            406,
+            "No representation fits the Accept header",
+            "Accept application/json, or image/png for the overlay of /explain.",
+        ),
+        ProblemType(
+            "upload-too-slow",
+            408,
+            "The upload did not arrive in time",
+            "Send the body faster, or ask the operator to raise TUMORLENS_BODY_TIMEOUT.",
+        ),
+        ProblemType(
+            "explanation-unavailable",
+            409,
+            "The loaded model has no class map",
+            "Use /predict, or serve a model whose card says has_map.",
+        ),
+        ProblemType(
+            "too-large",
+            413,
+            "More bytes, pixels or files than the limit",
+            "Send a smaller image; GET /model states the limits.",
+        ),
+        ProblemType(
+            "unsupported-format",
+            415,
+            "Not a format TumorLens reads",
+            "Send PNG, JPEG, TIFF, BMP, WebP or DICOM in multipart/form-data.",
+        ),
+        ProblemType("empty-file", 422, "The file is empty", "Send a file that holds an image."),
+        ProblemType(
+            "not-decodable",
+            422,
+            "The image is truncated or damaged",
+            "Export the slice again and send the new file.",
+        ),
+        ProblemType(
+            "not-brain-mri",
+            422,
+            "Not a usable slice of a brain MRI",
+            "Send one slice that shows the whole head on a dark background.",
+        ),
+        ProblemType(
+            "rate-limited",
+            429,
+            "Too many requests",
+            "Wait as long as Retry-After says; the RateLimit fields state the budget.",
+        ),
+        ProblemType(
+            "header-too-large",
+            431,
+            "The request's head is too large",
+            "Send fewer or shorter header fields.",
+        ),
+        ProblemType(
+            "internal-error",
+            500,
+            "The service failed",
+            "Report the request_id to the operator.",
+        ),
+        ProblemType(
+            "overloaded",
+            503,
+            "The service is busy",
+            "Try again after the seconds in Retry-After.",
+        ),
+        ProblemType(
+            "not-ready",
+            503,
+            "The service is not ready",
+            "Try again after the seconds in Retry-After.",
+        ),
+        ProblemType(
+            "timeout",
+            504,
+            "The answer took too long",
+            "Try again, or send a smaller image.",
+        ),
+    )
+}
+
+# An exception is looked up by its class, then by the classes it derives from, so a new
+# subclass is never without an answer; a test holds that each class of the tree has one.
+BY_EXCEPTION: dict[type[errors.TumorLensError], str] = {
+    errors.EmptyInputError: "empty-file",
+    errors.UnsupportedFormatError: "unsupported-format",
+    errors.TooLargeError: "too-large",
+    errors.DecodeError: "not-decodable",
+    errors.NotBrainMRIError: "not-brain-mri",
+    # The service hands over bytes, never paths: a path error is a fault of the service.
+    errors.UnreadableFileError: "internal-error",
+    errors.InputError: "not-decodable",
+    errors.ModelFileError: "not-ready",
+    errors.ExplanationUnavailableError: "explanation-unavailable",
+    errors.TumorLensError: "internal-error",
+}
+
+
+class ProblemError(Exception):
+    """A refusal on its way to the client.
+
+    ``slug`` is a key of :data:`TYPES`; ``detail`` says what is wrong with this request and
+    never repeats file names or file content.
+    """
+
+    def __init__(
+        self, slug: str, detail: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.kind = TYPES[slug]
+        self.detail = detail or self.kind.advice
+        self.headers = dict(headers or {})
+        super().__init__(f"{slug}: {self.detail}")
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
+def from_exception(exc: errors.TumorLensError) -> ProblemError:
+    """Return the problem for one of our own exceptions; its message becomes the detail.
+
+    The message of a fault of the service itself stays inside: it may name paths.
+    """
+    slug = next(BY_EXCEPTION[cls] for cls in type(exc).__mro__ if cls in BY_EXCEPTION)
+    detail = None if TYPES[slug].status >= 500 else str(exc)
+    headers = {"Retry-After": "5"} if TYPES[slug].status == 503 else {}
+    return ProblemError(slug, detail, headers=headers)
+
+
+def overloaded(detail: str, retry_after: float = 1.0) -> ProblemError:
+    """Return a 503 that asks the client to come back after ``retry_after`` seconds."""
+    seconds = max(1, round(retry_after))
+    return ProblemError("overloaded", detail, headers={"Retry-After": str(seconds)})
+
+
+def document(problem: ProblemError, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the problem details object for the request in ``scope``."""
+    root = scope.get("root_path", "")
+    return {
+        "type": f"{root}/problems/{problem.kind.slug}",
+        "title": problem.kind.title,
+        "status": problem.kind.status,
+        "detail": problem.detail,
+        "instance": scope.get("path", "/"),
+        "request_id": scope.get("state", {}).get("request_id", ""),
+    }
+
+
+def response(problem: ProblemError, scope: Scope) -> Response:
+    """Return the HTTP response for a problem, and note its slug for the log and metrics."""
+    scope.setdefault("state", {})["problem"] = problem.kind.slug
+    body = json.dumps(document(problem, scope), ensure_ascii=False).encode("utf-8", "replace")
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Response(body, problem.kind.status, headers, media_type=MEDIA_TYPE)
+
+
+def openapi_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI ``responses`` entries of a route, grouped by status, with examples."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for slug in slugs:
+        kind = TYPES[slug]
+        entry = found.setdefault(
+            kind.status,
+            {
+                "description": kind.title,
+                "content": {
+                    MEDIA_TYPE: {
+                        "schema": {"$ref": "#/components/schemas/Problem"},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        entry["content"][MEDIA_TYPE]["examples"][slug] = {
+            "summary": kind.title,
+            "value": {
+                "type": f"/problems/{slug}",
+                "title": kind.title,
+                "status": kind.status,
+                "detail": kind.advice,
+                "instance": "/predict",
+                "request_id": "0192f0c1a2b34c5d8e9f00112233aabb",
+            },
+        }
+        if kind.status in (429, 503):
+            entry["headers"] = {
+                "Retry-After": {
+                    "description": "Seconds to wait before the next try.",
+                    "schema": {"type": "integer", "minimum": 1},
+                }
+            }
+    return found

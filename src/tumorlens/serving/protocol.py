@@ -1,0 +1,155 @@
+"""The HTTP connection: what has to be bounded before there is a request to speak of.
+
+uvicorn's own protocol waits for ever for a request's head, keeps every connection, and
+answers broken requests in plain text; a service on the open internet cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from tumorlens.serving.problems import MEDIA_TYPE, ProblemError, document
+
+MAX_HEAD_BYTES = 32 * 1024
+# An idle connection may carry a request that left the client just before the stop.
+STOP_GRACE_SECONDS = 0.5
+
+
+class GuardedConfig(Config):
+    """uvicorn's configuration with the limits of :class:`GuardedProtocol`."""
+
+    header_timeout: float = 10.0
+    max_connections: int = 512
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection: its head bounded in time and size, all of them in number."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        guarded = config if isinstance(config, GuardedConfig) else GuardedConfig
+        self.header_timeout = guarded.header_timeout
+        self.max_connections = guarded.max_connections
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._in_head = True
+        self._stopping = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it when there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            detail = "Too many connections are open."
+            self._refuse(ProblemError("overloaded", detail, headers={"Retry-After": "1"}))
+            return
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, unless the connection was already refused."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request's head begins; its time and size are bounded from here."""
+        super().on_message_begin()
+        self._head_bytes, self._in_head = 0, True
+        if self._head_timer is None:
+            self._expect_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the bytes of the request target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the bytes of a header field."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is here: stop its timer, unless it was too large."""
+        self._stop_timer()
+        self._in_head = False
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(ProblemError("header-too-large"))
+            raise _RefusedError
+        super().on_headers_complete()
+        if self._stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem document."""
+        if not self.transport.is_closing():
+            self._refuse(ProblemError("malformed-request", "This is not a valid HTTP request."))
+
+    def shutdown(self) -> None:
+        """Stop politely: an idle connection gets a moment for a request already on its way."""
+        self._stopping = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(STOP_GRACE_SECONDS, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        # A single endless field never reaches on_headers_complete.
+        if self._in_head and self._head_bytes > 2 * MAX_HEAD_BYTES:
+            self._refuse(ProblemError("header-too-large"))
+            raise _RefusedError
+
+    def _expect_head(self) -> None:
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(self.header_timeout, self._head_is_late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            detail = f"The request's head did not arrive within {self.header_timeout:g} seconds."
+            self._refuse(ProblemError("upload-too-slow", detail))
+
+    def _refuse(self, problem: ProblemError) -> None:
+        scope = {"path": "/", "state": {"request_id": secrets.token_hex(16)}}
+        body = json.dumps(document(problem, scope)).encode()
+        head = {
+            "content-type": MEDIA_TYPE,
+            "content-length": str(len(body)),
+            "connection": "close",
+            **problem.headers,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        self.transport.write(STATUS_LINE[problem.kind.status] + lines.encode() + b"\r\n" + body)
+        self.transport.close()
+
+
+class _RefusedError(Exception):
+    """Stops the parser after a refusal; httptools turns it into its own parser error."""

@@ -1,0 +1,136 @@
+"""Start the service: one process, or several that share a port and their metrics."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+from uvicorn.supervisors import Multiprocess
+
+from tumorlens.errors import ConfigError
+from tumorlens.serving.app import create_app
+from tumorlens.serving.metrics import MULTIPROC_VARIABLE
+from tumorlens.serving.models import open_predictor
+from tumorlens.serving.protocol import GuardedConfig, GuardedProtocol
+from tumorlens.serving.settings import PREFIX, Settings, load_settings
+from tumorlens.serving.telemetry import configure_logging
+
+WORKER_APP = "tumorlens.serving.run:worker_app"
+BACKLOG = 1024
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; returns after accepted requests were answered.
+
+    ``announce`` is called once with the address when connections are taken. Raises
+    :class:`ModelFileError` before anything listens when the model cannot be used, and
+    :class:`ConfigError` when the address or the TLS files cannot be used.
+    """
+    configure_logging(settings)
+    if settings.workers == 1:
+        _serve_one(settings, announce)
+    else:
+        _serve_many(settings, announce)
+
+
+def worker_app() -> FastAPI:
+    """Return the application as a worker process builds it: from the environment alone."""
+    settings = load_settings()
+    configure_logging(settings)
+    return create_app(open_predictor(settings), settings)
+
+
+def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
+    app = create_app(open_predictor(settings), settings)
+    config = _config(app, settings)
+    listener = _listen(settings)
+    announce(_address(settings, listener))
+    # uvicorn raises the signal again after its graceful stop; that stop is the answer to it.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    uvicorn.Server(config).run([listener])
+
+
+def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
+    # A model that cannot be used should stop the start here, not loop in the workers.
+    open_predictor(settings)
+    folder = Path(tempfile.mkdtemp(prefix="tumorlens-metrics-"))
+    try:
+        os.environ[MULTIPROC_VARIABLE] = str(folder)
+        _hand_down(settings)
+        config = _config(WORKER_APP, settings)
+        listener = _listen(settings)
+        announce(_address(settings, listener))
+        Multiprocess(config, sockets=[listener]).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hand_down(settings: Settings) -> None:
+    """Put the settings into the environment, where the worker processes find them."""
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value == Settings.model_fields[name].default:
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        os.environ[PREFIX + name.upper()] = str(value)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=BACKLOG
+        )
+    except OSError as exc:
+        raise ConfigError(
+            f"{settings.host} port {settings.port}: cannot listen there "
+            f"({exc.strerror or exc}); choose another --host or --port"
+        ) from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    scheme = "https" if settings.ssl_certfile else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{listener.getsockname()[1]}{settings.root_path}"
+
+
+def _config(app: FastAPI | str, settings: Settings) -> GuardedConfig:
+    for file in (settings.ssl_certfile, settings.ssl_keyfile):
+        if file is not None and not file.is_file():
+            raise ConfigError(f"{file}: no such TLS file; check TUMORLENS_SSL_CERTFILE and KEYFILE")
+    config = GuardedConfig(
+        app,
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        backlog=BACKLOG,
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=settings.stop_timeout,
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+    )
+    config.header_timeout = settings.header_timeout
+    config.max_connections = settings.max_connections
+    return config

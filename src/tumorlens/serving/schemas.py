@@ -1,0 +1,186 @@
+"""What the API answers, for validation on the client's side and for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Label = Literal["tumor", "healthy"]
+Decision = Literal["tumor", "healthy", "uncertain"]
+
+SHA256 = r"^[0-9a-f]{64}$"
+_MODEL = {"name": "tumorlens-evidence", "version": "1.0.0", "sha256": "5e" * 32}
+_PREDICTION: dict[str, Any] = {
+    "label": "tumor",
+    "prob": 0.93,
+    "decision": "tumor",
+    "prediction_set": ["tumor"],
+    "threshold": 0.42,
+    "threshold_origin": "sensitivity at least 0.95 on the calibration split",
+    "in_domain": True,
+    "in_domain_reason": None,
+    "latency_ms": 7.4,
+    "model": _MODEL,
+    "disclaimer": "Research tool, not a medical device: not for clinical use.",
+    "request_id": "0192f0c1a2b34c5d8e9f00112233aabb",
+}
+
+
+def _example(value: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(protected_namespaces=(), json_schema_extra={"examples": [value]})
+
+
+class ModelRef(BaseModel):
+    """Which model answered."""
+
+    model_config = _example(_MODEL)
+
+    name: str
+    version: str
+    sha256: str = Field(pattern=SHA256, description="Hash of the whole model file.")
+
+
+class PredictionAnswer(BaseModel):
+    """The answer for one image."""
+
+    model_config = _example(_PREDICTION)
+
+    label: Label = Field(description="'tumor' when prob is at or above the threshold.")
+    prob: float = Field(ge=0, le=1, description="Calibrated probability of a tumour.")
+    decision: Decision = Field(description="'uncertain' when the model cannot tell.")
+    prediction_set: list[Label] = Field(description="Classes that conformal prediction keeps.")
+    threshold: float = Field(ge=0, le=1)
+    threshold_origin: str = Field(description="Where the threshold comes from.")
+    in_domain: bool
+    in_domain_reason: str | None
+    latency_ms: float = Field(ge=0, description="Milliseconds of work on this image.")
+    model: ModelRef
+    disclaimer: str
+    request_id: str
+
+
+class Picture(BaseModel):
+    """A PNG in base64, in the size of the scan."""
+
+    model_config = _example({"png": "iVBORw0KGgo=", "width": 256, "height": 256})
+
+    png: str = Field(json_schema_extra={"contentEncoding": "base64"})
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class ExplanationAnswer(PredictionAnswer):
+    """The answer with the evidence it was computed from."""
+
+    model_config = _example(
+        {
+            **_PREDICTION,
+            "scan": {"png": "iVBORw0KGgo=", "width": 256, "height": 256},
+            "heatmap": {"png": "iVBORw0KGgo=", "width": 256, "height": 256},
+        }
+    )
+
+    scan: Picture = Field(description="The scan as the model received it, grey.")
+    heatmap: Picture = Field(description="RGBA on a fixed scale; transparent is no evidence.")
+
+
+class Limits(BaseModel):
+    """What one request may carry."""
+
+    max_upload_bytes: int
+    max_pixels: int
+    batch_max_files: int
+    batch_max_bytes: int
+
+
+class ModelAnswer(BaseModel):
+    """The model's card, the hash of its file, and the limits of this service."""
+
+    model_config = ConfigDict(
+        protected_namespaces=(),
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    **_MODEL,
+                    "labels": ["healthy", "tumor"],
+                    "has_map": True,
+                    "intended_use": "Research and teaching.",
+                    "limits": {
+                        "max_upload_bytes": 33554432,
+                        "max_pixels": 16777216,
+                        "batch_max_files": 64,
+                        "batch_max_bytes": 67108864,
+                    },
+                }
+            ]
+        },
+    )
+
+    name: str
+    version: str
+    sha256: str = Field(pattern=SHA256)
+    labels: list[Label]
+    has_map: bool
+    intended_use: str
+    limits: Limits
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    model_config = _example({"status": "ok"})
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """The service can take a request; ``model_refused`` names why a new file was not taken."""
+
+    model_config = _example({"status": "ready", "model": _MODEL, "model_refused": None})
+
+    status: Literal["ready"]
+    model: ModelRef
+    model_refused: str | None = Field(
+        description="The kind of error of a changed model file that was not taken."
+    )
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str = Field(description="Relative reference that explains this kind of problem.")
+    title: str
+    status: int = Field(ge=400, le=599)
+    detail: str
+    instance: str
+    request_id: str
+
+
+class ProblemKind(BaseModel):
+    """One kind of problem and what to do about it."""
+
+    model_config = _example(
+        {
+            "type": "/problems/empty-file",
+            "title": "The file is empty",
+            "status": 422,
+            "advice": "Send a file that holds an image.",
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    advice: str
+
+
+class BatchLine(BaseModel):
+    """One line of a batch answer: a prediction or a problem for the file at ``index``."""
+
+    model_config = _example({"index": 0, "prediction": _PREDICTION, "problem": None})
+
+    index: int = Field(ge=0, description="Position of the image in the request, from 0.")
+    prediction: PredictionAnswer | None
+    problem: Problem | None

@@ -1,0 +1,208 @@
+"""The service's settings: environment, ``.env`` file and flags of ``tumorlens serve``."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tumorlens.errors import ConfigError
+
+PREFIX = "TUMORLENS_"
+# Variables of other rooms that share the prefix and are no settings of the service.
+FOREIGN = frozenset({"TUMORLENS_DATA", "TUMORLENS_CACHE"})
+
+Names = Annotated[tuple[str, ...], NoDecode]
+MIB = 2**20
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose; every field is also ``TUMORLENS_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve the same port.")
+    model: Path | None = Field(None, description="Model file; empty means the packaged default.")
+    reload_seconds: float = Field(
+        5.0, ge=0, description="How often the model file is looked at for a swap; 0 never."
+    )
+    inference_threads: int = Field(
+        0, ge=0, le=256, description="Images worked on at once in a worker; 0: cores / workers."
+    )
+    queue_size: int = Field(
+        8, ge=0, description="Images that may wait in a worker; one more is shed with 503."
+    )
+    max_upload_bytes: int = Field(32 * MIB, ge=1, description="Bytes of one request body.")
+    max_pixels: int = Field(
+        16_777_216, ge=1, description="Pixels of one image, checked before it is decoded."
+    )
+    buffer_bytes: int = Field(
+        96 * MIB, ge=1, description="Bytes of all uploads a worker holds at once; more is shed."
+    )
+    batch_max_files: int = Field(64, ge=1, description="Images of one batch request.")
+    batch_max_bytes: int = Field(
+        64 * MIB, ge=1, description="Bytes of one batch body, and of a zip once unpacked."
+    )
+    header_timeout: float = Field(10.0, gt=0, description="Seconds for a request's head.")
+    body_timeout: float = Field(30.0, gt=0, description="Seconds for a request's body.")
+    request_timeout: float = Field(60.0, gt=0, description="Seconds for a whole request.")
+    batch_timeout: float = Field(300.0, gt=0, description="Seconds for a whole batch request.")
+    keep_alive: int = Field(5, ge=0, description="Seconds an idle connection stays open.")
+    max_connections: int = Field(512, ge=1, description="Open connections of a worker.")
+    stop_timeout: int = Field(30, ge=0, description="Seconds to finish accepted work on SIGTERM.")
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="API keys, separated by commas; empty: no key is needed."
+    )
+    api_keys_file: Path | None = Field(None, description="File with one API key a line.")
+    rate_limit: int = Field(
+        0, ge=0, description="Requests per window for one key or address; 0: no limit."
+    )
+    rate_window: int = Field(60, ge=1, description="Seconds of the rate limit's window.")
+    cors_origins: Names = Field((), description="Origins whose pages may call the API.")
+    trusted_hosts: Names = Field(
+        (), description="Host names answered, *.example.org allowed; empty: all."
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1", description="Proxies whose X-Forwarded-For is believed; * believes all."
+    )
+    root_path: str = Field("", description="Path prefix a proxy strips, such as /tumorlens.")
+    ssl_certfile: Path | None = Field(None, description="TLS certificate chain (PEM).")
+    ssl_keyfile: Path | None = Field(None, description="TLS private key (PEM).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line written."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Form of the log lines; auto is console on a terminal, else json."
+    )
+    metrics: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
+    metrics_key: bool = Field(False, description="Ask for an API key at /metrics too.")
+    otel: bool = Field(
+        False, description="Export traces with OpenTelemetry (OTEL_… variables say where)."
+    )
+
+    @field_validator("cors_origins", "trusted_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("model", "api_keys_file", "ssl_certfile", "ssl_keyfile", mode="before")
+    @classmethod
+    def _empty_path(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if value and not value.startswith("/"):
+            raise ValueError("must start with a slash, such as /tumorlens")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("ssl_certfile and ssl_keyfile belong together: set both or none")
+        if self.buffer_bytes < max(self.max_upload_bytes, self.batch_max_bytes):
+            raise ValueError("buffer_bytes must hold at least one body of the largest size")
+        return self
+
+    @property
+    def threads(self) -> int:
+        """Images worked on at once in one worker (``inference_threads`` resolved)."""
+        return self.inference_threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+
+def load_settings(
+    overrides: Mapping[str, object] | None = None, *, env_file: Path | None = Path(".env")
+) -> Settings:
+    """Return the settings from ``overrides``, then the environment, then ``env_file``.
+
+    Raises :class:`ConfigError` for an unknown setting (naming the nearest known one) and
+    for a value out of range.
+    """
+    chosen = dict(overrides or {})
+    _refuse_unknown(chosen, "")
+    _refuse_unknown((name for name in os.environ if name.upper().startswith(PREFIX)), PREFIX)
+    in_environment = {name.upper() for name in os.environ}
+    for name, value in _read_env_file(env_file).items():
+        field = name[len(PREFIX) :].lower()
+        if name.upper() not in in_environment and field not in chosen:
+            chosen[field] = value
+    return _build(chosen)
+
+
+def _build(values: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as exc:
+        raise ConfigError(_explain(exc)) from exc
+
+
+def _read_env_file(env_file: Path | None) -> dict[str, str]:
+    if env_file is None or not env_file.is_file():
+        return {}
+    found = dotenv_values(env_file)
+    ours = {k: v or "" for k, v in found.items() if k.upper().startswith(PREFIX)}
+    _refuse_unknown(ours, PREFIX, where=f"{env_file}: ")
+    return {k: v for k, v in ours.items() if k.upper() not in FOREIGN}
+
+
+def _refuse_unknown(names: Iterable[str], prefix: str, where: str = "") -> None:
+    known = {prefix + (name.upper() if prefix else name) for name in Settings.model_fields}
+    for name in names:
+        spelled = name.upper() if prefix else name
+        if spelled in known or spelled in FOREIGN:
+            continue
+        near = difflib.get_close_matches(spelled, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists every setting"
+        raise ConfigError(f"{where}{name} is no setting of TumorLens; {hint}")
+
+
+def _explain(exc: ValidationError) -> str:
+    """Say which setting is wrong and why, without repeating the value: it may be a secret."""
+    lines = []
+    for error in exc.errors(include_url=False, include_input=False, include_context=False):
+        field = str(error["loc"][0]) if error["loc"] else ""
+        name = f"{PREFIX}{field.upper()}: " if field else ""
+        lines.append(name + error["msg"].removeprefix("Value error, "))
+    return "; ".join(lines)
+
+
+def settings_table() -> str:
+    """Return ``docs/settings.md``: every setting with its flag, default and meaning."""
+    rows = [
+        "# Settings of the service",
+        "",
+        "Set them in the environment, in a `.env` file, or as flags of `tumorlens serve`",
+        "(flags win over the environment, the environment over `.env`). An unknown",
+        "`TUMORLENS_…` name stops the start. This table is generated from the code:",
+        "`python -m tumorlens.serving.settings > docs/settings.md`.",
+        "",
+        "| variable | flag | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, SecretStr | tuple) or default is None:
+            shown = "(empty)"
+        else:
+            shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
+            shown = "(empty)" if default == "" else shown
+        flag = name.replace("_", "-")
+        rows.append(f"| `{PREFIX}{name.upper()}` | `--{flag}` | {shown} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(settings_table())

@@ -1,0 +1,87 @@
+"""What one running application holds, and how its routes reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from tumorlens.imaging.decode import Limits
+from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.models import ServedModel
+from tumorlens.serving.pool import Pool, Ticket
+from tumorlens.serving.problems import ClientGoneError
+from tumorlens.serving.settings import Settings
+from tumorlens.serving.work import Answer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of one application; built by ``create_app``, one per process."""
+
+    settings: Settings
+    metrics: Metrics
+    model: ServedModel
+    pool: Pool
+
+    @property
+    def image_limits(self) -> Limits:
+        """What one image may measure."""
+        return Limits(self.settings.max_upload_bytes, self.settings.max_pixels)
+
+
+def service_of(request: Request) -> Service:
+    """Return the service that answers this request."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Return what ``work`` gives, but stop it when the client closes the connection.
+
+    Call it after the body was read: from then on the only message that can come is the
+    disconnect. Raises :class:`ClientGoneError` in that case.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_wait_until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGoneError
+    finally:
+        for one in (task, gone):
+            if not one.done():
+                one.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await one
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def note(request: Request, service: Service, answer: Answer, ticket: Ticket) -> dict[str, Any]:
+    """Count an answer, put it on the log line, and return its JSON fields."""
+    prediction, facts, metrics = answer.prediction, answer.facts, service.metrics
+    metrics.decisions.labels(prediction.decision).inc()
+    metrics.score.observe(prediction.prob)
+    metrics.input_bytes.observe(facts.bytes)
+    metrics.input_pixels.observe(facts.pixels)
+    metrics.input_format.labels(facts.format).inc()
+    metrics.input_mean.observe(facts.mean)
+    metrics.input_contrast.observe(facts.contrast)
+    state = request.scope["state"]
+    state["decision"] = prediction.decision
+    state["model"] = prediction.model.sha256
+    state["stages"] = {
+        name: round(seconds * 1000, 2) for name, seconds in ticket.stages.items()
+    } | state.get("stages", {})
+    return {**prediction.to_dict(), "request_id": state["request_id"]}

@@ -1,0 +1,176 @@
+"""One log line, one id and one set of counts for every request.
+
+Logged are the route's template, never the path as sent, and nothing of the body: file
+names, pixels and DICOM headers do not reach a log line, a metric or a trace.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.problems import ClientGoneError, ProblemError, response
+from tumorlens.serving.settings import Settings
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CLIENT_GONE = 499  # no answer was possible; the figure proxies log for this
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send our log lines, and uvicorn's, to standard error in the chosen form.
+
+    Called by the server's entry point only: a library does not decide how a program logs.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    terminal = sys.stderr.isatty()
+    if settings.log_format == "console" or (settings.log_format == "auto" and terminal):
+        render = structlog.dev.ConsoleRenderer(colors=terminal)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # Libraries log what they parse (pydicom quotes element values): keep only our own.
+    for name in ("pydicom", "nibabel", "PIL", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class Telemetry:
+    """ASGI middleware, outermost: ids, the log line, counts, and the last seam for faults."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.log = structlog.get_logger("tumorlens.serving")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request and report on it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        state = scope.setdefault("state", {})
+        _identify(scope, state)
+        status = CLIENT_GONE
+        started = False
+
+        async def with_id(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                started = True
+                status = message["status"]
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)["X-Request-ID"] = state["request_id"]
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, with_id)
+        except ClientGoneError:
+            state["problem"] = "client-gone"
+        except Exception as exc:  # noqa: BLE001  the last seam: a fault must not end the worker
+            self._report_fault(exc, state)
+            if started:
+                raise _HiddenFaultError from None
+            fault = ProblemError("internal-error")
+            await response(fault, scope)(scope, receive, with_id)
+        finally:
+            self.metrics.in_flight.dec()
+            self._report(scope, state, status, time.perf_counter() - begin)
+
+    def _report_fault(self, exc: Exception, state: dict[str, Any]) -> None:
+        # The message may quote the upload, so only the type and the places are logged.
+        places = [
+            f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(exc.__traceback__)[-8:]
+        ]
+        self.log.error("fault", request_id=state["request_id"], error=type(exc).__name__, at=places)
+
+    def _report(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+        route = _route(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        self.metrics.requests.labels(route, method, str(status)).inc()
+        self.metrics.duration.labels(route).observe(seconds)
+        problem = state.get("problem")
+        if problem is not None:
+            self.metrics.problems.labels(problem).inc()
+        body = state.get("body")
+        line: dict[str, Any] = {
+            "request_id": state["request_id"],
+            "trace_id": state["trace_id"],
+            "method": method,
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 2),
+            "bytes_in": body.received if body is not None else 0,
+        }
+        optional = {name: state[name] for name in ("decision", "model", "stages") if name in state}
+        if problem is not None:
+            optional["problem"] = problem
+        quiet = route in ("/healthz", "/readyz", "/metrics") and status < 400
+        (self.log.debug if quiet else self.log.info)("request", **line, **optional)
+
+
+class _HiddenFaultError(RuntimeError):
+    """Stands for a fault that was already logged without its message."""
+
+
+def _identify(scope: Scope, state: dict[str, Any]) -> None:
+    headers = _first_values(scope["headers"])
+    wanted = headers.get(b"x-request-id", b"").decode("latin-1")
+    state["request_id"] = wanted if _REQUEST_ID.fullmatch(wanted) else secrets.token_hex(16)
+    parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"").decode("latin-1"))
+    valid = parent is not None and set(parent[1]) != {"0"} and set(parent[2]) != {"0"}
+    state["trace_id"] = parent[1] if parent is not None and valid else secrets.token_hex(16)
+
+
+def _first_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found.setdefault(name, value)
+    return found
+
+
+def _route(scope: Scope) -> str:
+    """Return the route's template: bounded in number, and free of what a client wrote."""
+    path = getattr(scope.get("route"), "path", None)
+    if isinstance(path, str):
+        return path
+    app = scope.get("app")
+    known: frozenset[str] = app.state.known_routes if app is not None else frozenset()
+    asked: str = scope["path"]
+    return asked if asked in known else "unmatched"

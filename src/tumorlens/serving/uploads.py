@@ -1,0 +1,132 @@
+"""multipart/form-data, read from the stream into memory and never onto disk.
+
+Web frameworks spool uploads to temporary files; a scan must not be left on a disk, so the
+parts are collected in memory, under the limits of :mod:`tumorlens.serving.limits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from tumorlens.serving.problems import ProblemError
+
+MAX_PART_HEADERS = 16
+MAX_PART_HEADER_BYTES = 8192
+MAX_OTHER_PARTS = 16
+
+
+@dataclass
+class Upload:
+    """One uploaded file: its bytes and the type the client claims (never trusted).
+
+    The file name is deliberately not kept: it may hold a patient's name.
+    """
+
+    content_type: str
+    data: bytearray = field(default_factory=bytearray)
+
+
+class FormReader:
+    """Collects the ``file`` parts of a form while its bytes stream in."""
+
+    def __init__(self, content_type: str, max_files: int) -> None:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data":
+            raise ProblemError(
+                "unsupported-format",
+                "The request body must be multipart/form-data with a part named 'file'.",
+            )
+        if not 1 <= len(boundary) <= 70:
+            raise ProblemError("malformed-request", "The Content-Type names no usable boundary.")
+        self.files: list[Upload] = []
+        self._max_files = max_files
+        self._others = 0
+        self._ended = False
+        self._current: Upload | None = None
+        self._name, self._value, self._header_bytes = b"", b"", 0
+        self._headers: dict[bytes, bytes] = {}
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._part_data,
+                "on_end": self._end,
+            },
+        )
+
+    async def read(self, stream: AsyncIterator[bytes]) -> list[Upload]:
+        """Return the uploaded files in order; raises the 400 problem for a broken form."""
+        try:
+            async for chunk in stream:
+                if chunk:
+                    self._parser.write(chunk)
+            self._parser.finalize()
+        except MultipartParseError as exc:
+            raise ProblemError("malformed-request", "The multipart body is malformed.") from exc
+        if not self._ended:
+            raise ProblemError(
+                "malformed-request", "The multipart body ends before its closing boundary."
+            )
+        if not self.files:
+            raise ProblemError("malformed-request", "The form has no part named 'file'.")
+        return self.files
+
+    def _part_begin(self) -> None:
+        self._headers, self._header_bytes = {}, 0
+        self._name, self._value = b"", b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
+        self._value += data[start:end]
+
+    def _count_header(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > MAX_PART_HEADER_BYTES:
+            raise ProblemError("malformed-request", "A part's header is too long.")
+
+    def _header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name, self._value = b"", b""
+        if len(self._headers) > MAX_PART_HEADERS:
+            raise ProblemError("malformed-request", "A part has too many headers.")
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if options.get(b"name") == b"file":
+            if b"filename" not in options:
+                raise ProblemError(
+                    "malformed-request", "The part named 'file' is a text field, not a file."
+                )
+            if len(self.files) >= self._max_files:
+                raise ProblemError(
+                    "too-large", f"The form has more than {self._max_files} file(s)."
+                )
+            claimed = self._headers.get(b"content-type", b"application/octet-stream")
+            self._current = Upload(claimed.decode("latin-1"))
+            self.files.append(self._current)
+            return
+        # Other fields are ignored, but not without end.
+        self._current = None
+        self._others += 1
+        if self._others > MAX_OTHER_PARTS:
+            raise ProblemError("malformed-request", "The form has too many parts.")
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current is not None:
+            self._current.data += memoryview(data)[start:end]
+
+    def _end(self) -> None:
+        self._ended = True
