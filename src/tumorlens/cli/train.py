@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -21,7 +24,7 @@ def train(
         ),
     ] = None,
     show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print the full configuration and stop.")
+        bool, typer.Option("--show-config", help="Print the full configuration as JSON and stop.")
     ] = False,
 ) -> None:
     """Train a network: a run folder with metrics, curves, checkpoint and model file.
@@ -30,15 +33,21 @@ def train(
     Needs the extra 'train'.
     """
     require("train", "tumorlens train", "torch", "lightning", "hydra")
-    from omegaconf import OmegaConf
+    # Libraries print progress and notes to stdout, some from when they are imported on.
+    with redirect_stdout(sys.stderr):
+        from tumorlens.training.config import compose_config, plain
 
-    from tumorlens.training.config import compose_config
-
-    config = compose_config(overrides or [])
+        config = compose_config(overrides or [])
     if show_config:
-        typer.echo(OmegaConf.to_yaml(config), nl=False)
+        typer.echo(json.dumps(plain(config), indent=2))
         return
-    from tumorlens.training.run import train as train_network
+    with redirect_stdout(sys.stderr):
+        from tumorlens.training.run import train as train_network
 
-    result = train_network(config)
-    typer.echo(str(result.folder))
+        result = train_network(config)
+    typer.echo(f"run folder: {result.run_dir}")
+    typer.echo(f"model file: {result.model}")
+    for part, metrics in result.metrics.items():
+        for name, estimate in metrics.items():
+            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+            typer.echo(f"{part} {name}: {estimate.value:.3f} ({interval}, n = {estimate.n})")
