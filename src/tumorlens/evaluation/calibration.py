@@ -1,0 +1,114 @@
+"""Are the probabilities right? Temperature, expected calibration error, reliability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tumorlens.errors import DataError
+
+Scheme = Literal["width", "mass"]
+
+
+def sigmoid(logit: ArrayLike) -> NDArray[np.float64]:
+    """Return ``1 / (1 + exp(-logit))`` as float64 without overflow for any finite logit."""
+    values = np.asarray(logit, dtype=np.float64)
+    small = np.exp(-np.abs(values))
+    return np.asarray(np.where(values >= 0, 1 / (1 + small), small / (1 + small)))
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Return the temperature T > 0 that minimises the NLL of ``sigmoid(logits / T)``.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The NLL is convex in 1/T,
+    so Newton's method with step halving finds its one minimum; T is kept within 0.02..50,
+    which binds only where the labels are (nearly) separable by the sign of the logit.
+
+    Args:
+        logits: float ``[N]``, from scans the network was not trained on.
+        labels: 0 or 1, ``[N]``.
+
+    Raises:
+        DataError: No logits, lengths that differ, or only one class.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if z.size == 0 or z.shape != y.shape or not 0 < y.sum() < y.size:
+        raise DataError(
+            f"temperature needs logits with labels of both classes; got {z.size} logits, "
+            f"{y.size} labels, {int(y.sum())} tumours"
+        )
+
+    def nll(scale: float) -> float:
+        return float(np.mean(np.logaddexp(0, z * scale) - y * z * scale))
+
+    low, high = 1 / 50, 1 / 0.02
+    scale = 1.0
+    for _ in range(100):
+        prob = sigmoid(z * scale)
+        slope = float(np.mean((prob - y) * z))
+        curvature = float(np.mean(prob * (1 - prob) * z * z)) + 1e-12
+        step = slope / curvature
+        while nll(np.clip(scale - step, low, high)) > nll(scale) and abs(step) > 1e-12:
+            step /= 2
+        moved = float(np.clip(scale - step, low, high))
+        if abs(moved - scale) < 1e-10:
+            break
+        scale = moved
+    return 1 / scale
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: per non-empty bin the mean probability, the share of tumours, n.
+
+    ``confidence`` and ``frequency`` are float64 ``[B]`` in 0..1, ``count`` int64 ``[B]``.
+    """
+
+    confidence: NDArray[np.float64]
+    frequency: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+
+def reliability(
+    labels: ArrayLike, prob: ArrayLike, bins: int = 15, scheme: Scheme = "width"
+) -> Reliability:
+    """Bin P(tumour) by equal width over 0..1 or by equal mass (equally many scans a bin).
+
+    Raises:
+        DataError: No scans, lengths that differ, a probability outside 0..1, or ``bins`` < 1.
+    """
+    y, p = np.asarray(labels, dtype=np.float64), np.asarray(prob, dtype=np.float64)
+    if y.size == 0 or y.shape != p.shape or bins < 1:
+        raise DataError(f"reliability needs scans and bins; got {y.size}, {p.size}, bins={bins}")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError("reliability needs probabilities in 0..1")
+    if scheme == "width":
+        index = np.minimum((p * bins).astype(np.int64), bins - 1)
+    elif scheme == "mass":
+        rank = np.empty(p.size, dtype=np.int64)
+        rank[np.argsort(p, kind="stable")] = np.arange(p.size)
+        index = rank * bins // p.size
+    else:
+        raise DataError(f"binning scheme is {scheme!r}; use width or mass")
+    count = np.bincount(index, minlength=bins)
+    used = count > 0
+    size = count[used]
+    return Reliability(
+        np.bincount(index, weights=p, minlength=bins)[used] / size,
+        np.bincount(index, weights=y, minlength=bins)[used] / size,
+        size.astype(np.int64),
+    )
+
+
+def ece(labels: ArrayLike, prob: ArrayLike, bins: int = 15, scheme: Scheme = "width") -> float:
+    """Return the expected calibration error of P(tumour), 0..1.
+
+    ``sum_b (n_b / n) |frequency_b - confidence_b|``; Naeini et al., AAAI 2015, for the
+    binary case on the positive class's probability. It is biased upwards for small n.
+    """
+    diagram = reliability(labels, prob, bins, scheme)
+    gap = np.abs(diagram.frequency - diagram.confidence)
+    return float((gap * diagram.count).sum() / diagram.count.sum())
