@@ -80,7 +80,7 @@ def roc_auc(labels: ArrayLike, prob: ArrayLike) -> float:
 
 
 def pr_auc(labels: ArrayLike, prob: ArrayLike) -> float:
-    """Return average precision, ``sum (R_k - R_{k-1}) P_k`` over distinct scores, no interpolation."""
+    """Return average precision, ``sum (R_k - R_{k-1}) P_k`` over distinct scores."""
     y, p = _checked(labels, prob)
     return float(_pr_auc(_Ranking(y, p), np.ones((1, y.size)))[0])
 
