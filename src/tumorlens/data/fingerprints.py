@@ -21,6 +21,8 @@ from tumorlens.imaging.fingerprint import POSES, Fingerprint, fingerprint
 # Part of the file's name: a changed hash must not meet bits of the old one.
 _ALGORITHM = "dhash-16x16-v1"
 _WORDS = 4
+# What NumPy raises for a file that is no archive, an array, or an archive of something else.
+_NOT_OURS = (ValueError, TypeError, KeyError)
 _log = logging.getLogger(__name__)
 
 
@@ -84,9 +86,9 @@ class FingerprintCache:
         if not self.path.is_file():
             return {}
         try:
-            with np.load(self.path, allow_pickle=False) as kept:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 digests, bits = kept["sha256"], kept["bits"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, *_NOT_OURS) as error:
             _log.warning("%s: damaged, fingerprints are made anew (%s)", self.path, error)
             return {}
         if bits.dtype != np.uint64 or bits.shape != (len(digests), POSES, _WORDS):

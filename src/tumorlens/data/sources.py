@@ -143,13 +143,14 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
     Raises:
         InputError: a volume cannot be read.
     """
-    from tumorlens.imaging.volume import head_extent, load_volume
-
     root = Path(root)
     for path in _files(root):
         stem = _volume_stem(path)
         if stem is None:
             continue
+        # Imported late: most data sets hold no volumes.
+        from tumorlens.imaging.volume import head_extent, load_volume
+
         volume = load_volume(path)
         patient = _SEQUENCE.sub("", stem)
         source, relative = _source_name(root), path.relative_to(root).as_posix()

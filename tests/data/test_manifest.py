@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tumorlens.data.manifest import Record, read_manifest, write_manifest
+from tumorlens.errors import ManifestError, OutputError
+
+
+def manifest(folder: Path, *lines: str) -> Path:
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"x")
+    path = folder / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_row_becomes_a_record_and_empty_cells_stay_unknown(tmp_path: Path) -> None:
+    path = manifest(
+        tmp_path,
+        "path,source,label,tumour_type,view,patient,group,boxes,polygons",
+        'a.png,site,tumor,glioma,axial,p1,7,"[[0.1, 0.2, 0.5, 1.02]]","[[[0, 0], [1, 0], [1, 1]]]"',
+        "b.png,,,,,,,[],[]",
+    )
+    first, second = read_manifest(path)
+    assert first == Record(
+        key="site:a.png",
+        path=tmp_path / "a.png",
+        source="site",
+        label=1,
+        tumour_type="glioma",
+        view="axial",
+        boxes=((0.1, 0.2, 0.5, 1.0),),
+        polygons=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),),
+        patient="p1",
+        group=7,
+    )
+    assert second == Record(f"{tmp_path.name}:b.png", tmp_path / "b.png", tmp_path.name)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.png").write_bytes(b"x")
+    record = Record(
+        key="s:sub/a.png",
+        path=tmp_path / "sub" / "a.png",
+        source="s",
+        label=0,
+        boxes=((0.0, 0.25, 0.5, 1.0),),
+        sha256="ab",
+        group=3,
+    )
+    write_manifest([record], tmp_path / "manifest.csv")
+    assert read_manifest(tmp_path / "manifest.csv") == [record]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.csv", "sub"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["path,label"], "holds no rows"),
+        (["file,label", "a.png,tumor"], "no column path"),
+        (["path,label", ",tumor"], "line 2: the path is empty"),
+        (["path,label", "a.png,tumor", "b.png,sick"], "line 3: label 'sick'"),
+        (["path,label", "../a.png,tumor"], "leaves the manifest's folder"),
+        (["path,label", "a.png,tumor", "a.png,tumor"], "stands in the data twice"),
+        (["path,label", "a.png,tumor", "c.png,tumor"], "1 of its files are missing"),
+        (["path,label,group", "a.png,tumor,x"], "group 'x' is not a whole number"),
+        (["path,label,boxes", "a.png,tumor,[[0.1"], "boxes: not a JSON list"),
+        (["path,label,boxes", 'a.png,tumor,"[[1, 2, 30, 40]]"'], "2 is not a fraction"),
+        (["path,label,boxes", 'a.png,tumor,"[[0.5, 0, 0.1, 1]]"'], "a box is four fractions"),
+        (["path,label,boxes", 'a.png,tumor,"[[0.5, 0.1]]"'], "a box is four fractions"),
+        (["path,label,boxes", 'a.png,tumor,"[0.5, 0.1]"'], "list of lists"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_its_place(
+    tmp_path: Path, lines: list[str], complaint: str
+) -> None:
+    with pytest.raises(ManifestError) as refused:
+        read_manifest(manifest(tmp_path, *lines))
+    assert complaint in str(refused.value)
+
+
+def test_a_picture_named_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ManifestError, match="cannot be read as a CSV table"):
+        read_manifest(tmp_path / "manifest.csv")
+
+
+def test_a_record_outside_the_folder_has_no_row(tmp_path: Path) -> None:
+    outside = Record("s:a", tmp_path / "a.png", "s")
+    with pytest.raises(ManifestError, match="lies outside"):
+        write_manifest([outside], tmp_path / "inner" / "manifest.csv")
+    slice_ = Record("s:v", tmp_path / "v.nii.gz#axial:4", "s")
+    with pytest.raises(ManifestError, match="slice of a volume"):
+        write_manifest([slice_], tmp_path / "manifest.csv")
+
+
+def test_a_folder_in_the_way_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_manifest([Record("s:a", tmp_path / "a.png", "s")], tmp_path / "manifest.csv")
+
+
+def test_a_slice_knows_its_file() -> None:
+    record = Record("v:x", Path("d#1/h_01.nii.gz#axial:45"), "v")
+    assert record.is_slice
+    assert record.file == Path("d#1/h_01.nii.gz")
+    plain = Record("v:x", Path("d#1/a.png"), "v")
+    assert not plain.is_slice
+    assert plain.file == plain.path

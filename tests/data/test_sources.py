@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.drawn_sets import draw_set
+from tumorlens.data.manifest import write_manifest
+from tumorlens.data.sources import KNOWN_SOURCES, load_source, source_info
+from tumorlens.errors import SourceNotFoundError
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "tumour_type"),
+    [
+        ("yes/a.jpg", 1, None),
+        ("no/a.JPG", 0, None),
+        ("Tumor/a.png", 1, None),
+        ("healthy/a.tif", 0, None),
+        ("Training/glioma_tumor/a.jpg", 1, "glioma"),
+        ("Training/no_tumor/a.jpg", 0, None),
+        ("Testing/notumor/a.jpg", 0, None),
+        ("Testing/pituitary/scans/a.jpg", 1, "pituitary"),
+        ("other/a.jpg", None, None),
+        ("a.jpg", None, None),
+        ("unknown/not/a.jpg", None, None),
+    ],
+)
+def test_the_folder_names_the_class_and_unknown_stays_unknown(
+    tmp_path: Path, path: str, label: int | None, tumour_type: str | None
+) -> None:
+    file = tmp_path / "set" / path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    (file.parent / "notes.txt").write_text("not an image")
+    (file.parent / ".hidden.jpg").write_bytes(b"x")
+    (record,) = load_source(tmp_path / "set")
+    assert (record.key, record.path) == (f"set:{path}", file)
+    assert (record.label, record.tumour_type, record.boxes) == (label, tumour_type, None)
+
+
+def test_a_class_folder_can_itself_be_the_root(tmp_path: Path) -> None:
+    draw_set(tmp_path, 2, 3)
+    assert [r.label for r in load_source(tmp_path / "no")] == [0, 0, 0]
+    assert [r.label for r in load_source(tmp_path / "yes")] == [1, 1]
+
+
+def test_a_manifest_goes_before_the_folders_names(tmp_path: Path) -> None:
+    draw_set(tmp_path, 1, 1)
+    records = [r for r in load_source(tmp_path) if r.label == 1]
+    write_manifest(records, tmp_path / "manifest.csv")
+    assert load_source(tmp_path) == load_source(tmp_path / "manifest.csv") == records
+
+
+def test_a_name_picks_its_rows_from_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = load_source(draw_set(tmp_path, 2, 2))
+    write_manifest(records, tmp_path / "manifest.csv")
+    monkeypatch.setenv("TUMORLENS_DATA", str(tmp_path))
+    assert len(load_source(tmp_path.name)) == 4
+    with pytest.raises(SourceNotFoundError, match="br35h, cheng2017, navoneel"):
+        load_source("nowhere")
+
+
+@pytest.mark.parametrize("named", ["", "empty"])
+def test_nothing_to_read_is_an_error(tmp_path: Path, named: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceNotFoundError, match="holds no images"):
+        load_source(tmp_path / named)
+
+
+def test_licences_travel_and_only_one_is_clearly_open() -> None:
+    assert [n for n, i in KNOWN_SOURCES.items() if i.licence == "CC-BY-4.0"] == ["cheng2017"]
+    assert "1512427 v5" in source_info("cheng2017").citation
+    for info in KNOWN_SOURCES.values():
+        assert info.citation
+        assert info.name == "cheng2017" or info.licence.startswith("unclear")
+    assert source_info("elsewhere").licence == "unknown"
+
+
+def test_the_missions_folder_is_known_by_its_name(tmp_path: Path) -> None:
+    draw_set(tmp_path / "brain_tumor_dataset", 1, 0)
+    (record,) = load_source(tmp_path / "brain_tumor_dataset")
+    assert (record.source, record.key) == ("navoneel", "navoneel:yes/00.png")
