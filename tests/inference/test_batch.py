@@ -1,0 +1,185 @@
+"""Folders and volumes: every input gives one result, in order, and none is lost."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from tumorlens.errors import (
+    ConfigError,
+    DecodeError,
+    EmptyInputError,
+    ModelFileError,
+    TooLargeError,
+    UnreadableFileError,
+    UnsupportedFormatError,
+)
+from tumorlens.imaging.decode import Limits
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.inference.batch import iter_inputs, run_batch, run_explain
+from tumorlens.inference.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_model_path: Path) -> Predictor:
+    return Predictor.open(tiny_model_path, threads=1)
+
+
+def draw(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), draw_phantom(seed, lesion=seed % 2 == 0).image)
+    return path
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Return a folder of four good scans among five files that cannot be read."""
+    root = tmp_path / "scans"
+    for seed, name in enumerate(["a.png", "sub/b.jpg", "sub/deep/c.bmp", "z.tiff"]):
+        draw(root / name, seed)
+    (root / "empty.png").touch()
+    (root / "sub" / "text.jpg").write_text("this is text")
+    (root / "cut.jpg").write_bytes((root / "sub" / "b.jpg").read_bytes()[:900])
+    (root / "notes.txt").write_text("notes")
+    (root / "dir.png").mkdir()
+    (root / ".hidden.png").write_bytes(b"x")
+    (root / ".git").mkdir()
+    (root / ".git" / "object").write_bytes(b"x")
+    return root
+
+
+def relative(paths: list[Path], root: Path) -> list[str]:
+    return [str(path.relative_to(root)) for path in paths]
+
+
+ALL = [
+    "a.png",
+    "cut.jpg",
+    "empty.png",
+    "notes.txt",
+    "sub/b.jpg",
+    "sub/deep/c.bmp",
+    "sub/text.jpg",
+    "z.tiff",
+]
+
+
+def test_a_folder_is_walked_in_order_without_hidden_files(mixed: Path) -> None:
+    assert relative(list(iter_inputs([mixed])), mixed) == ALL
+
+
+def test_what_is_named_is_passed_on_as_it_is(mixed: Path, tmp_path: Path) -> None:
+    given = [mixed / ".hidden.png", tmp_path / "absent.png", mixed / "a.png", mixed / "a.png"]
+    assert list(iter_inputs(given)) == given
+
+
+def test_a_folder_in_which_nothing_is_found_is_not_lost(mixed: Path, predictor: Predictor) -> None:
+    assert list(iter_inputs([mixed / "dir.png"])) == [mixed / "dir.png"]
+    (result,) = run_batch(predictor, [mixed / "dir.png"])
+    assert isinstance(result.error, UnreadableFileError)
+    assert "holds no file" in str(result.error)
+
+
+def test_links_are_followed_but_not_in_circles(mixed: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "elsewhere" / "d.png", 9)
+    (mixed / "linked").symlink_to(tmp_path / "elsewhere")
+    (mixed / "sub" / "up").symlink_to(mixed)
+    assert relative(list(iter_inputs([mixed])), mixed) == [*ALL[:3], "linked/d.png", *ALL[3:]]
+
+
+@pytest.mark.parametrize(("batch_size", "readers"), [(1, 1), (3, 2), (16, 4)])
+def test_a_mixed_folder_gives_one_result_each_in_order(
+    mixed: Path, predictor: Predictor, batch_size: int, readers: int
+) -> None:
+    results = list(run_batch(predictor, [mixed], batch_size=batch_size, readers=readers))
+    assert relative([Path(r.path) for r in results], mixed) == ALL
+    assert [type(r.error) for r in results] == [
+        type(None),
+        DecodeError,
+        EmptyInputError,
+        UnsupportedFormatError,
+        type(None),
+        type(None),
+        UnsupportedFormatError,
+        type(None),
+    ]
+    assert all((r.prediction is None) != (r.error is None) for r in results)
+    for result in results:
+        if result.prediction:
+            alone = predictor.predict(result.path)
+            assert result.prediction.prob == pytest.approx(alone.prob, abs=1e-6)
+            assert result.prediction.decision == alone.decision
+        else:
+            assert result.path in str(result.error)
+
+
+def test_reading_runs_ahead_by_a_bounded_number(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "a.png", 0)
+    asked: list[Path] = []
+
+    def endless() -> list[Path]:
+        while True:
+            asked.append(tmp_path / "a.png")
+            yield asked[-1]
+
+    results = run_batch(predictor, endless(), batch_size=4, readers=2)
+    for _ in range(9):
+        next(results)
+    # Nine results are three batches of four; at most batch + readers are read beyond them.
+    assert len(asked) <= 12 + 4 + 2
+    results.close()
+
+
+def test_the_limits_are_kept(mixed: Path, predictor: Predictor) -> None:
+    (result,) = run_batch(predictor, [mixed / "a.png"], limits=Limits(max_pixels=1000))
+    assert isinstance(result.error, TooLargeError)
+
+
+def test_standard_input_is_one_image(
+    mixed: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = (mixed / "a.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    (result,) = run_batch(predictor, ["-"])
+    assert result.path == "-"
+    assert result.prediction is not None
+    assert result.prediction.prob == predictor.predict(mixed / "a.png").prob
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    (refused,) = run_batch(predictor, ["-"], limits=Limits(max_bytes=1000))
+    assert isinstance(refused.error, TooLargeError)
+
+
+def test_a_failing_model_is_no_failing_input(
+    mixed: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(batch: object) -> None:
+        raise ModelFileError("broken")
+
+    monkeypatch.setattr(predictor, "forward", fail)
+    with pytest.raises(ModelFileError, match="broken"):
+        list(run_batch(predictor, [mixed]))
+
+
+@pytest.mark.parametrize(("batch_size", "readers"), [(0, 1), (1, 0)])
+def test_sizes_below_one_are_refused(predictor: Predictor, batch_size: int, readers: int) -> None:
+    with pytest.raises(ConfigError, match="1 or more"):
+        next(run_batch(predictor, [], batch_size=batch_size, readers=readers))
+
+
+def test_explanations_come_one_each_too(mixed: Path, predictor: Predictor) -> None:
+    results = list(run_explain(predictor, [mixed]))
+    assert relative([Path(r.path) for r in results], mixed) == ALL
+    for result in results:
+        assert (result.explanation is None) == (result.error is not None)
+        if result.explanation:
+            assert result.prediction == result.explanation.prediction
+            assert result.explanation.heatmap.shape == (256, 256)
+            assert np.ptp(result.explanation.heatmap) > 0
