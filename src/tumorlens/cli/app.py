@@ -10,7 +10,6 @@ such model, unwritable output, missing extra) · 3 some inputs could not be read
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -28,7 +27,7 @@ VERBS = ("train", "export", "predict", "explain", "serve", "model")
 EXIT_USAGE = 2
 EXIT_UNREADABLE = 3
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT
-_EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what the shell reports of a writer cut off by `head`
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what the shell reports of a writer cut off by `head`
 
 
 class VerbGroup(TyperGroup):
@@ -79,8 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _invoke(arguments)
-        sys.stdout.flush()
+        return _invoke(arguments)
     except InputError as error:
         complain(str(error))
         return EXIT_UNREADABLE
@@ -89,11 +87,6 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader is gone. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_BROKEN_PIPE
-    return code
 
 
 def complain(message: str) -> None:

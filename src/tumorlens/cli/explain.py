@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tumorlens.cli.app import EXIT_UNREADABLE
-from tumorlens.cli.output import Format, record, write_results
+from tumorlens.cli.output import Format, open_output, record, write_results
 from tumorlens.cli.predict import report_failures
 from tumorlens.errors import OutputError
 from tumorlens.modelfile.atomic import atomic_file
@@ -54,7 +53,8 @@ def explain(
     _make_folder(output)
     failed: list[str] = []
     results = report_failures(run_explain(predictor, paths), failed)
-    write_results(_saved(results, output, opacity), form, sys.stdout)
+    with open_output(None) as out:
+        write_results(_saved(results, output, opacity), form, out)
     if failed:
         raise typer.Exit(EXIT_UNREADABLE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import typer
+
+from tumorlens.cli.app import EXIT_BROKEN_PIPE
 from tumorlens.modelfile.atomic import atomic_file
 
 if TYPE_CHECKING:
@@ -49,9 +53,18 @@ class Format(StrEnum):
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Open stdout, or a UTF-8 file that appears only when the block ends well."""
+    """Open stdout, or a UTF-8 file that appears only when the block ends well.
+
+    When the reader of stdout has left (as `head` does), the command ends quietly.
+    """
     if path is None:
-        yield sys.stdout
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            # Python would try to flush once more, and complain, when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(EXIT_BROKEN_PIPE) from error
         return
     with atomic_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")
