@@ -140,7 +140,7 @@ class Metrics:
         folder = Path(os.environ[MULTIPROC_VARIABLE])
         _forget_dead_workers(folder)
         shared = CollectorRegistry()
-        MultiProcessCollector(shared, path=str(folder))
+        MultiProcessCollector(shared, path=str(folder))  # type: ignore[no-untyped-call]
         return generate_latest(shared)
 
 
@@ -149,4 +149,4 @@ def _forget_dead_workers(folder: Path) -> None:
     for file in folder.glob("gauge_live*.db"):
         pid = file.stem.rsplit("_", 1)[-1]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            mark_process_dead(int(pid), path=str(folder))
+            mark_process_dead(int(pid), path=str(folder))  # type: ignore[no-untyped-call]

@@ -55,6 +55,9 @@ def _build(app: FastAPI) -> dict[str, Any]:
 
 def _correct(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     responses = operation["responses"]
+    if "description" in operation:
+        # FastAPI's summary is the function's name; the docstring's first line says more.
+        operation["summary"] = operation["description"].partition("\n")[0].rstrip(".")
     content = responses.get("422", {}).get("content", {})
     if "application/json" in content:
         del responses["422"]

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import resources
 
 import numpy as np
@@ -42,21 +42,21 @@ class _File:
 def make_router() -> APIRouter:
     """Return the routes of the page; each asset is a literal path, so there is none to guess."""
     router = APIRouter(tags=["page"])
-    _add(router, "/", "The page.", lambda: _packaged("index.html", HTML))
-    _add(router, "/docs", "How to use the API, for people.", lambda: _packaged("docs.html", HTML))
+    _add(router, "/", "The page.", partial(_packaged, "index.html", HTML))
+    _add(router, "/docs", "How to use the API, for people.", partial(_packaged, "docs.html", HTML))
     for name, media_type in ASSETS.items():
         _add(
             router,
             f"/assets/{name}",
             f"The page's {name}.",
-            lambda name=name, media_type=media_type: _packaged(name, media_type),
+            partial(_packaged, name, media_type),
         )
     for name in ("lesion", "healthy", "scale"):
         _add(
             router,
             f"/examples/{name}.png",
             "The heat map's colours, none to strong." if name == "scale" else "A drawn head.",
-            lambda name=name: _drawn(name),
+            partial(_drawn, name),
         )
     router.add_api_route(
         "/problems",

@@ -17,6 +17,8 @@ from starlette.types import Scope
 from tumorlens import errors
 
 MEDIA_TYPE = "application/problem+json"
+# The client's file name may hold a patient's name: every upload is called this instead.
+UPLOAD_NAME = "upload"
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,15 @@ def from_exception(exc: errors.TumorLensError) -> ProblemError:
     The message of a fault of the service itself stays inside: it may name paths.
     """
     slug = next(BY_EXCEPTION[cls] for cls in type(exc).__mro__ if cls in BY_EXCEPTION)
-    detail = None if TYPES[slug].status >= 500 else str(exc)
+    detail = None if TYPES[slug].status >= 500 else _sentence(str(exc))
     headers = {"Retry-After": "5"} if TYPES[slug].status == 503 else {}
     return ProblemError(slug, detail, headers=headers)
+
+
+def _sentence(message: str) -> str:
+    """Return an exception's message as a sentence, without the name it gives the upload."""
+    text = message.removeprefix(f"{UPLOAD_NAME}: ")
+    return f"{text[:1].upper()}{text[1:]}".removesuffix(".") + "."
 
 
 def overloaded(detail: str, retry_after: float = 1.0) -> ProblemError:

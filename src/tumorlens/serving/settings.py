@@ -27,65 +27,82 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    workers: int = Field(1, ge=1, le=64, description="Processes that serve the same port.")
-    model: Path | None = Field(None, description="Model file; empty means the packaged default.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve the same port.")
+    model: Path | None = Field(
+        default=None, description="Model file; empty means the packaged default."
+    )
     reload_seconds: float = Field(
-        5.0, ge=0, description="How often the model file is looked at for a swap; 0 never."
+        default=5.0, ge=0, description="How often the model file is looked at for a swap; 0 never."
     )
     inference_threads: int = Field(
-        0, ge=0, le=256, description="Images worked on at once in a worker; 0: cores / workers."
+        default=0,
+        ge=0,
+        le=256,
+        description="Images worked on at once in a worker; 0: cores / workers.",
     )
     queue_size: int = Field(
-        8, ge=0, description="Images that may wait in a worker; one more is shed with 503."
+        default=8, ge=0, description="Images that may wait in a worker; one more is shed with 503."
     )
-    max_upload_bytes: int = Field(32 * MIB, ge=1, description="Bytes of one request body.")
+    max_upload_bytes: int = Field(default=32 * MIB, ge=1, description="Bytes of one request body.")
     max_pixels: int = Field(
-        16_777_216, ge=1, description="Pixels of one image, checked before it is decoded."
+        default=16_777_216, ge=1, description="Pixels of one image, checked before it is decoded."
     )
     buffer_bytes: int = Field(
-        96 * MIB, ge=1, description="Bytes of all uploads a worker holds at once; more is shed."
+        default=96 * MIB,
+        ge=1,
+        description="Bytes of all uploads a worker holds at once; more is shed.",
     )
-    batch_max_files: int = Field(64, ge=1, description="Images of one batch request.")
+    batch_max_files: int = Field(default=64, ge=1, description="Images of one batch request.")
     batch_max_bytes: int = Field(
-        64 * MIB, ge=1, description="Bytes of one batch body, and of a zip once unpacked."
+        default=64 * MIB, ge=1, description="Bytes of one batch body, and of a zip once unpacked."
     )
-    header_timeout: float = Field(10.0, gt=0, description="Seconds for a request's head.")
-    body_timeout: float = Field(30.0, gt=0, description="Seconds for a request's body.")
-    request_timeout: float = Field(60.0, gt=0, description="Seconds for a whole request.")
-    batch_timeout: float = Field(300.0, gt=0, description="Seconds for a whole batch request.")
-    keep_alive: int = Field(5, ge=0, description="Seconds an idle connection stays open.")
-    max_connections: int = Field(512, ge=1, description="Open connections of a worker.")
-    stop_timeout: int = Field(30, ge=0, description="Seconds to finish accepted work on SIGTERM.")
+    header_timeout: float = Field(default=10.0, gt=0, description="Seconds for a request's head.")
+    body_timeout: float = Field(default=30.0, gt=0, description="Seconds for a request's body.")
+    request_timeout: float = Field(default=60.0, gt=0, description="Seconds for a whole request.")
+    batch_timeout: float = Field(
+        default=300.0, gt=0, description="Seconds for a whole batch request."
+    )
+    keep_alive: int = Field(default=5, ge=0, description="Seconds an idle connection stays open.")
+    max_connections: int = Field(default=512, ge=1, description="Open connections of a worker.")
+    stop_timeout: int = Field(
+        default=30, ge=0, description="Seconds to finish accepted work on SIGTERM."
+    )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="API keys, separated by commas; empty: no key is needed."
+        default=SecretStr(""), description="API keys, separated by commas; empty: no key is needed."
     )
-    api_keys_file: Path | None = Field(None, description="File with one API key a line.")
+    api_keys_file: Path | None = Field(default=None, description="File with one API key a line.")
     rate_limit: int = Field(
-        0, ge=0, description="Requests per window for one key or address; 0: no limit."
+        default=0, ge=0, description="Requests per window for one key or address; 0: no limit."
     )
-    rate_window: int = Field(60, ge=1, description="Seconds of the rate limit's window.")
-    cors_origins: Names = Field((), description="Origins whose pages may call the API.")
+    rate_window: int = Field(default=60, ge=1, description="Seconds of the rate limit's window.")
+    cors_origins: Names = Field(default=(), description="Origins whose pages may call the API.")
     trusted_hosts: Names = Field(
-        (), description="Host names answered, *.example.org allowed; empty: all."
+        default=(), description="Host names answered, *.example.org allowed; empty: all."
     )
     forwarded_allow_ips: str = Field(
-        "127.0.0.1", description="Proxies whose X-Forwarded-For is believed; * believes all."
+        default="127.0.0.1",
+        description="Proxies whose X-Forwarded-For is believed; * believes all.",
     )
-    root_path: str = Field("", description="Path prefix a proxy strips, such as /tumorlens.")
-    ssl_certfile: Path | None = Field(None, description="TLS certificate chain (PEM).")
-    ssl_keyfile: Path | None = Field(None, description="TLS private key (PEM).")
+    root_path: str = Field(
+        default="", description="Path prefix a proxy strips, such as /tumorlens."
+    )
+    ssl_certfile: Path | None = Field(default=None, description="TLS certificate chain (PEM).")
+    ssl_keyfile: Path | None = Field(default=None, description="TLS private key (PEM).")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line written."
+        default="info", description="Least severe log line written."
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Form of the log lines; auto is console on a terminal, else json."
+        default="auto",
+        description="Form of the log lines; auto is console on a terminal, else json.",
     )
-    metrics: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
-    metrics_key: bool = Field(False, description="Ask for an API key at /metrics too.")
+    metrics: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
+    metrics_key: bool = Field(default=False, description="Ask for an API key at /metrics too.")
     otel: bool = Field(
-        False, description="Export traces with OpenTelemetry (OTEL_… variables say where)."
+        default=False, description="Export traces with OpenTelemetry (OTEL_… variables say where)."
     )
 
     @field_validator("cors_origins", "trusted_hosts", mode="before")

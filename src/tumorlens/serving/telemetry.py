@@ -138,7 +138,9 @@ class Telemetry:
             "duration_ms": round(seconds * 1000, 2),
             "bytes_in": body.received if body is not None else 0,
         }
-        optional = {name: state[name] for name in ("decision", "model", "stages") if name in state}
+        optional: dict[str, Any] = {
+            name: state[name] for name in ("decision", "model", "stages") if name in state
+        }
         if problem is not None:
             optional["problem"] = problem
         quiet = route in ("/healthz", "/readyz", "/metrics") and status < 400

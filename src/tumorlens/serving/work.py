@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError
 from tumorlens.imaging.decode import Image, Limits, to_grey
@@ -16,9 +17,7 @@ from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving.pool import Ticket
-
-# The client's file name never gets this far; messages call every upload this.
-NAME = "upload"
+from tumorlens.serving.problems import UPLOAD_NAME
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,11 @@ def _run(
 ) -> tuple[Answer, Explanation | None]:
     begin = time.perf_counter()
     with ticket.stage("decode"):
-        image = predictor.decode(data, name=NAME, limits=limits)
+        image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
     with ticket.stage("preprocess"):
         quality = assess(image.pixels)
         if not quality.usable:
-            raise NotBrainMRIError(f"{NAME}: {quality.reason}")
+            raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
         batch = predictor.prepare(image)[None]
     with ticket.stage("forward"):
         logits, maps = predictor.forward(batch)
@@ -114,11 +113,12 @@ def _with_pictures(answer: Answer, explanation: Explanation, opacity: float | No
 
 def _facts(image: Image, size: int) -> InputFacts:
     # A coarse grid is enough for drift, and costs nothing on a large scan.
-    grey = to_grey(image.pixels)
+    pixels: NDArray[Any] = image.pixels
+    grey: NDArray[Any] = to_grey(pixels)
     step = max(1, min(grey.shape) // 128)
     sample = grey[::step, ::step].astype(np.float32)
-    if np.issubdtype(image.pixels.dtype, np.integer):
-        low, span = 0.0, float(np.iinfo(image.pixels.dtype).max)
+    if np.issubdtype(pixels.dtype, np.integer):
+        low, span = 0.0, float(np.iinfo(pixels.dtype).max)
     else:
         low = float(sample.min())
         span = float(sample.max()) - low or 1.0

@@ -23,7 +23,12 @@ function announce(text) {
 
 function show(state, focusOn) {
   main.dataset.state = state;
+  noteMissingPicture();
   if (focusOn) byId(focusOn).focus({ preventScroll: false });
+}
+
+function noteMissingPicture() {
+  byId("no-picture").hidden = !byId("scan").hidden || main.dataset.state === "reading";
 }
 
 function setPicture(id, address, alt) {
@@ -39,7 +44,7 @@ function clearPictures() {
   preview = null;
   setPicture("scan", "", "");
   setPicture("heat", "", "");
-  for (const id of ["controls", "no-map", "no-picture"]) byId(id).hidden = true;
+  for (const id of ["controls", "no-map"]) byId(id).hidden = true;
 }
 
 function showPreview(file) {
@@ -47,7 +52,7 @@ function showPreview(file) {
   preview = URL.createObjectURL(file);
   const scan = byId("scan");
   // DICOM and TIFF are drawn by the server: its answer brings the picture.
-  scan.onerror = () => { scan.hidden = true; };
+  scan.onerror = () => { scan.hidden = true; noteMissingPicture(); };
   setPicture("scan", preview, "The chosen scan");
 }
 
@@ -126,7 +131,6 @@ const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 // ---- the five states
 
 function refuse(problem, status = 0) {
-  byId("no-picture").hidden = !byId("scan").hidden;
   byId("refused-title").textContent = problem.title ?? "The scan was not read";
   byId("refused-detail").textContent = problem.detail ?? "";
   byId("refused-advice").textContent = ADVICE[(problem.type ?? "").split("/").pop()] ?? "";
@@ -137,8 +141,6 @@ function refuse(problem, status = 0) {
 }
 
 const ADVICE = {
-  "unsupported-format": "Export the slice as PNG, JPEG, TIFF or DICOM and try again.",
-  "not-decodable": "The file looks cut off or damaged. Export it again.",
   "not-brain-mri": "Send one slice that shows the whole head on a dark background.",
   "too-large": "Send a single slice, not a whole series.",
 };
@@ -182,7 +184,6 @@ function showEvidence(answer) {
   if (mapped) setPicture("heat", `data:image/png;base64,${answer.heatmap.png}`, "Heat map: where the model found evidence of a tumour");
   byId("controls").hidden = !mapped;
   byId("no-map").hidden = mapped;
-  byId("no-picture").hidden = !byId("scan").hidden;
 }
 
 function inWords(percent) {
