@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+
 from tests.imaging import pictures
 from tests.imaging.pictures import CORNERS, CORNERS16, RAMP, RAMP16
-
 from tumorlens.errors import (
     DecodeError,
     EmptyInputError,

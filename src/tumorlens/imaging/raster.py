@@ -90,6 +90,19 @@ def decode_raster(data: bytes, found: str, name: str, limits: Limits) -> Pixels:
     return np.ascontiguousarray(_oriented(pixels, orientation))
 
 
+def raster_size(data: bytes, found: str) -> tuple[int, int]:
+    """Return the width and height that a JPEG (2000) header announces, without decoding.
+
+    Raises what Pillow raises on a damaged header; the DICOM reader, the one caller, translates.
+    """
+    if found == "jpeg2000":
+        from PIL import Jpeg2KImagePlugin
+
+        return Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(data)).size
+    size: tuple[int, int] = _OPENERS[found](io.BytesIO(data)).size
+    return size
+
+
 def _check_tiles(picture: ImageFile.ImageFile, name: str, limits: Limits) -> None:
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
         return

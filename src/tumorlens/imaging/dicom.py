@@ -1,0 +1,235 @@
+"""Single-frame DICOM → `Image`: the one seam to pydicom.
+
+Only the elements listed in `_NEEDED` are read, so who the patient is never enters the program,
+and messages neither quote the file's values nor pydicom's words about them.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from tumorlens.errors import DecodeError, InputError, UnsupportedFormatError
+from tumorlens.imaging.image import Image, Limits, Pixels
+from tumorlens.imaging.raster import raster_size
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_NEEDED = [
+    "SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction",
+    "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+    "PixelData",
+]  # fmt: skip
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_EMBEDDED = {
+    "1.2.840.10008.1.2.4.50": "jpeg",
+    "1.2.840.10008.1.2.4.51": "jpeg",
+    "1.2.840.10008.1.2.4.90": "jpeg2000",
+    "1.2.840.10008.1.2.4.91": "jpeg2000",
+}
+# What pydicom and its decoders raise on damaged files, found by fuzzing.
+_FOREIGN = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
+    AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
+    PillowImage.DecompressionBombError,
+)  # fmt: skip
+
+
+def decode_dicom(data: bytes, name: str, limits: Limits) -> Image:
+    """Decode one DICOM image; a data set without the 128-byte preamble is read too.
+
+    Grey images are rescaled (slope, intercept), windowed by the first VOI window and turned over
+    when MONOCHROME1; they come as uint16, 0 … 65,535 over the window, or over the slice's own
+    range where the file has no window. Unsigned 8-bit grey without rescale and window, and
+    colour, keep their values. Transfer syntaxes: uncompressed (implicit, explicit, big endian),
+    RLE, JPEG baseline and extended, JPEG 2000.
+
+    Raises:
+        UnsupportedFormatError: not DICOM after all; several frames; a transfer syntax that needs
+            another decoder, or a kind of pixel that is not read here; each is named.
+        TooLargeError: Rows × Columns × NumberOfFrames is over the limit.
+        DecodeError: no pixel data, truncated or damaged.
+    """
+    try:
+        dataset = _read(data, name)
+        _check_header(dataset, name, limits)
+        _check_embedded(dataset, name, limits)
+        pixels = _display(dataset, name)
+    except InputError:
+        raise
+    except _FOREIGN as error:
+        raise DecodeError(
+            f"{name}: the DICOM file is truncated or damaged; export or send it again"
+        ) from error
+    return Image(pixels, "dicom", name)
+
+
+def _read(data: bytes, name: str) -> Dataset:
+    from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    has_preamble = data[128:132] == b"DICM"
+    # Looked for before reading: pydicom would inflate the whole data set, whatever its size.
+    if _DEFLATED in data:
+        raise UnsupportedFormatError(
+            f"{name}: transfer syntax Deflated Explicit VR Little Endian is not read here; "
+            "convert it to an uncompressed one (dcmconv +te)"
+        )
+    try:
+        dataset = dcmread(io.BytesIO(data), force=True, specific_tags=list(_NEEDED))
+    except _FOREIGN as error:
+        if has_preamble:
+            raise
+        raise _not_dicom(name) from error
+    if not has_preamble and "Rows" not in dataset and "SOPClassUID" not in dataset:
+        raise _not_dicom(name)
+    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
+        dataset.file_meta = FileMetaDataset()
+        implicit = dataset.original_encoding[0]
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
+    return dataset
+
+
+def _not_dicom(name: str) -> UnsupportedFormatError:
+    return UnsupportedFormatError(
+        f"{name}: not a JPEG, PNG, TIFF, BMP, WebP or DICOM file; export the slice as PNG"
+    )
+
+
+def _check_header(dataset: Dataset, name: str, limits: Limits) -> None:
+    if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
+        raise DecodeError(
+            f"{name}: the DICOM file holds no pixel data (a report, a plan or a directory); "
+            "give the file of an image"
+        )
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    limits.check_pixels(int(dataset.Columns), int(dataset.Rows), name, frames)
+    if frames > 1:
+        raise UnsupportedFormatError(
+            f"{name}: holds {frames} frames; TumorLens reads one slice a file, "
+            "so export the slice you mean as a single-frame DICOM or PNG"
+        )
+    kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    bits, samples = int(dataset.BitsAllocated), int(dataset.get("SamplesPerPixel", 1))
+    if bits not in (8, 16) or samples not in (1, 3):
+        raise UnsupportedFormatError(
+            f"{name}: {samples} samples of {bits} bits a pixel are not read here; "
+            "export the slice as PNG"
+        )
+    if samples == 1 and kind not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
+        raise UnsupportedFormatError(
+            f"{name}: its photometric interpretation is not read here; export the slice as PNG"
+        )
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not _can_decode(syntax):
+        raise UnsupportedFormatError(
+            f"{name}: transfer syntax {syntax.name} needs a decoder that is not installed; "
+            "install pylibjpeg with its plugins, or convert the file (dcmdjpeg, gdcmconv --raw)"
+        )
+
+
+def _can_decode(syntax: Any) -> bool:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _check_embedded(dataset: Dataset, name: str, limits: Limits) -> None:
+    """Compare the size in an embedded JPEG's own header with the data set's, which may lie."""
+    from pydicom.encaps import get_frame
+
+    found = _EMBEDDED.get(str(dataset.file_meta.TransferSyntaxUID))
+    if found is None:
+        return
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    width, height = raster_size(frame, found)
+    limits.check_pixels(width, height, name)
+    if (width, height) != (int(dataset.Columns), int(dataset.Rows)):
+        raise DecodeError(
+            f"{name}: the compressed frame has another size than the DICOM header says; "
+            "export or send the file again"
+        )
+
+
+def _display(dataset: Dataset, name: str) -> Pixels:
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
+
+    stored = np.asarray(pixel_array(dataset))
+    kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    if kind == "PALETTE COLOR":
+        return _as_unsigned(np.asarray(apply_color_lut(stored, dataset)))
+    if stored.ndim == 3:
+        return _as_unsigned(stored)
+    stored = _without_spare_bits(stored, dataset)
+    slope = float(dataset.get("RescaleSlope") or 1)
+    intercept = float(dataset.get("RescaleIntercept") or 0)
+    window = _window(dataset)
+    if stored.dtype == np.uint8 and window is None and (slope, intercept) == (1, 0):
+        return np.asarray(255 - stored if kind == "MONOCHROME1" else stored)
+    values = stored.astype(np.float64) * slope + intercept
+    share = _full_range(values) if window is None else _windowed(values, *window)
+    if not np.isfinite(share).all():
+        raise DecodeError(f"{name}: rescale or window of the DICOM file are no usable numbers")
+    shown = 1 - share if kind == "MONOCHROME1" else share
+    return np.rint(shown * np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def _as_unsigned(pixels: NDArray[Any]) -> Pixels:
+    kept = pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.uint16)
+    return np.ascontiguousarray(kept)
+
+
+def _without_spare_bits(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+    """Drop the bits above BitsStored: old scanners kept overlays there (PS3.5, 8.1.1)."""
+    spare = stored.dtype.itemsize * 8 - int(dataset.get("BitsStored") or stored.dtype.itemsize * 8)
+    if not 0 < spare < stored.dtype.itemsize * 8:
+        return stored
+    # Left, then right again: a right shift of a signed type brings the sign bit along.
+    shift = stored.dtype.type(spare)
+    return np.asarray((stored << shift) >> shift)
+
+
+def _window(dataset: Dataset) -> tuple[float, float, str] | None:
+    centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
+    if centre in (None, "") or width in (None, ""):
+        return None
+    first = [float(value if isinstance(value, (int, float)) else value[0])
+             for value in (centre, width)]  # fmt: skip
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if not first[1] > 0 or (function == "LINEAR" and first[1] < 1):
+        return None
+    return first[0], first[1], function
+
+
+def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str,
+              ) -> NDArray[np.float64]:  # fmt: skip
+    """Return shares 0 … 1 of the window (DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - centre) / width + 0.5, 0, 1)
+    if width == 1:
+        return (values > centre - 0.5).astype(np.float64)
+    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _full_range(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)

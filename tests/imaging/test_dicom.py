@@ -1,0 +1,202 @@
+"""Single-frame DICOM: stored values become what a viewer shows; the rest is refused clearly."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from tests.imaging import dicoms, pictures
+from tests.imaging.dicoms import SECRET, dataset, dicom, encode, ramp
+from tests.imaging.pictures import CORNERS, RAMP, RAMP16
+from tumorlens.errors import DecodeError, InputError, TooLargeError, UnsupportedFormatError
+from tumorlens.imaging.decode import Image, Limits, decode
+
+TOP = 65535
+WINDOW = {"WindowCenter": 100, "WindowWidth": 101}  # shares (x - 49.5) / 100
+
+
+@pytest.mark.parametrize(
+    ("stored", "elements", "shown"),
+    [
+        # No window: the slice's own range; unsigned 8 bit stays as it is.
+        (ramp(np.uint16, 100, 200, 300), {}, [0, 32768, TOP]),
+        (ramp(np.int16, -100, 0, 100), {}, [0, 32768, TOP]),
+        (ramp(np.uint8, 3, 200, 40), {}, [3, 200, 40]),
+        (ramp(np.int8, -50, 0, 50), {}, [0, 32768, TOP]),
+        (ramp(np.uint16, 7, 7), {}, [0, 0]),
+        # PS3.3 C.11.2.1.2: LINEAR clips at c - 0.5 -+ (w - 1) / 2.
+        (ramp(np.uint16, 0, 49, 50, 75, 149, 150, 900), WINDOW,
+         [0, 0, 328, 16711, 65207, TOP, TOP]),
+        (ramp(np.uint16, 50, 100, 150), {"WindowCenter": 100, "WindowWidth": 100,
+         "VOILUTFunction": "LINEAR_EXACT"}, [0, 32768, TOP]),
+        (ramp(np.uint16, 100, 150), {**WINDOW, "VOILUTFunction": "SIGMOID"}, [32768, 57586]),
+        (ramp(np.uint16, 99, 100), {"WindowCenter": 100, "WindowWidth": 1}, [0, TOP]),
+        (ramp(np.uint16, 0, 5, 10), {"WindowCenter": 5, "WindowWidth": 0}, [0, 32768, TOP]),
+        (ramp(np.uint16, 75, 149), {"WindowCenter": [100, 40], "WindowWidth": [101, 80]},
+         [16711, 65207]),
+        # The window speaks of rescaled values.
+        (ramp(np.uint16, 0, 25, 1000), {**WINDOW, "RescaleSlope": 2, "RescaleIntercept": 25},
+         [0, 16711, TOP]),
+        (ramp(np.int16, -1, 24, 99), {**WINDOW, "RescaleSlope": 1, "RescaleIntercept": 51},
+         [328, 16711, TOP]),
+        # MONOCHROME1: the lowest value is white.
+        (ramp(np.uint8, 3, 200), {"PhotometricInterpretation": "MONOCHROME1"}, [252, 55]),
+        (ramp(np.uint16, 49, 75, 150), {**WINDOW, "PhotometricInterpretation": "MONOCHROME1"},
+         [TOP, 48824, 0]),
+        # Bits above BitsStored are no part of the value.
+        (ramp(np.uint16, 0xF000, 0x0800, 0x0FFF), {"BitsStored": 12, "HighBit": 11},
+         [0, 32776, TOP]),
+        (ramp(np.int16, 0x0FFF, 0x0000, 0x0001), {"BitsStored": 12, "HighBit": 11},
+         [0, 32768, TOP]),
+    ],
+)  # fmt: skip
+def test_stored_values_become_shown_values(
+    stored: NDArray[Any], elements: dict[str, Any], shown: list[int]
+) -> None:
+    image = decode(dicom(stored, **elements))
+    assert image.format == "dicom"
+    assert image.pixels.tolist() == [shown]
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
+def test_lossless_transfer_syntaxes(syntax: str) -> None:
+    made = dataset(RAMP16, WindowCenter=32768, WindowWidth=65536)
+    if syntax == ExplicitVRBigEndian:
+        made.PixelData = RAMP16.astype(">u2").tobytes()
+    if syntax == RLELossless:
+        made.file_meta = FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        made.compress(RLELossless, generate_instance_uid=False)
+    np.testing.assert_array_equal(decode(encode(made, syntax)).pixels, RAMP16)
+
+
+def test_jpeg_and_jpeg_2000_frames() -> None:
+    jpeg = encode(dataset(RAMP), JPEGBaseline8Bit, frame=pictures.pillow(RAMP, "JPEG"))
+    np.testing.assert_allclose(decode(jpeg).pixels.astype(int), RAMP, atol=12)
+    lossless = encode(dataset(RAMP), JPEG2000Lossless, frame=pictures.pillow(RAMP, "JPEG2000"))
+    np.testing.assert_array_equal(decode(lossless).pixels, RAMP)
+    # The frame's own header is held to the same limit and must agree with the data set.
+    huge = encode(dataset(RAMP), JPEGBaseline8Bit, frame=pictures.lying_header("jpeg", 40_000))
+    with pytest.raises(TooLargeError):
+        decode(huge)
+    other = encode(dataset(RAMP), JPEG2000, frame=pictures.pillow(RAMP[:8], "JPEG2000"))
+    with pytest.raises(DecodeError, match="another size"):
+        decode(other)
+
+
+def test_colour_and_palette() -> None:
+    np.testing.assert_array_equal(decode(dicom(CORNERS)).pixels, CORNERS)
+    planar = dataset(CORNERS, PlanarConfiguration=1)
+    planar.PixelData = np.ascontiguousarray(CORNERS.transpose(2, 0, 1)).tobytes()
+    np.testing.assert_array_equal(decode(encode(planar)).pixels, CORNERS)
+    table = np.array([[9, 8, 7], [250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
+    index = (RAMP % 4).astype(np.uint8)
+    made = dataset(index, PhotometricInterpretation="PALETTE COLOR")
+    for channel, colour in enumerate(("Red", "Green", "Blue")):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 8])
+        setattr(made, f"{colour}PaletteColorLookupTableData", table[:, channel].tobytes())
+    np.testing.assert_array_equal(decode(encode(made)).pixels, table[index])
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, "1.2.840.10008.1.2.1"])
+def test_a_data_set_without_preamble_is_read(syntax: str) -> None:
+    data = encode(dataset(RAMP), syntax, preamble=False)
+    np.testing.assert_array_equal(decode(data).pixels, RAMP)
+
+
+def with_syntax(pixels: NDArray[Any], syntax: str) -> bytes:
+    return encode(dataset(pixels), syntax, frame=b"\xff\xd8\xff\xd9")
+
+
+UNKNOWN_SYNTAX = dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (dicom(None), DecodeError, "no pixel data"),
+        (dicom(RAMP, NumberOfFrames=3), UnsupportedFormatError, "3 frames"),
+        (dicom(RAMP, NumberOfFrames=10**6), TooLargeError, "1000000 frames"),
+        (dicom(RAMP, Rows=40_000, Columns=40_000), TooLargeError, "40000 × 40000"),
+        (dicom(RAMP, Rows=17), DecodeError, "truncated or damaged"),
+        (dicom(RAMP, Rows=0), DecodeError, "damaged"),
+        (dicom(RAMP, RescaleSlope="1e300", RescaleIntercept="-1e300"), None, ""),
+        (dicom(RAMP, BitsAllocated=32), UnsupportedFormatError, "32 bits"),
+        (dicom(RAMP, PhotometricInterpretation="HSV"), UnsupportedFormatError, "photometric"),
+        (with_syntax(RAMP, JPEGLosslessSV1), UnsupportedFormatError,
+         r"transfer syntax JPEG Lossless.*First-Order"),
+        (encode(dataset(RAMP), "1.2.840.10008.1.2.1.99"), UnsupportedFormatError, "Deflated"),
+        (UNKNOWN_SYNTAX, UnsupportedFormatError, "transfer syntax"),
+        (bytes(128) + b"DICM", DecodeError, ""),
+        (b"\x08\x00\x05\x00CS" + bytes(30), UnsupportedFormatError, "not a JPEG"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_and_how(data: bytes, error: type[InputError] | None, words: str) -> None:
+    if error is None:
+        assert decode(data).pixels.shape == RAMP.shape
+        return
+    with pytest.raises(error, match=rf"^scan: .*{words}") as caught:
+        decode(data, name="scan")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.8, 0.98])
+def test_a_truncated_file_is_a_decode_error(kept: float) -> None:
+    data = dicom(np.tile(RAMP16, (4, 4)))
+    with pytest.raises(DecodeError):
+        decode(data[: int(len(data) * kept)])
+
+
+SEEDS = [dicom(RAMP), dicom(RAMP16, **WINDOW), dicom(CORNERS),
+         encode(dataset(RAMP), ImplicitVRLittleEndian, preamble=False),
+         encode(dataset(RAMP), JPEGBaseline8Bit, frame=pictures.pillow(RAMP, "JPEG")),
+         encode(dataset(RAMP), JPEG2000Lossless, frame=pictures.pillow(RAMP, "JPEG2000")),
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    seed=st.sampled_from(SEEDS),
+    cut=st.floats(0, 1),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), max_size=5),
+)
+def test_any_bytes_give_an_image_or_an_input_error(
+    seed: bytes, cut: float, edits: list[tuple[float, bytes]]
+) -> None:
+    data = bytearray(seed)
+    for where, new in edits:
+        at = int(where * len(data))
+        data[at : at + len(new)] = new
+    if cut > 0.5:
+        data = data[: int(len(data) * cut)]
+    outcome: Image | str
+    try:
+        outcome = decode(bytes(data), limits=Limits(max_pixels=10**6))
+    except InputError as error:
+        outcome = str(error)
+    assert isinstance(outcome, Image) or SECRET not in outcome
+
+
+def test_the_module_reads_no_identity() -> None:
+    from tumorlens.imaging import dicom as module
+
+    assert not [keyword for keyword in module._NEEDED if "Patient" in keyword]
+    read = module._read(dicoms.dicom(RAMP), "scan")
+    assert SECRET not in str(read)
