@@ -29,6 +29,7 @@ from tumorlens.errors import DecodeError, InputError, TooLargeError, Unsupported
 from tumorlens.imaging.decode import Image, Limits, decode
 
 TOP = 65535
+J2K = pictures.pillow(RAMP, "JPEG2000", no_jp2=True)
 WINDOW = {"WindowCenter": 100, "WindowWidth": 101}  # shares (x - 49.5) / 100
 
 
@@ -90,15 +91,24 @@ def test_lossless_transfer_syntaxes(syntax: str) -> None:
 def test_jpeg_and_jpeg_2000_frames() -> None:
     jpeg = encode(dataset(RAMP), JPEGBaseline8Bit, frame=pictures.pillow(RAMP, "JPEG"))
     np.testing.assert_allclose(decode(jpeg).pixels.astype(int), RAMP, atol=12)
-    lossless = encode(dataset(RAMP), JPEG2000Lossless, frame=pictures.pillow(RAMP, "JPEG2000"))
+    lossless = encode(dataset(RAMP), JPEG2000Lossless, frame=J2K)
     np.testing.assert_array_equal(decode(lossless).pixels, RAMP)
     # The frame's own header is held to the same limit and must agree with the data set.
     huge = encode(dataset(RAMP), JPEGBaseline8Bit, frame=pictures.lying_header("jpeg", 40_000))
     with pytest.raises(TooLargeError):
         decode(huge)
-    other = encode(dataset(RAMP), JPEG2000, frame=pictures.pillow(RAMP[:8], "JPEG2000"))
+    other = encode(
+        dataset(RAMP), JPEG2000, frame=pictures.pillow(RAMP[:8], "JPEG2000", no_jp2=True)
+    )
     with pytest.raises(DecodeError, match="another size"):
         decode(other)
+
+
+def test_a_jpeg_2000_frame_in_a_jp2_wrapper_is_refused() -> None:
+    endless = b"\0\0\0\x0cjP  " + bytes(4) + b"\0\0\0\0ftyp" + bytes(64)
+    for frame in (pictures.pillow(RAMP, "JPEG2000"), endless):
+        with pytest.raises(UnsupportedFormatError, match="JP2"):
+            decode(encode(dataset(RAMP), JPEG2000, frame=frame))
 
 
 def test_colour_and_palette() -> None:
@@ -157,6 +167,15 @@ def test_what_is_refused_and_how(data: bytes, error: type[InputError] | None, wo
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+def test_pydicom_quoting_the_file_does_not_reach_the_traceback() -> None:
+    data = bytearray(dicom(RAMP))
+    assert data[132:140] == b"\x02\0\0\0UL\x04\0"
+    data[138:140] = b"\xff\x00"  # the first element's length now swallows the patient's name
+    with pytest.raises(DecodeError) as caught:
+        decode(bytes(data))
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.8, 0.98])
 def test_a_truncated_file_is_a_decode_error(kept: float) -> None:
     data = dicom(np.tile(RAMP16, (4, 4)))
@@ -167,7 +186,7 @@ def test_a_truncated_file_is_a_decode_error(kept: float) -> None:
 SEEDS = [dicom(RAMP), dicom(RAMP16, **WINDOW), dicom(CORNERS),
          encode(dataset(RAMP), ImplicitVRLittleEndian, preamble=False),
          encode(dataset(RAMP), JPEGBaseline8Bit, frame=pictures.pillow(RAMP, "JPEG")),
-         encode(dataset(RAMP), JPEG2000Lossless, frame=pictures.pillow(RAMP, "JPEG2000")),
+         encode(dataset(RAMP), JPEG2000Lossless, frame=J2K),
 ]  # fmt: skip
 
 

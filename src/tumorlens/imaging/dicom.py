@@ -38,6 +38,7 @@ _EMBEDDED = {
     "1.2.840.10008.1.2.4.90": "jpeg2000",
     "1.2.840.10008.1.2.4.91": "jpeg2000",
 }
+_JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 # What pydicom and its decoders raise on damaged files, found by fuzzing.
 _FOREIGN = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
@@ -68,10 +69,11 @@ def decode_dicom(data: bytes, name: str, limits: Limits) -> Image:
         pixels = _display(dataset, name)
     except InputError:
         raise
-    except _FOREIGN as error:
+    except _foreign_errors():
+        # Without the cause, on purpose: pydicom's words quote the file, names and all.
         raise DecodeError(
             f"{name}: the DICOM file is truncated or damaged; export or send it again"
-        ) from error
+        ) from None
     return Image(pixels, "dicom", name)
 
 
@@ -89,10 +91,10 @@ def _read(data: bytes, name: str) -> Dataset:
         )
     try:
         dataset = dcmread(io.BytesIO(data), force=True, specific_tags=list(_NEEDED))
-    except _FOREIGN as error:
+    except _foreign_errors():
         if has_preamble:
             raise
-        raise _not_dicom(name) from error
+        raise _not_dicom(name) from None
     if not has_preamble and "Rows" not in dataset and "SOPClassUID" not in dataset:
         raise _not_dicom(name)
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
@@ -101,6 +103,12 @@ def _read(data: bytes, name: str) -> Dataset:
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
+
+
+def _foreign_errors() -> tuple[type[BaseException], ...]:
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*_FOREIGN, BytesLengthException, InvalidDicomError)
 
 
 def _not_dicom(name: str) -> UnsupportedFormatError:
@@ -152,12 +160,18 @@ def _can_decode(syntax: Any) -> bool:
 
 def _check_embedded(dataset: Dataset, name: str, limits: Limits) -> None:
     """Compare the size in an embedded JPEG's own header with the data set's, which may lie."""
-    from pydicom.encaps import get_frame
+    from pydicom.encaps import encapsulate, get_frame
 
     found = _EMBEDDED.get(str(dataset.file_meta.TransferSyntaxUID))
     if found is None:
         return
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if frame.startswith(_JP2_SIGNATURE):
+        # The standard wants the bare codestream (PS3.5, A.4.4), and pydicom 3.0 never returns
+        # from a JP2 box that announces length 0.
+        raise UnsupportedFormatError(
+            f"{name}: its JPEG 2000 frame is wrapped in a JP2 file; export the slice as PNG"
+        )
     width, height = raster_size(frame, found)
     limits.check_pixels(width, height, name)
     if (width, height) != (int(dataset.Columns), int(dataset.Rows)):
@@ -165,6 +179,7 @@ def _check_embedded(dataset: Dataset, name: str, limits: Limits) -> None:
             f"{name}: the compressed frame has another size than the DICOM header says; "
             "export or send the file again"
         )
+    dataset.PixelData = encapsulate([frame])  # what is decoded is what was checked
 
 
 def _display(dataset: Dataset, name: str) -> Pixels:
