@@ -24,10 +24,12 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (
             5,
             "cli",
-            "training serving client models inference data modelfile imaging evaluation errors",
+            "training serving bench client models inference data modelfile imaging evaluation "
+            "errors",
         ),
         (4, "training", "models inference data modelfile imaging evaluation errors"),
         (4, "serving", "inference modelfile imaging errors"),
+        (4, "bench", "models inference modelfile imaging errors"),
         (4, "client", "errors"),
         (3, "models", "errors"),
         (3, "inference", "modelfile imaging evaluation errors"),
@@ -43,12 +45,13 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
 BASE_PACKAGES: dict[str, frozenset[str]] = {
     room: frozenset(names.split())
     for room, names in {
-        "cli": "typer click rich",
+        "cli": "typer click rich pydantic",
         "serving": "fastapi starlette uvicorn pydantic pydantic_settings structlog "
         "prometheus_client anyio dotenv python_multipart numpy",
+        "bench": "cv2 numpy",
         "client": "httpx",
         "inference": "onnxruntime cv2 numpy",
-        "data": "numpy",
+        "data": "numpy cv2",
         "modelfile": "pydantic numpy",
         "imaging": "numpy cv2 PIL pydicom nibabel",
         "evaluation": "numpy",
@@ -63,6 +66,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "evaluation.report": frozenset({"matplotlib"}),
     "data.sources": frozenset({"kagglehub"}),
     "inference.batch": frozenset({"ray"}),
+    "bench.forward": frozenset({"torch"}),
 }
 
 HEAVY = frozenset({"torch", "lightning", "monai", "matplotlib", "sklearn", "pandas", "scipy"})

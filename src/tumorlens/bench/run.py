@@ -1,0 +1,184 @@
+"""One run of everything, bounded in time, as a record that prints and saves."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from tumorlens import __version__
+from tumorlens.bench.forward import measure_forward
+from tumorlens.bench.load import Timing, ask, form, repeat
+from tumorlens.bench.service import running
+from tumorlens.errors import UnreadableFileError
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.inference.predictor import Predictor
+
+_WARM_UP = 20
+_PHANTOM_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure. Each figure takes at most ``seconds``, or ``requests`` answers.
+
+    Attributes:
+        model: Model file; None takes the packaged default.
+        image: File to send; None sends a drawn head, 512 × 512, as JPEG.
+        clients: Numbers of simultaneous clients.
+        workers: Processes of the measured service.
+    """
+
+    model: Path | None = None
+    image: Path | None = None
+    clients: tuple[int, ...] = (1, 8)
+    workers: int = 1
+    requests: int = 1000
+    seconds: float = 8.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, where and on what; sizes in bytes, times in seconds."""
+
+    created: str
+    machine: dict[str, Any]
+    model: dict[str, str]
+    image: dict[str, Any]
+    workers: int
+    service: list[Timing]
+    in_process: list[Timing]
+    forward: list[Timing]
+    cold_start_s: float
+    cold_predict_s: float
+    resident_idle_bytes: int | None
+    resident_loaded_bytes: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return asdict(self)
+
+
+def run(plan: Plan) -> Report:
+    """Measure everything in ``plan``, one thing after the other.
+
+    Raises `ModelFileError` or `InputError` when the model or image cannot be used, and
+    `ConfigError` when the service does not come up or refuses the image.
+    """
+    data, name = _payload(plan.image)
+    predictor = Predictor.open(plan.model, threads=1)
+    answer = predictor.predict(data)
+    batch = predictor.prepare(predictor.decode(data))[None]
+    times, seconds = plan.requests, plan.seconds
+
+    alone = repeat(
+        "bytes → Prediction, 1 thread",
+        lambda: predictor.predict(data),
+        times=times,
+        seconds=seconds,
+    )
+    forward = [
+        timing
+        for threads in sorted({1, _cores()})
+        for timing in measure_forward(
+            plan.model, batch, threads=threads, times=times, seconds=seconds
+        )
+    ]
+    service, cold_start, idle, loaded = _measure_service(plan, form(data, name))
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=_machine(),
+        model={"name": answer.model.name, "sha256": answer.model.sha256},
+        image={"name": name, "bytes": len(data), "label": answer.label},
+        workers=plan.workers,
+        service=service,
+        in_process=[alone],
+        forward=forward,
+        cold_start_s=cold_start,
+        cold_predict_s=_cold_predict(plan.model, data, name),
+        resident_idle_bytes=idle,
+        resident_loaded_bytes=loaded,
+    )
+
+
+def _measure_service(
+    plan: Plan, upload: tuple[bytes, dict[str, str]]
+) -> tuple[list[Timing], float, int | None, int | None]:
+    with running(plan.model, workers=plan.workers) as service:
+        idle = service.resident_bytes()
+        address = (service.host, service.port)
+        timings = []
+        for path in ("/predict", "/explain"):
+            ask(address, path, upload, clients=1, requests=_WARM_UP, seconds=plan.seconds)
+            timings += [
+                ask(
+                    address,
+                    path,
+                    upload,
+                    clients=clients,
+                    requests=plan.requests,
+                    seconds=plan.seconds,
+                )
+                for clients in plan.clients
+            ]
+        return timings, service.cold_start_s, idle, service.resident_bytes()
+
+
+def _payload(image: Path | None) -> tuple[bytes, str]:
+    if image is None:
+        drawn = draw_phantom(1, lesion=True, size=_PHANTOM_SIZE).image
+        return cv2.imencode(".jpg", drawn)[1].tobytes(), "phantom.jpg"
+    try:
+        return image.read_bytes(), image.name
+    except OSError as error:
+        raise UnreadableFileError(f"{image}: {error.strerror or error}") from error
+
+
+def _cold_predict(model: Path | None, data: bytes, name: str) -> float:
+    """Return the median seconds of three `tumorlens predict FILE` processes, start to exit."""
+    code = "from tumorlens.cli import main; main()"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"image{Path(name).suffix}"
+        file.write_bytes(data)
+        command = [sys.executable, "-c", code, "predict", str(file)]
+        command += ["--model", str(model)] if model else []
+        taken = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            taken.append(time.perf_counter() - start)
+    return sorted(taken)[1]
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cores": _cores(),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "tumorlens": __version__,
+    }
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

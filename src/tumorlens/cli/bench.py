@@ -1,0 +1,91 @@
+"""``tumorlens bench``: latency, throughput and memory on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tumorlens.bench.load import Timing
+    from tumorlens.bench.run import Report
+
+_DEFAULT_CLIENTS = [1, 8]
+
+
+def bench(
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Model file.  [default: $TUMORLENS_MODEL, or the packaged]"),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Image to send.  [default: a drawn head, 512 × 512]")
+    ] = None,
+    clients: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=256, help="Simultaneous clients; may be repeated.  [default: 1 8]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of the service.")] = 1,
+    requests: Annotated[int, typer.Option(min=1, help="Most answers of one figure.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Most seconds of one figure.")] = 8.0,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write everything here, as JSON.")
+    ] = None,
+) -> None:
+    """Measure the service over loopback, the predictor in process, and the network alone.
+
+    Starts a service of its own on a free port and stops it. Torch is measured beside ONNX
+    Runtime when it is installed. Takes about a minute.
+    """
+    from tumorlens.bench.run import Plan, run
+    from tumorlens.modelfile.atomic import atomic_file
+
+    chosen = tuple(clients or _DEFAULT_CLIENTS)
+    report = run(Plan(model, image, chosen, workers, requests, seconds))
+    typer.echo(render(report))
+    if output is not None:
+        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        with atomic_file(output) as file:
+            file.write(text.encode("utf-8"))
+
+
+def render(report: Report) -> str:
+    """Return the report as Markdown: it reads in a terminal and pastes into a document."""
+    machine, image = report.machine, report.image
+    timings = [*report.service, *report.in_process, *report.forward]
+    facts = {
+        "cold start of the service, to ready": f"{report.cold_start_s:.2f} s",
+        "cold `tumorlens predict` of one file": f"{report.cold_predict_s:.2f} s",
+        "resident memory, idle": _mebibytes(report.resident_idle_bytes),
+        "resident memory, after the load": _mebibytes(report.resident_loaded_bytes),
+    }
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"TumorLens {machine['tumorlens']}",
+        f"model {report.model['name']} ({report.model['sha256'][:12]}), image {image['name']} "
+        f"({image['bytes']} bytes), workers {report.workers}",
+        "",
+        *_rows("what", "n", "p50 ms", "p95 ms", "p99 ms", "per s"),
+        *map(_row, timings),
+        "",
+        *_rows("what", "value"),
+        *(f"| {name} | {value} |" for name, value in facts.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _rows(*headers: str) -> list[str]:
+    rule = ["---", *("---:" for _ in headers[1:])]
+    return [f"| {' | '.join(headers)} |", f"|{'|'.join(rule)}|"]
+
+
+def _row(timing: Timing) -> str:
+    times = (timing.p50_ms, timing.p95_ms, timing.p99_ms)
+    cells = [timing.name, str(timing.n), *(f"{ms:.2f}" for ms in times)]
+    return f"| {' | '.join(cells)} | {timing.per_second:.1f} |"
+
+
+def _mebibytes(size: int | None) -> str:
+    return "unknown here" if size is None else f"{size / 2**20:.0f} MiB"
