@@ -22,7 +22,7 @@ from tumorlens import __version__
 from tumorlens.errors import InputError, TumorLensError
 
 # In the order of the pipeline, which is the order --help shows.
-VERBS = ("train", "export", "predict", "explain", "serve", "model")
+VERBS = ("train", "export", "predict", "explain", "serve", "bench", "model")
 
 EXIT_USAGE = 2
 EXIT_UNREADABLE = 3
@@ -42,7 +42,7 @@ class VerbGroup(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module = import_module(f"tumorlens.cli.{cmd_name}")
-        verb = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        verb = _plain_typer()
         settings = getattr(module, "CONTEXT_SETTINGS", None)
         verb.command(name=cmd_name, context_settings=settings)(getattr(module, cmd_name))
         return typer.main.get_command(verb)
@@ -64,6 +64,13 @@ def _tumorlens(
 
     A research tool, not for clinical use.
     """
+
+
+def _plain_typer(**settings: Any) -> typer.Typer:
+    # No markup: help texts hold square brackets, and rich would cost a tenth of a second.
+    return typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **settings
+    )
 
 
 def main() -> None:
@@ -95,13 +102,7 @@ def complain(message: str) -> None:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
-    app = typer.Typer(
-        cls=VerbGroup,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
+    app = _plain_typer(cls=VerbGroup, no_args_is_help=True)
     app.callback()(_tumorlens)
     try:
         typer.main.get_command(app).main(args=list(arguments), prog_name="tumorlens")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tumorlens.cli.extras import require
 
-# Overrides such as +trainer.limit=3 or ~logger are arguments, not options of ours.
+if TYPE_CHECKING:
+    from tumorlens.training.run import RunResult
+
+# Overrides such as ~logger look like arguments to us, and -1 may be a value.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}
 
 
@@ -33,7 +36,7 @@ def train(
     Needs the extra 'train'.
     """
     require("train", "tumorlens train", "torch", "lightning", "hydra")
-    # Libraries print progress and notes to stdout, some from when they are imported on.
+    # Libraries print progress and notes to stdout, some to the one they find when imported.
     with redirect_stdout(sys.stderr):
         from tumorlens.training.config import compose_config, plain
 
@@ -45,6 +48,10 @@ def train(
         from tumorlens.training.run import train as train_network
 
         result = train_network(config)
+    _report(result)
+
+
+def _report(result: RunResult) -> None:
     typer.echo(f"run folder: {result.run_dir}")
     typer.echo(f"model file: {result.model}")
     for part, metrics in result.metrics.items():
