@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tumorlens.bench.run import Plan, Report, run
+from tumorlens.bench.service import running
+from tumorlens.cli.bench import render
+from tumorlens.errors import ConfigError, UnreadableFileError
+
+
+@pytest.fixture(scope="module")
+def report(tiny_model_path: Path) -> Report:
+    return run(Plan(model=tiny_model_path, clients=(1, 2), requests=10, seconds=2))
+
+
+def test_every_figure_is_there_and_none_took_longer_than_its_run(report: Report) -> None:
+    names = [timing.name for timing in report.service]
+    assert names == [
+        f"POST {path}, {clients}"
+        for path in ("/predict", "/explain")
+        for clients in ("1 client", "2 clients")
+    ]
+    for timing in [*report.service, *report.in_process, *report.forward]:
+        assert timing.n == 10
+        assert 0 < timing.p50_ms <= timing.p95_ms <= timing.p99_ms
+    alone = report.service[0]
+    assert alone.per_second <= 1000 / alone.p50_ms * 2
+    assert report.in_process[0].p50_ms < alone.p50_ms  # the way through HTTP is never free
+
+
+def test_forward_is_measured_on_one_core_and_on_all(report: Report) -> None:
+    found = [timing.name for timing in report.forward if timing.name.startswith("ONNX Runtime")]
+    assert found[0] == "ONNX Runtime, batch 1, 1 thread"
+    assert len(found) == (1 if len(os.sched_getaffinity(0)) == 1 else 2)
+
+
+def test_the_report_is_json_and_reads_as_a_table(report: Report) -> None:
+    assert json.loads(json.dumps(report.to_dict()))["service"][0]["n"] == 10
+    rows = [line for line in render(report).splitlines() if line.startswith("| POST /predict, 1")]
+    first = report.service[0]
+    assert rows == [
+        f"| POST /predict, 1 client | 10 | {first.p50_ms:.2f} | {first.p95_ms:.2f} "
+        f"| {first.p99_ms:.2f} | {first.per_second:.1f} |"
+    ]
+
+
+def test_a_missing_image_is_named(tiny_model_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match=r"none\.png: No such file"):
+        run(Plan(model=tiny_model_path, image=Path("none.png")))
+
+
+def test_the_service_is_gone_afterwards_and_was_measured(tiny_model_path: Path) -> None:
+    begin = time.perf_counter()
+    with running(tiny_model_path) as service:
+        assert 0 < service.cold_start_s <= time.perf_counter() - begin
+        if Path("/proc/self/status").exists():
+            resident = service.resident_bytes()
+            assert resident is not None
+            assert 20 * 2**20 < resident < 500 * 2**20
+    with pytest.raises(ProcessLookupError):
+        os.kill(service.pid, 0)
+
+
+def test_a_service_that_cannot_start_is_quoted(tmp_path: Path) -> None:
+    missing = tmp_path / "none.onnx"
+    with pytest.raises(ConfigError, match=r"did not come up: .*none\.onnx"), running(missing):
+        pass
