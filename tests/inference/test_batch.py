@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 
@@ -183,3 +184,49 @@ def test_explanations_come_one_each_too(mixed: Path, predictor: Predictor) -> No
             assert result.prediction == result.explanation.prediction
             assert result.explanation.heatmap.shape == (256, 256)
             assert np.ptp(result.explanation.heatmap) > 0
+
+
+def write_volume(path: Path, head: range, depth: int = 12) -> Path:
+    """Write an axial stack of phantoms, ``[64, 64, depth]``, with head in some slices only."""
+    data = np.zeros((64, 64, depth), dtype=np.float32)
+    for index in head:
+        # Voxels grow to the right and to the front; the picture's rows go the other way.
+        data[:, :, index] = draw_phantom(index, lesion=False, size=64).image.T[::-1, ::-1]
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([3.0, 3.0, 5.0, 1.0])), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["brain.nii", "brain.nii.gz", "BRAIN.NII.GZ"])
+def test_a_volume_gives_one_result_a_slice_that_holds_head(
+    name: str, tmp_path: Path, predictor: Predictor
+) -> None:
+    path = write_volume(tmp_path / name, range(3, 9))
+    draw(tmp_path / "zz.png", 1)
+    results = list(run_batch(predictor, [tmp_path], batch_size=4))
+    slices = [f"{path}#axial:{index}" for index in range(3, 9)]
+    assert [r.path for r in results] == [*slices, str(tmp_path / "zz.png")]
+    for index, result in zip(range(3, 9), results, strict=False):
+        pixels = draw_phantom(index, lesion=False, size=64).image.astype(np.float32)
+        assert result.prediction is not None
+        assert result.prediction.prob == pytest.approx(predictor.predict(pixels).prob, abs=1e-6)
+    assert len({r.prediction.prob for r in results if r.prediction}) == 7
+    explained = list(run_explain(predictor, [path]))
+    assert [r.path for r in explained] == slices
+
+
+def test_a_damaged_volume_is_one_result(tmp_path: Path, predictor: Predictor) -> None:
+    whole = write_volume(tmp_path / "brain.nii.gz", range(3, 9)).read_bytes()
+    (tmp_path / "brain.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "fake.nii").write_text("no volume")
+    results = list(run_batch(predictor, [tmp_path]))
+    assert [Path(r.path).name for r in results] == ["brain.nii.gz", "fake.nii"]
+    assert isinstance(results[0].error, DecodeError)
+    assert results[1].error is not None
+
+
+@pytest.mark.real
+def test_a_real_volume_is_read(data_root: Path, predictor: Predictor) -> None:
+    path = sorted((data_root / "volumes").rglob("*.nii*"))[0]
+    results = list(run_batch(predictor, [path]))
+    assert 40 < len(results) < 100
+    assert all(r.prediction for r in results)

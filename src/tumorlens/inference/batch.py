@@ -124,7 +124,7 @@ def run_explain(
 def _forward(predictor: Predictor, group: list[_Ready | Result]) -> Iterator[Result]:
     ready = [entry for entry in group if isinstance(entry, _Ready)]
     start = perf_counter()
-    logits = predictor.forward(np.stack([entry.tensor for entry in ready]))[0] if ready else []
+    logits = predictor.forward(np.stack([entry.tensor for entry in ready]))[0] if ready else ()
     shared_ms = (perf_counter() - start) * 1000 / max(1, len(ready))
     answers = iter(logits)
     for entry in group:

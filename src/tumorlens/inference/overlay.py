@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +24,15 @@ def as_scan(pixels: Pixels) -> NDArray[np.uint8]:
     8-bit pixels stay as they are; others are windowed from their 0.5th to their 99.8th
     percentile. A constant image of another depth gives black.
     """
-    grey = to_grey(pixels)
+    values: NDArray[Any] = pixels
+    grey = to_grey(values)
     if grey.dtype == np.uint8:
         return np.asarray(grey, dtype=np.uint8)
     low, high = np.percentile(grey, _WINDOW)
     if high <= low:
         return np.zeros(grey.shape, dtype=np.uint8)
     scaled = (grey.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
 def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -31,9 +31,7 @@ def _as_spec(value: object) -> object:
         raise ValueError(str(error)) from error
 
 
-Spec = Annotated[
-    PreprocessSpec, BeforeValidator(_as_spec), PlainSerializer(PreprocessSpec.to_dict)
-]
+Spec = Annotated[PreprocessSpec, BeforeValidator(_as_spec), PlainSerializer(PreprocessSpec.to_dict)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

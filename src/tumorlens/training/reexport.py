@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import nn
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ExportError
 from tumorlens.imaging.phantom import draw_phantom
@@ -53,9 +54,20 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
     Raises `ExportError` when the file is missing, is something else, or does not fit.
     """
-    if not is_zipfile(path):  # which is what torch writes
+    if not _is_torch_archive(path):
         raise ExportError(f"{path}: no file of weights there, or a damaged one")
+    foreign = get_unsafe_globals_in_checkpoint(path)
+    if foreign:
+        raise ExportError(f"{path}: holds more than weights ({', '.join(foreign)}); not loaded")
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, TypeError) as error:
         raise ExportError(f"{path}: not the weights of this network: {error}") from error
+
+
+def _is_torch_archive(path: Path) -> bool:
+    # Anything else torch would take for its format of 2018, and fail in ways of its own.
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
