@@ -66,6 +66,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "evaluation.report": frozenset({"matplotlib"}),
     "data.sources": frozenset({"kagglehub"}),
     "inference.batch": frozenset({"ray"}),
+    "serving.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
 }
 

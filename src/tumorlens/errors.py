@@ -25,6 +25,7 @@
     ├── ConfigError                    a setting is unknown, missing or out of range
     ├── ExportError                    torch and ONNX disagree, or the graph cannot be written
     ├── OutputError                    a result cannot be written (disk full, read-only)
+    ├── ServiceError                   a service refused, or could not be reached
     └── MissingExtraError              an optional dependency is not installed
 
 Messages say what is wrong, where, and what to do about it. Foreign exceptions are
@@ -124,6 +125,20 @@ class ExportError(TumorLensError):
 
 class OutputError(TumorLensError):
     """A result cannot be written: disk full, read-only folder, no permission."""
+
+
+class ServiceError(TumorLensError):
+    """A TumorLens service refused a request, or could not be reached (``status`` is 0 then).
+
+    ``problem`` is the service's RFC 9457 document; empty when there is none.
+    """
+
+    def __init__(
+        self, message: str, status: int = 0, problem: dict[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem or {}
 
 
 class MissingExtraError(TumorLensError):

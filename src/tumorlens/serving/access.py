@@ -66,29 +66,45 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise the ``unauthorized`` problem."""
-        if scope["type"] == "http" and self.keys and not self._is_open(scope):
-            key = presented_key(scope["headers"])
-            if key is None or not self._known(_digest(key)):
-                detail = "No API key was sent." if key is None else "The API key is not known."
-                raise ProblemError(
-                    "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="tumorlens"'}
-                )
-            # Rate limits count by key; the digest keeps the key itself out of memory dumps.
-            scope.setdefault("state", {})["client_id"] = _digest(key)
+        closed = scope["type"] == "http" and self.keys and not self._is_open(scope)
+        if closed and known_digest(scope, self.keys) is None:
+            missing = presented_key(scope["headers"]) is None
+            raise ProblemError(
+                "unauthorized",
+                "No API key was sent." if missing else "The API key is not known.",
+                headers={"WWW-Authenticate": 'Bearer realm="tumorlens"'},
+            )
         await self.app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path == "/metrics":
+        if path_of(scope) == "/metrics":
             return self.metrics_open
-        return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES) or scope["method"] == "OPTIONS"
+        return is_open(scope)
 
-    def _known(self, digest: bytes) -> bool:
-        # Every key is compared, whichever matches, so that time tells nothing.
-        found = False
-        for key in self.keys:
-            found |= hmac.compare_digest(key, digest)
-        return found
+
+def path_of(scope: Scope) -> str:
+    """Return the request's path as the application's routes know it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def is_open(scope: Scope) -> bool:
+    """Whether a path needs no key and counts for no rate limit."""
+    path = path_of(scope)
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES) or scope["method"] == "OPTIONS"
+
+
+def known_digest(scope: Scope, keys: tuple[bytes, ...]) -> bytes | None:
+    """Return the digest of the presented key when it is one of ``keys``, in constant time."""
+    key = presented_key(scope["headers"])
+    if key is None:
+        return None
+    digest = _digest(key)
+    # Every key is compared, whichever matches, so that the time taken tells nothing.
+    found = False
+    for known in keys:
+        found |= hmac.compare_digest(known, digest)
+    return digest if found else None
 
 
 class HostGuard:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from tumorlens import __version__
 from tumorlens.errors import TumorLensError
 from tumorlens.inference.predictor import Predictor
-from tumorlens.serving import pages, problems, routes
+from tumorlens.serving import batch, pages, problems, routes
 from tumorlens.serving.access import HostGuard, KeyGuard, load_keys
 from tumorlens.serving.headers import Cors, SecurityHeaders
 from tumorlens.serving.limits import BodyGuard, ByteBudget, Deadline
@@ -27,9 +27,11 @@ from tumorlens.serving.models import ServedModel
 from tumorlens.serving.openapi import describe
 from tumorlens.serving.pool import Pool
 from tumorlens.serving.problems import ProblemError
+from tumorlens.serving.rate import RateGuard
 from tumorlens.serving.settings import Settings
 from tumorlens.serving.state import Service
 from tumorlens.serving.telemetry import Telemetry
+from tumorlens.serving.tracing import make_tracer
 
 
 def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAPI:
@@ -58,6 +60,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     )
     app.state.service = service
     app.include_router(routes.router)
+    app.include_router(batch.router)
     app.include_router(pages.make_router())
     if settings.metrics:
         app.include_router(pages.metrics_router())
@@ -86,14 +89,18 @@ def _guards(settings: Settings, metrics: Metrics) -> list[Middleware]:
     the connection politely when a refused body is still on its way.
     """
     origins = settings.cors_origins
+    keys = load_keys(settings)
+    tracer = make_tracer() if settings.otel else None
+    limited = [Middleware(RateGuard, settings=settings, keys=keys)] if settings.rate_limit else []
     return [
-        Middleware(Telemetry, metrics=metrics),
+        Middleware(Telemetry, metrics=metrics, tracer=tracer),
         Middleware(SecurityHeaders, cross_origin=bool(origins)),
         *([Middleware(Cors, origins=origins)] if origins else []),
         Middleware(BodyGuard, settings=settings, budget=ByteBudget(settings.buffer_bytes)),
         Middleware(Deadline, settings=settings),
         Middleware(HostGuard, allowed=settings.trusted_hosts),
-        Middleware(KeyGuard, settings=settings, keys=load_keys(settings)),
+        *limited,
+        Middleware(KeyGuard, settings=settings, keys=keys),
     ]
 
 

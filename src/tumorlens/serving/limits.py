@@ -179,6 +179,8 @@ class Deadline:
             await response(problem, scope)(scope, receive, send)
         except TimeoutError:
             if started:
-                raise
+                # The answer is half sent: all that is left is to cut it off visibly.
+                scope["state"]["problem"] = "timeout"
+                raise ClientGoneError from None
             late = ProblemError("timeout", f"No answer within {seconds:g} seconds.")
             await response(late, scope)(scope, receive, send)

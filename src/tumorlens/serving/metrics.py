@@ -28,9 +28,10 @@ _PIXELS = tuple(float(128**2 * 4**power) for power in range(7))
 _TENTHS = tuple(step / 10 for step in range(1, 11))
 
 
-def uses_files() -> bool:
-    """Whether this process shares its metrics with other workers through files."""
-    return bool(os.environ.get(MULTIPROC_VARIABLE))
+def shared_folder() -> Path | None:
+    """Return the folder that the workers share, or None when there is one process."""
+    folder = os.environ.get(MULTIPROC_VARIABLE)
+    return Path(folder) if folder else None
 
 
 class Metrics:
@@ -89,7 +90,7 @@ class Metrics:
             registry=registry,
         )
         self._define_drift(registry)
-        if not uses_files():
+        if shared_folder() is None:
             ProcessCollector(namespace="tumorlens", registry=registry)
 
     def _define_drift(self, registry: CollectorRegistry) -> None:
@@ -135,9 +136,9 @@ class Metrics:
 
     def expose(self) -> bytes:
         """Return the metrics of all workers in the Prometheus text format."""
-        if not uses_files():
+        folder = shared_folder()
+        if folder is None:
             return generate_latest(self.registry)
-        folder = Path(os.environ[MULTIPROC_VARIABLE])
         _forget_dead_workers(folder)
         shared = CollectorRegistry()
         MultiProcessCollector(shared, path=str(folder))  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tumorlens.serving.schemas import Problem
+from tumorlens.serving.schemas import BatchLine, Problem
 
 DESCRIPTION = (
     "Tells whether a slice of a brain MRI shows a tumour, where it looks, and how far its "
@@ -40,6 +40,9 @@ def _build(app: FastAPI) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
+    line = BatchLine.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= line.pop("$defs")
+    schemas["BatchLine"] = line
     # Our validation errors are problem documents with 400, never FastAPI's own 422.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -112,7 +112,7 @@ async def predict(request: Request) -> Response:
     service = service_of(request)
     service.pool.reserve()
     upload = await read_upload(request)
-    job = work.predict(service.model.predictor, bytes(upload.data), service.image_limits)
+    job = work.predict(service.model.predictor, upload.take(), service.image_limits)
     answer, ticket = await unless_gone(request, service.pool.run(job))
     return JSONResponse(note(request, service, answer, ticket))
 
@@ -147,7 +147,7 @@ async def explain(
     upload = await read_upload(request)
     job = work.explain(
         service.model.predictor,
-        bytes(upload.data),
+        upload.take(),
         service.image_limits,
         overlay_opacity=opacity if wants_png else None,
     )

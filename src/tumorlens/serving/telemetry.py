@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tumorlens.serving.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, response
 from tumorlens.serving.settings import Settings
+from tumorlens.serving.tracing import Tracer
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
@@ -72,9 +73,10 @@ def configure_logging(settings: Settings) -> None:
 class Telemetry:
     """ASGI middleware, outermost: ids, the log line, counts, and the last seam for faults."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self.app = app
         self.metrics = metrics
+        self.tracer = tracer
         self.log = structlog.get_logger("tumorlens.serving")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +103,7 @@ class Telemetry:
         try:
             await self.app(scope, receive, with_id)
         except ClientGoneError:
-            state["problem"] = "client-gone"
+            state.setdefault("problem", "client-gone")
         except Exception as exc:  # noqa: BLE001  the last seam: a fault must not end the worker
             self._report_fault(exc, state)
             if started:
@@ -128,6 +130,8 @@ class Telemetry:
         problem = state.get("problem")
         if problem is not None:
             self.metrics.problems.labels(problem).inc()
+        if self.tracer is not None:
+            self.tracer.report(state, method, route, status, seconds)
         body = state.get("body")
         line: dict[str, Any] = {
             "request_id": state["request_id"],
@@ -157,7 +161,9 @@ def _identify(scope: Scope, state: dict[str, Any]) -> None:
     state["request_id"] = wanted if _REQUEST_ID.fullmatch(wanted) else secrets.token_hex(16)
     parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"").decode("latin-1"))
     valid = parent is not None and set(parent[1]) != {"0"} and set(parent[2]) != {"0"}
-    state["trace_id"] = parent[1] if parent is not None and valid else secrets.token_hex(16)
+    known = parent is not None and valid
+    state["trace_id"] = parent[1] if parent is not None and known else secrets.token_hex(16)
+    state["parent_id"] = parent[2] if parent is not None and known else None
 
 
 def _first_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -29,6 +29,12 @@ class Upload:
     content_type: str
     data: bytearray = field(default_factory=bytearray)
 
+    def take(self) -> bytes:
+        """Return the bytes once and let go of them: two copies of a scan are one too many."""
+        taken = bytes(self.data)
+        self.data.clear()
+        return taken
+
 
 class FormReader:
     """Collects the ``file`` parts of a form while its bytes stream in."""

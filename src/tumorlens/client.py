@@ -1,0 +1,211 @@
+"""A typed client of the service, with retries that respect ``Retry-After``.
+
+::
+
+    with Client("http://127.0.0.1:8000") as client:
+        answer = client.predict("scan.png")
+        print(answer["decision"], answer["prob"])
+
+Only answers that promise that nothing was done are tried again: 429, 503, and connections
+that were refused. File names are not sent: they may hold a patient's name.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict
+
+from tumorlens.errors import MissingExtraError, ServiceError, UnreadableFileError
+
+try:
+    import httpx
+except ImportError as exc:  # the base install serves; asking is an extra
+    raise MissingExtraError("tumorlens.client", "client") from exc
+
+Source = bytes | str | Path
+RETRIED = frozenset({429, 503})
+_FILE_TYPE = "application/octet-stream"
+
+
+class ModelRef(TypedDict):
+    """Which model answered."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Prediction(TypedDict):
+    """The answer for one image; the fields are those of ``inference.Prediction``."""
+
+    label: str
+    prob: float
+    decision: str
+    prediction_set: list[str]
+    threshold: float
+    threshold_origin: str
+    in_domain: bool
+    in_domain_reason: str | None
+    latency_ms: float
+    model: ModelRef
+    disclaimer: str
+    request_id: str
+
+
+class Picture(TypedDict):
+    """A PNG in base64, in the size of the scan."""
+
+    png: str
+    width: int
+    height: int
+
+
+class Explanation(Prediction):
+    """The answer with the scan (grey) and its heat map (RGBA)."""
+
+    scan: Picture
+    heatmap: Picture
+
+
+class BatchLine(TypedDict):
+    """The answer for the image at ``index``: a prediction or a problem."""
+
+    index: int
+    prediction: Prediction | None
+    problem: dict[str, Any] | None
+
+
+class Client:
+    """Asks one service. Safe to share between threads."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 4,
+        max_wait: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Ask the service at ``url``.
+
+        ``timeout`` is in seconds a request; ``retries`` further tries are made, with at most
+        ``max_wait`` seconds before each: a service that asks for more is not asked again.
+        """
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            base_url=url, timeout=timeout, headers=headers, transport=transport
+        )
+        self._retries = retries
+        self._max_wait = max_wait
+        self._sleep = sleep
+
+    def predict(self, source: Source) -> Prediction:
+        """Return the answer for one image; raises `ServiceError` on a refusal."""
+        answer: Prediction = self._post("/predict", [source]).json()
+        return answer
+
+    def explain(self, source: Source) -> Explanation:
+        """Return the answer for one image with its heat map."""
+        answer: Explanation = self._post("/explain", [source]).json()
+        return answer
+
+    def overlay(self, source: Source, *, opacity: float = 0.5) -> bytes:
+        """Return the scan under its heat map as PNG; ``opacity`` is 0 to 1."""
+        return self._post(
+            "/explain", [source], params={"opacity": opacity}, headers={"Accept": "image/png"}
+        ).content
+
+    def predict_many(self, sources: Iterable[Source]) -> Iterator[BatchLine]:
+        """Yield one line an image, in order; a zip archive counts as its members."""
+        for line in self._post("/predict/batch", list(sources)).text.splitlines():
+            yield json.loads(line)
+
+    def model(self) -> dict[str, Any]:
+        """Return the card of the model that answers, its hash, and the service's limits."""
+        card: dict[str, Any] = self._send("GET", "/model").json()
+        return card
+
+    def ready(self) -> bool:
+        """Tell whether the service takes requests now; never raises `ServiceError`."""
+        try:
+            return self._http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def _post(self, path: str, sources: list[Source], **options: Any) -> httpx.Response:
+        files = [("file", ("image", _content(source), _FILE_TYPE)) for source in sources]
+        return self._send("POST", path, files=files, **options)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx.ConnectError as exc:
+                if last:
+                    raise ServiceError(f"{self._http.base_url}: no connection: {exc}") from exc
+                self._sleep(_backoff(attempt))
+                continue
+            except httpx.TransportError as exc:
+                # The request may have been worked on: whether to ask again is the caller's call.
+                raise ServiceError(f"{self._http.base_url}: {type(exc).__name__}: {exc}") from exc
+            wait = _wanted_wait(answer, attempt)
+            if answer.status_code not in RETRIED or last or wait > self._max_wait:
+                return _checked(answer)
+            self._sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _content(source: Source) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return Path(source).read_bytes()
+    except OSError as exc:
+        raise UnreadableFileError(f"{source}: cannot be read: {exc.strerror}") from exc
+
+
+def _backoff(attempt: int) -> float:
+    # Jitter keeps clients that failed together from coming back together.
+    return float(min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5))
+
+
+def _wanted_wait(answer: httpx.Response, attempt: int) -> float:
+    wanted = answer.headers.get("retry-after", "")
+    return float(wanted) if wanted.isdigit() else _backoff(attempt)
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    problem: dict[str, object] = {}
+    if answer.headers.get("content-type", "").startswith("application/problem+json"):
+        problem = answer.json()
+    detail = problem.get("detail", answer.reason_phrase)
+    title = problem.get("title", f"HTTP {answer.status_code}")
+    raise ServiceError(f"{title}: {detail}", answer.status_code, problem)

@@ -1,0 +1,109 @@
+"""The images of a batch: uploaded files, and the members of uploaded zip archives.
+
+An archive is hostile until shown otherwise: its directory, the number of its members and
+what they unpack to are bounded before and while they are read, in memory, one at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from tumorlens.serving.problems import ProblemError
+from tumorlens.serving.settings import Settings
+from tumorlens.serving.uploads import Upload
+
+Load = Callable[[], bytes]
+
+_END = b"PK\x05\x06"
+_END_SIZE = 22
+_MAX_COMMENT = 65_535
+# A directory entry is 46 bytes and its names; this much a member is generous.
+_ENTRY_BYTES = 4096
+
+
+@dataclass
+class _Allowance:
+    """Bytes that the archives of one request may still unpack to."""
+
+    left: int
+
+
+def images(uploads: Iterable[Upload], settings: Settings) -> Iterator[Load]:
+    """Yield a function an image, which returns its bytes when its turn comes.
+
+    Raises the 413 problem when there are more images than a batch may hold, and the 422
+    problem for an archive that cannot be read; a member's own fault is raised by its function.
+    """
+    allowance = _Allowance(settings.batch_max_bytes)
+    count = 0
+    for upload in uploads:
+        for load in _members(upload, settings, allowance):
+            count += 1
+            if count > settings.batch_max_files:
+                raise ProblemError(
+                    "too-large", f"The batch has more than {settings.batch_max_files} images."
+                )
+            yield load
+
+
+def _members(upload: Upload, settings: Settings, allowance: _Allowance) -> Iterable[Load]:
+    data = upload.data
+    if not data.startswith((b"PK\x03\x04", _END)):
+        return [upload.take]
+    _check_directory(data, settings.batch_max_files)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        members = [member for member in archive.infolist() if _is_image(member)]
+    except (zipfile.BadZipFile, UnicodeDecodeError, ValueError, NotImplementedError) as exc:
+        raise ProblemError("not-decodable", "The zip archive is damaged.") from exc
+    if not members:
+        raise ProblemError("empty-file", "The zip archive holds no file.")
+    return [_loader(archive, member, settings, allowance) for member in members]
+
+
+def _is_image(member: zipfile.ZipInfo) -> bool:
+    # What file managers put beside the files is no fault of the sender.
+    name = member.filename.rsplit("/", 1)[-1]
+    return not (member.is_dir() or name.startswith(".") or "__MACOSX/" in member.filename)
+
+
+def _check_directory(data: bytearray, max_files: int) -> None:
+    """Refuse a directory so large that reading it alone would cost memory and time."""
+    start = data.rfind(_END, max(0, len(data) - _END_SIZE - _MAX_COMMENT))
+    if start < 0 or len(data) < start + _END_SIZE:
+        raise ProblemError("not-decodable", "The zip archive is truncated.")
+    count, size = struct.unpack_from("<HI", data, start + 10)
+    if (
+        count == 0xFFFF
+        or size > max_files * _ENTRY_BYTES
+        or b"PK\x06\x07" in data[start - 20 : start]
+    ):
+        raise ProblemError("too-large", f"The zip archive holds more than {max_files} files.")
+
+
+def _loader(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, settings: Settings, allowance: _Allowance
+) -> Load:
+    def load() -> bytes:
+        limit = min(settings.max_upload_bytes, allowance.left)
+        try:
+            with archive.open(member) as file:
+                # The announced size may lie, so the read itself is bounded.
+                data = file.read(limit + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as exc:
+            raise ProblemError("not-decodable", "This member of the zip is damaged.") from exc
+        except (NotImplementedError, RuntimeError) as exc:
+            # Unknown compression, or encrypted: zipfile has no exceptions of its own for these.
+            detail = "This member of the zip is encrypted or compressed in an unknown way."
+            raise ProblemError("unsupported-format", detail) from exc
+        allowance.left -= min(len(data), allowance.left)
+        if len(data) > limit:
+            raise ProblemError("too-large", f"This member unpacks to more than {limit} bytes.")
+        return data
+
+    return load

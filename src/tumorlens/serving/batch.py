@@ -1,0 +1,117 @@
+"""``POST /predict/batch``: many images in, one JSON line an image out, as they are done."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tumorlens.errors import TumorLensError
+from tumorlens.serving import work
+from tumorlens.serving.archive import Load, images
+from tumorlens.serving.pool import Ticket
+from tumorlens.serving.problems import (
+    ProblemError,
+    document,
+    from_exception,
+    openapi_responses,
+)
+from tumorlens.serving.routes import FILE_SCHEMA, UPLOADS, read_uploads
+from tumorlens.serving.schemas import BatchLine
+from tumorlens.serving.state import Service, note, service_of
+
+NDJSON = "application/x-ndjson"
+router = APIRouter(tags=["predict"])
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {**FILE_SCHEMA, "description": "An image, or a zip of them."},
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/predict/batch",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One line an image, in the order of the request.",
+            "content": {
+                NDJSON: {
+                    "schema": {"$ref": "#/components/schemas/BatchLine"},
+                    "example": BatchLine.model_config["json_schema_extra"]["examples"][0],  # type: ignore[index]
+                }
+            },
+        },
+        **openapi_responses(*UPLOADS),
+    },
+    openapi_extra=_BODY,
+)
+async def predict_batch(request: Request) -> Response:
+    """Answer for many images or a zip of them: one JSON line each, a prediction or a problem."""
+    service = service_of(request)
+    service.pool.reserve()
+    uploads = await read_uploads(request, service.settings.batch_max_files)
+    # The archives are listed now, while a refusal can still be an answer of its own.
+    loads = deque(images(uploads, service.settings))
+    del uploads
+    return StreamingResponse(_lines(request, service, loads), media_type=NDJSON)
+
+
+async def _lines(request: Request, service: Service, loads: deque[Load]) -> AsyncIterator[bytes]:
+    index = 0
+    waiting: deque[asyncio.Task[dict[str, Any]]] = deque()
+    try:
+        while loads or waiting:
+            # As many at once as there are threads; the others' turn in the queue stays free.
+            while loads and len(waiting) < service.settings.threads:
+                waiting.append(asyncio.create_task(_one(request, service, loads.popleft(), index)))
+                index += 1
+            line = await waiting.popleft()
+            yield json.dumps(line).encode() + b"\n"
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _one(request: Request, service: Service, load: Load, index: int) -> dict[str, Any]:
+    predictor, limits = service.model.predictor, service.image_limits
+
+    def job(ticket: Ticket) -> work.Answer:
+        with ticket.stage("read"):
+            data = load()
+        return work.predict(predictor, data, limits)(ticket)
+
+    try:
+        await service.pool.wait_for_place()
+        answer, ticket = await service.pool.run(job)
+    except (TumorLensError, ProblemError) as exc:
+        problem = exc if isinstance(exc, ProblemError) else from_exception(exc)
+        service.metrics.problems.labels(problem.kind.slug).inc()
+        return {"index": index, "prediction": None, "problem": document(problem, request.scope)}
+    return {
+        "index": index,
+        "prediction": note(request, service, answer, ticket),
+        "problem": None,
+    }

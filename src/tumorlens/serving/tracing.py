@@ -1,0 +1,101 @@
+"""Optional OpenTelemetry: one span a request, with a child span for each stage of the work.
+
+The spans are written when the request is done, from the times that were measured anyway, so
+that tracing costs the request nothing and the rest of the service does not know of it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tumorlens.errors import MissingExtraError
+
+_STAGE_ORDER = ("read", "queue", "decode", "preprocess", "forward", "encode")
+
+
+class Tracer:
+    """Writes finished spans to an OpenTelemetry tracer provider."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("tumorlens.serving")
+
+    def report(
+        self, state: dict[str, Any], method: str, route: str, status: int, seconds: float
+    ) -> None:
+        """Write the spans of one request that ended now and took ``seconds``.
+
+        ``state`` is the request's: ids, decision, model hash and the stages' milliseconds.
+        """
+        from opentelemetry import trace
+
+        end = time.time_ns()
+        begin = end - int(seconds * 1e9)
+        span = self._tracer.start_span(
+            f"{method} {route}",
+            context=_parent(state),
+            kind=trace.SpanKind.SERVER,
+            start_time=begin,
+            attributes=_attributes(state, method, route, status),
+        )
+        inside = trace.set_span_in_context(span)
+        clock = begin
+        stages = state.get("stages", {})
+        for name in _STAGE_ORDER:
+            if name in stages:
+                child = self._tracer.start_span(name, context=inside, start_time=clock)
+                clock += int(stages[name] * 1e6)
+                child.end(clock)
+        if status >= 500:
+            span.set_status(trace.StatusCode.ERROR)
+        span.end(end)
+
+    def close(self) -> None:
+        """Send what is still waiting."""
+        self._provider.shutdown()
+
+
+def make_tracer() -> Tracer:
+    """Return a tracer that exports by OTLP over HTTP; the OTEL_… variables say where.
+
+    Raises :class:`MissingExtraError` when OpenTelemetry is not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as exc:
+        raise MissingExtraError("TUMORLENS_OTEL", "otel") from exc
+    # An explicit OTEL_SERVICE_NAME wins over this default.
+    provider = TracerProvider(resource=Resource.create({"service.name": "tumorlens"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Tracer(provider)
+
+
+def _parent(state: dict[str, Any]) -> Any:
+    from opentelemetry import trace
+
+    if state.get("parent_id") is None:
+        return None
+    parent = trace.SpanContext(
+        trace_id=int(state["trace_id"], 16),
+        span_id=int(state["parent_id"], 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+    )
+    return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+
+def _attributes(state: dict[str, Any], method: str, route: str, status: int) -> dict[str, Any]:
+    found = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "tumorlens.request_id": state["request_id"],
+        "tumorlens.decision": state.get("decision"),
+        "tumorlens.model": state.get("model"),
+        "tumorlens.problem": state.get("problem"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
