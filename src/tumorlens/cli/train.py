@@ -33,28 +33,20 @@ def train(
     """Train a network: a run folder with metrics, curves, checkpoint and model file.
 
     Every setting of the configuration can be given as SETTING=VALUE; --show-config lists them.
+    Hydra's -m sweeps over comma-separated values.
     Needs the extra 'train'.
     """
     require("train", "tumorlens train", "torch", "lightning", "hydra")
-    # Libraries print progress and notes to stdout, some to the one they find when imported.
-    with redirect_stdout(sys.stderr):
-        from tumorlens.training.config import compose_config, plain
+    from omegaconf import OmegaConf
 
-        config = compose_config(overrides or [])
+    from tumorlens.training.config import compose_config
+    from tumorlens.training.run import main
+
+    arguments = overrides or []
     if show_config:
-        typer.echo(json.dumps(plain(config), indent=2))
+        typer.echo(OmegaConf.to_yaml(compose_config(arguments)), nl=False)
         return
-    with redirect_stdout(sys.stderr):
-        from tumorlens.training.run import train as train_network
-
-        result = train_network(config)
-    _report(result)
-
-
-def _report(result: RunResult) -> None:
-    typer.echo(f"run folder: {result.run_dir}")
-    typer.echo(f"model file: {result.model}")
-    for part, metrics in result.metrics.items():
-        for name, estimate in metrics.items():
-            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-            typer.echo(f"{part} {name}: {estimate.value:.3f} ({interval}, n = {estimate.n})")
+    if not any(argument.startswith("-") for argument in arguments):
+        compose_config(arguments)  # a wrong setting is told in our words, not Hydra's
+    for result in main(arguments):
+        typer.echo(str(result.run_dir))

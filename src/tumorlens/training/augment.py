@@ -160,7 +160,8 @@ class Augment:
         frequency = torch.fft.fftfreq(side).abs().to(x.device)
         limit = float(_uniform(1, 0.15, 0.4, g))
         keep = (frequency[:, None] <= limit) & (frequency[None, : side // 2 + 1] <= limit)
-        return torch.fft.irfft2(torch.fft.rfft2(x) * keep, s=x.shape[-2:])
+        kept: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * keep, s=x.shape[-2:])
+        return kept
 
     def _cutout(self, x: Tensor, g: Generator) -> Tensor:
         side = max(1, round(self.spec.cutout * x.shape[-1]))

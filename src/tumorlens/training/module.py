@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from tumorlens.errors import ConfigError
 from tumorlens.evaluation import metrics
-from tumorlens.models.output import Evidence
+from tumorlens.models.output import Evidence, MapPooling
 from tumorlens.training.augment import Augment, AugmentSpec, paste
 from tumorlens.training.losses import LossSpec, image_loss, map_loss
 
@@ -82,7 +82,7 @@ class Classifier(L.LightningModule):
         loss = image_loss(answer.logit.float(), label, self.loss_spec)
         self.log("train/image_loss", loss, on_step=False, on_epoch=True, batch_size=len(label))
         if answer.map is not None and (self.loss_spec.cells > 0 or self.loss_spec.place > 0):
-            pooling = self.network.pooling
+            pooling = cast("MapPooling", self.network.pooling)
             extra = map_loss(answer.map.float(), lesion, label, annotated, pooling, self.loss_spec)
             self.log("train/map_loss", extra, on_step=False, on_epoch=True, batch_size=len(label))
             loss = loss + extra

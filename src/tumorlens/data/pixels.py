@@ -1,0 +1,147 @@
+"""Records → network inputs and lesion pictures, decoded once and kept between runs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.manifest import Plane, Record
+from tumorlens.errors import OutputError
+from tumorlens.imaging.decode import decode
+from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
+from tumorlens.imaging.volume import Volume, load_volume, take_slice
+
+# Lesion pictures are uint8: 255 lesion, 0 none, UNSURE between (inside a box but outside the
+# ellipse that fills it, or just beside an outline).
+LESION, UNSURE = 255, 128
+_SUPERSAMPLE = 4
+
+
+def read_pixels(record: Record) -> NDArray[Any]:
+    """Return the record's pixels: ``[H, W]`` or ``[H, W, 3]``, as :func:`decode` gives them.
+
+    Raises:
+        InputError: The file cannot be decoded.
+    """
+    if record.is_slice:
+        plane, _, index = record.path.name.partition("#")[2].partition(":")
+        return take_slice(_volume(record.file), cast("Plane", plane), int(index))
+    return decode(record.path).pixels
+
+
+@lru_cache(maxsize=2)
+def _volume(path: Path) -> Volume:
+    # The slices of a volume stand next to each other in every list of records.
+    return load_volume(path)
+
+
+def lesion_picture(record: Record, frame: Frame) -> NDArray[np.uint8]:
+    """Draw the record's boxes and outlines in the input's square: uint8 ``[size, size]``.
+
+    An outline is filled; a box counts as the ellipse that fills it, since its corners
+    usually hold healthy tissue, and the rest of the box as unsure. A margin of 4 % of the
+    side around both is unsure too. A record without annotation gives zeros.
+    """
+    size = frame.size
+    picture = np.zeros((size, size), dtype=np.uint8)
+    scale = size * _SUPERSAMPLE
+    sure = np.zeros((scale, scale), dtype=np.uint8)
+    unsure = np.zeros_like(sure)
+    for polygon in record.polygons or ():
+        points = _points_to_input(np.asarray(polygon, dtype=np.float64), frame) * scale
+        cv2.fillPoly(sure, [np.round(points).astype(np.int32)], 1)
+    if record.boxes and not record.polygons:
+        for x0, y0, x1, y1 in frame.boxes_to_input(np.asarray(record.boxes)) * scale:
+            centre = (round(float(x0 + x1) / 2), round(float(y0 + y1) / 2))
+            axes = (round(float(x1 - x0) / 2), round(float(y1 - y0) / 2))
+            cv2.ellipse(sure, centre, axes, 0, 0, 360, 1, cv2.FILLED)
+            corners = [round(float(v)) for v in (x0, y0, x1, y1)]
+            cv2.rectangle(unsure, tuple(corners[:2]), tuple(corners[2:]), 1, cv2.FILLED)
+    if not sure.any():
+        return picture
+    reach = 2 * round(0.04 * scale) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    around = cv2.dilate(np.maximum(sure, unsure), kernel)
+    full = np.where(sure > 0, LESION, np.where(around > 0, UNSURE, 0)).astype(np.uint8)
+    return np.asarray(cv2.resize(full, (size, size), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def _points_to_input(points: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
+    """Move points ``[K, 2]`` from fractions of the image to fractions of the input."""
+    pixels = points * np.array([frame.width, frame.height])
+    moved = (pixels - np.array([frame.x0, frame.y0])) / np.array([frame.w, frame.h])
+    return np.asarray(moved, dtype=np.float64)
+
+
+def load_inputs(
+    records: Sequence[Record],
+    spec: PreprocessSpec,
+    *,
+    cache_dir: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return inputs float32 ``[N, C, S, S]`` and lesion pictures uint8 ``[N, S, S]``.
+
+    The inputs are exactly what :func:`preprocess` gives. With ``cache_dir`` they are kept as
+    memory-mapped ``.npy`` files under a name made from the pixels' hashes, the annotations
+    and the spec, so a stale file is never read.
+
+    Raises:
+        InputError: A record's file cannot be decoded.
+        OutputError: The cache folder cannot be written.
+    """
+    key = _cache_key(records, spec)
+    files = [cache_dir / f"{key}.{part}.npy" for part in ("inputs", "lesions")] if cache_dir else []
+    if files and all(file.is_file() for file in files):
+        return np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r")
+    inputs = np.zeros((len(records), spec.channels, spec.size, spec.size), dtype=np.float32)
+    lesions = np.zeros((len(records), spec.size, spec.size), dtype=np.uint8)
+    for index, record in enumerate(records):
+        pixels = read_pixels(record)
+        inputs[index] = preprocess(pixels, spec)
+        if record.boxes or record.polygons:
+            lesions[index] = lesion_picture(record, locate(pixels, spec))
+        if progress is not None:
+            progress(index + 1, len(records))
+    if files:
+        _save(files[0], inputs)
+        _save(files[1], lesions)
+    return inputs, lesions
+
+
+def _cache_key(records: Sequence[Record], spec: PreprocessSpec) -> str:
+    digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode())
+    for record in records:
+        digest.update(repr((record.key, record.sha256, record.boxes, record.polygons)).encode())
+    return digest.hexdigest()[:24]
+
+
+def _save(file: Path, array: NDArray[Any]) -> None:
+    """Write atomically: a run that is cut off leaves no half file behind."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.save(stream, array)
+            Path(name).replace(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{file}: cannot keep decoded images here ({error}); free space, or set "
+            "data.cache_dir=null to keep none"
+        ) from error

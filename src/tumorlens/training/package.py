@@ -1,0 +1,92 @@
+"""Trained network + what was measured → the model file with its card."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import nn
+
+import tumorlens
+from tumorlens.evaluation.metrics import Estimate
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.imaging.preprocess import preprocess
+from tumorlens.inference.engine import Engine
+from tumorlens.modelfile import Metric, ModelCard, Pooling, SelfTest, write_model
+from tumorlens.training.config import plain, preprocess_from, recipe
+from tumorlens.training.export import to_onnx, write_weights
+from tumorlens.training.parts import Parts, data_sources
+from tumorlens.training.scoring import Calibration
+
+INTENDED_USE = (
+    "Research and teaching on two-dimensional brain MRI slices: tumour or healthy. "
+    "Not a medical device; not for diagnosis or any clinical decision."
+)
+LIMITATIONS = (
+    "Trained on public web collections, mostly T1 with contrast; labels come from those "
+    "collections and were not checked by a radiologist.",
+    "Knows tumour against healthy only: stroke, haemorrhage, inflammation, surgery and "
+    "age-related change may be called either.",
+    "Judges one slice at a time; a tumour outside the slice is not seen.",
+    "Patients are not named in the sources: groups of near-duplicates and of neighbouring "
+    "slices stand in for them.",
+)
+SELF_TEST_SEED = 7
+
+
+def package_model(
+    config: DictConfig,
+    network: nn.Module,
+    parts: Parts,
+    calibration: Calibration,
+    metrics: dict[str, dict[str, Estimate]],
+    run_dir: Path,
+) -> tuple[Path, Path]:
+    """Write ``weights.pt`` and ``model.onnx`` into the run folder; return both paths.
+
+    Raises:
+        ExportError: torch and ONNX disagree.
+        OutputError: The files cannot be written.
+    """
+    spec = preprocess_from(config)
+    onnx_bytes = to_onnx(network, spec)
+    weights, model = run_dir / "weights.pt", run_dir / "model.onnx"
+    phantom = preprocess(draw_phantom(SELF_TEST_SEED, lesion=True).image, spec)
+    logit = float(Engine(onnx_bytes, threads=1).run(phantom[None])[0][0])
+    pooling = network.pooling.describe() if network.pooling is not None else None  # type: ignore[union-attr,operator]
+    card = ModelCard(
+        name=config.name,
+        version=tumorlens.__version__,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        architecture=config.model.architecture,
+        architecture_args={**plain(config.model.arguments), "weights": None}
+        if "weights" in config.model.arguments
+        else plain(config.model.arguments),
+        preprocess=spec,
+        pooling=Pooling(**pooling) if pooling else None,
+        has_map=pooling is not None,
+        temperature=calibration.temperature,
+        threshold=calibration.threshold,
+        metrics=card_metrics(metrics),
+        data=data_sources(parts.records["train"]),
+        recipe=recipe(config, Path(config.data.root)),
+        intended_use=INTENDED_USE,
+        limitations=LIMITATIONS,
+        licence="Apache-2.0",
+        self_test=SelfTest(seed=SELF_TEST_SEED, lesion=True, logit=logit, tolerance=0.02),
+    )
+    write_weights(network, weights)
+    write_model(onnx_bytes, card, model)
+    return weights, model
+
+
+def card_metrics(metrics: dict[str, dict[str, Estimate]]) -> tuple[Metric, ...]:
+    """Return the figures a card shows: every part but the training images themselves."""
+    return tuple(
+        Metric(name=name, split=part, value=e.value, low=e.low, high=e.high, n=e.n)
+        for part, values in metrics.items()
+        if part != "train"
+        for name, e in values.items()
+        if e.value == e.value and e.low == e.low and e.high == e.high
+    )

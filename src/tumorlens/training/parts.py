@@ -1,0 +1,166 @@
+"""Configuration → records → split → decoded parts, with leakage refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from tumorlens.data.grouping import group_records
+from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
+from tumorlens.data.pixels import load_inputs
+from tumorlens.data.sources import load_source, source_info, volume_records
+from tumorlens.data.splits import (
+    PARTS,
+    RANDOM_LEAKY,
+    Split,
+    check_groups,
+    grouped_split,
+    random_split,
+    read_split,
+)
+from tumorlens.errors import ConfigError, DataError, SourceNotFoundError
+from tumorlens.modelfile import DataSource
+from tumorlens.training.config import preprocess_from
+from tumorlens.training.datamodule import Mode, ScanDataset
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A split's parts: records, network inputs ``[N, C, S, S]`` and datasets by name."""
+
+    split: Split
+    records: dict[str, list[Record]]
+    inputs: dict[str, NDArray[np.float32]]
+    datasets: dict[Mode, ScanDataset]
+
+
+def load_parts(config: DictConfig) -> Parts:
+    """Load, group, split and decode what the ``data`` group names.
+
+    Raises:
+        SourceNotFoundError: A source is not below ``data.root``.
+        SplitError: The given split file is damaged or does not fit the records.
+        LeakageError: A group crosses the split and the split is not the notebook's.
+        DataError: The training part is empty or holds one class only.
+    """
+    records = load_records(config)
+    split = make_split(config, records)
+    if split.name != RANDOM_LEAKY:
+        check_groups(split, records)
+    by_key = {record.key: record for record in records}
+    chosen = {name: [by_key[key] for key in getattr(split, name)] for name in PARTS}
+    chosen = {name: members for name, members in chosen.items() if members}
+    _check_trainable(chosen.get("train", []))
+    spec = preprocess_from(config)
+    cache = Path(config.data.cache_dir) if config.data.cache_dir else None
+    inputs, datasets = {}, {}
+    for name, members in chosen.items():
+        inputs[name], lesions = load_inputs(members, spec, cache_dir=cache)
+        if name in ("train", "validation", "test"):
+            mode: Mode = name  # type: ignore[assignment]
+            datasets[mode] = ScanDataset(members, inputs[name], lesions, mode)
+        log.info("decoded", part=name, images=len(members))
+    return Parts(split, chosen, inputs, datasets)
+
+
+def load_records(config: DictConfig) -> list[Record]:
+    """Return the grouped records of all sources and volumes of the ``data`` group."""
+    root = Path(config.data.root)
+    records = [record for name in config.data.sources for record in _source(root, str(name))]
+    if config.data.volumes is not None:
+        folder = root / config.data.volumes
+        if not folder.is_dir():
+            raise SourceNotFoundError(f"{folder}: no such folder of volumes (data.volumes)")
+        volumes = list(volume_records(folder))
+        records += thin_slices(volumes, config.data.slices_per_plane)
+    labelled = [record for record in records if record.label is not None]
+    if len(labelled) < len(records):
+        log.warning("unlabelled images left out", images=len(records) - len(labelled))
+    return group_records(labelled)
+
+
+def _source(root: Path, name: str) -> list[Record]:
+    """Read one source: by its folder, its rows in the root's manifest, or a path of its own."""
+    manifest = root / MANIFEST_NAME
+    if manifest.is_file():
+        folder = (root / name).resolve()
+        rows = read_manifest(manifest)
+        found = [r for r in rows if r.source == name or folder in r.path.resolve().parents]
+        if found:
+            return found
+    return load_source(root / name if (root / name).is_dir() else name)
+
+
+def thin_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
+    """Keep ``per_plane`` evenly spaced slices of each volume and plane.
+
+    Neighbouring slices of one person are nearly the same picture.
+    """
+    if per_plane < 1:
+        raise ConfigError(f"data.slices_per_plane is {per_plane}; it must be at least 1")
+    stacks: dict[tuple[Path, str | None], list[Record]] = {}
+    for record in records:
+        stacks.setdefault((record.file, record.view), []).append(record)
+    kept = []
+    for stack in stacks.values():
+        chosen = np.linspace(0, len(stack) - 1, min(per_plane, len(stack))).round().astype(int)
+        kept += [stack[index] for index in sorted(set(chosen.tolist()))]
+    return kept
+
+
+def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
+    """Read the configured split file, or make the configured kind of split."""
+    settings = config.data.split
+    if settings.path is not None:
+        return read_split(Path(settings.path), records)
+    fractions = {name: float(settings[name]) for name in PARTS}
+    if settings.kind == "grouped":
+        return grouped_split(records, fractions=fractions, seed=settings.seed)
+    if settings.kind == RANDOM_LEAKY:
+        log.warning("random split: near-duplicates cross it, so its test score is flattered")
+        share = fractions["validation"] / (1 - fractions["test"])
+        return random_split(
+            records, seed=settings.seed, test_fraction=fractions["test"], validation=share
+        )
+    raise ConfigError(f"data.split.kind is {settings.kind!r}; use grouped or {RANDOM_LEAKY}")
+
+
+def _check_trainable(records: Sequence[Record]) -> None:
+    labels = {record.label for record in records}
+    if labels != {0, 1}:
+        raise DataError(
+            f"the training part has {len(records)} images with labels {sorted(map(str, labels))}; "
+            "both tumour and healthy images are needed"
+        )
+
+
+def data_sources(records: Sequence[Record]) -> tuple[DataSource, ...]:
+    """Return what a card says of the training data: n, hash, licence and citation by source."""
+    by_source: dict[str, list[Record]] = {}
+    for record in records:
+        by_source.setdefault(record.source, []).append(record)
+    sources = []
+    for name, members in sorted(by_source.items()):
+        digest = hashlib.sha256()
+        for record in sorted(members, key=lambda member: member.key):
+            digest.update(f"{record.key} {record.sha256} {record.label}\n".encode())
+        info = source_info(name)
+        sources.append(
+            DataSource(
+                source=name,
+                n=len(members),
+                sha256=digest.hexdigest(),
+                licence=info.licence,
+                citation=info.citation,
+            )
+        )
+    return tuple(sources)

@@ -1,0 +1,111 @@
+"""Scores of a trained network on the parts of its split, and the calibration they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tumorlens.data.manifest import Record
+from tumorlens.evaluation import metrics
+from tumorlens.evaluation.calibration import ece, fit_temperature, sigmoid
+from tumorlens.evaluation.decision import Threshold, threshold_for_sensitivity
+from tumorlens.evaluation.metrics import Estimate
+
+# Fewer images of a class than this fix neither a temperature nor a threshold.
+SMALLEST_CALIBRATION = 20
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A part's logits, float64 ``[N]``, with labels int64 ``[N]`` and group ids ``[N]``."""
+
+    logits: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    sources: tuple[str, ...]
+
+    @property
+    def both_classes(self) -> bool:
+        """Whether both labels occur."""
+        return 0 < int(self.labels.sum()) < len(self.labels)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature and threshold, and where they come from."""
+
+    temperature: float
+    threshold: Threshold
+
+
+@torch.no_grad()
+def logits_of(
+    network: nn.Module, inputs: NDArray[np.float32], device: torch.device, batch_size: int = 64
+) -> NDArray[np.float64]:
+    """Return float32-computed logits ``[N]`` of ``inputs`` ``[N, C, S, S]``."""
+    network = network.eval().float().to(device)
+    chunks = [
+        network(torch.from_numpy(np.array(inputs[start : start + batch_size])).to(device)).logit
+        for start in range(0, len(inputs), batch_size)
+    ]
+    return torch.cat(chunks).double().cpu().numpy() if chunks else np.zeros(0)
+
+
+def score(
+    network: nn.Module,
+    records: Sequence[Record],
+    inputs: NDArray[np.float32],
+    device: torch.device,
+) -> Scores:
+    """Return the network's scores on records with known labels."""
+    fallback = np.arange(len(records))
+    groups = [
+        record.group if record.group is not None else -1 - int(index)
+        for record, index in zip(records, fallback, strict=True)
+    ]
+    return Scores(
+        logits_of(network, inputs, device),
+        np.array([record.label for record in records], dtype=np.int64),
+        np.array(groups, dtype=np.int64),
+        tuple(record.source for record in records),
+    )
+
+
+def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibration:
+    """Fit temperature and threshold on scores the network was not trained on.
+
+    With fewer than 20 images of either class nothing is fitted: temperature 1 and threshold
+    0.5, and the threshold's origin says so.
+    """
+    tumours = int(scores.labels.sum())
+    if min(tumours, len(scores.labels) - tumours) < SMALLEST_CALIBRATION:
+        origin = f"not calibrated: {part} has {tumours} tumours in {len(scores.labels)} images"
+        return Calibration(1.0, Threshold(0.5, None, origin, len(scores.labels)))
+    temperature = fit_temperature(scores.logits, scores.labels)
+    prob = sigmoid(scores.logits / temperature)
+    origin = f"sensitivity {target_sensitivity:g} on {part} scans"
+    return Calibration(
+        temperature, threshold_for_sensitivity(scores.labels, prob, target_sensitivity, origin)
+    )
+
+
+def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Estimate]:
+    """Return every metric of the scores with its interval, at the calibrated threshold."""
+    prob = sigmoid(scores.logits / calibration.temperature)
+    return metrics.evaluate(
+        scores.labels,
+        prob,
+        groups=scores.groups,
+        threshold=calibration.threshold.value,
+        seed=seed,
+    )
+
+
+def expected_calibration_error(scores: Scores, calibration: Calibration) -> float:
+    """Return the ECE (15 equal-width bins) of calibrated probabilities."""
+    return ece(scores.labels, sigmoid(scores.logits / calibration.temperature))
