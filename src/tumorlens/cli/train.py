@@ -37,16 +37,29 @@ def train(
     Needs the extra 'train'.
     """
     require("train", "tumorlens train", "torch", "lightning", "hydra")
-    from omegaconf import OmegaConf
-
-    from tumorlens.training.config import compose_config
-    from tumorlens.training.run import main
-
     arguments = overrides or []
+    # Libraries print progress and notes to stdout, some to the one they find when imported.
+    with redirect_stdout(sys.stderr):
+        from tumorlens.training.config import compose_config, plain
+
+        if not any(argument.startswith("-") for argument in arguments):
+            # Composed once ahead, so that a wrong setting is told in our words, not Hydra's.
+            config = compose_config(arguments)
     if show_config:
-        typer.echo(OmegaConf.to_yaml(compose_config(arguments)), nl=False)
+        typer.echo(json.dumps(plain(config), indent=2))
         return
-    if not any(argument.startswith("-") for argument in arguments):
-        compose_config(arguments)  # a wrong setting is told in our words, not Hydra's
-    for result in main(arguments):
-        typer.echo(str(result.run_dir))
+    with redirect_stdout(sys.stderr):
+        from tumorlens.training.run import main
+
+        results = main(arguments)
+    for result in results:
+        _report(result)
+
+
+def _report(result: RunResult) -> None:
+    typer.echo(f"run folder: {result.run_dir}")
+    typer.echo(f"model file: {result.model}")
+    for part, metrics in result.metrics.items():
+        for name, estimate in metrics.items():
+            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+            typer.echo(f"{part} {name}: {estimate.value:.3f} ({interval}, n = {estimate.n})")
