@@ -13,6 +13,7 @@ import numpy as np
 
 from tumorlens.data.fingerprints import FingerprintCache, fingerprint_records, read_bytes
 from tumorlens.data.manifest import Record, check_unique, with_group
+from tumorlens.data.neighbours import find_pairs
 from tumorlens.data.sources import source_info
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
@@ -20,7 +21,6 @@ from tumorlens.imaging.fingerprint import (
     Fingerprint,
     connected_groups,
     distance,
-    near_pairs,
 )
 
 # A run of neighbouring numbers is cut where the pictures change most, at these lengths.
@@ -73,8 +73,9 @@ def _near_duplicates(
 ) -> Iterator[tuple[int, int]]:
     at = [i for i, found in enumerate(prints) if found is not None]
     known = [found for found in prints if found is not None]
-    for i, j, _ in near_pairs(known, max_distance).tolist():
-        yield at[i], at[j]
+    if known:
+        for i, j, _ in find_pairs(np.stack([f.bits for f in known]), max_distance).tolist():
+            yield at[i], at[j]
 
 
 def _same_person_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:

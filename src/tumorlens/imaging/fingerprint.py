@@ -96,9 +96,25 @@ def near_pairs(
     """
     if len(fingerprints) < 2:
         return np.empty((0, 3), np.int64)
-    signs = _signs(np.stack([f.bits for f in fingerprints]))
-    found = list(_pairs_by_chunk(signs, max_distance))
-    pairs = np.concatenate(found)
+    bits = np.stack([f.bits for f in fingerprints])
+    return close_pairs(bits, bits[:, :1], max_distance)
+
+
+def close_pairs(
+    bits: NDArray[np.uint64], queries: NDArray[np.uint64], max_distance: int
+) -> NDArray[np.int64]:
+    """Compare every query with every entry.
+
+    Args:
+        bits: ``uint64 [N, P, 4]``, each image in ``P`` poses.
+        queries: ``uint64 [N, Q, 4]``, what each image is looked up by.
+        max_distance: in the query and pose that fit best, in either direction.
+
+    Returns:
+        ``int64 [M, 3]``, rows ``(i, j, distance)`` with ``i < j``, sorted.
+    """
+    asked, entries = _signs(queries), _signs(bits)
+    pairs = np.concatenate(list(_pairs_by_chunk(asked, entries, max_distance)))
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
@@ -143,19 +159,27 @@ def _signs(bits: NDArray[np.uint64]) -> NDArray[np.float32]:
     return unpacked.astype(np.float32) * 2 - 1
 
 
-def _pairs_by_chunk(signs: NDArray[np.float32], max_distance: int) -> Iterator[NDArray[np.int64]]:
+def _pairs_by_chunk(
+    asked: NDArray[np.float32], entries: NDArray[np.float32], max_distance: int
+) -> Iterator[NDArray[np.int64]]:
     """Distance = (256 - dot product of the signs) / 2; small integers are exact in float32."""
-    count = len(signs)
-    for row in range(0, count, _CHUNK):
-        upright = signs[row : row + _CHUNK, 0]
-        for column in range(row, count, _CHUNK):
-            block = signs[column : column + _CHUNK]
-            best = upright @ block[:, 0].T
-            for pose in range(1, POSES):
-                np.maximum(best, upright @ block[:, pose].T, out=best)
-                np.maximum(best, signs[row : row + _CHUNK, pose] @ block[:, 0].T, out=best)
+    for row in range(0, len(entries), _CHUNK):
+        rows = slice(row, row + _CHUNK)
+        for column in range(row, len(entries), _CHUNK):
+            columns = slice(column, column + _CHUNK)
+            best = _best_product(asked[rows], entries[columns])
+            np.maximum(best, _best_product(asked[columns], entries[rows]).T, out=best)
             apart = ((BITS - best) / 2).astype(np.int64)
             i, j = np.nonzero(apart <= max_distance)
             ordered = i + row < j + column
             i, j = i[ordered], j[ordered]
             yield np.stack([i + row, j + column, apart[i, j]], axis=1)
+
+
+def _best_product(asked: NDArray[np.float32], entries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Largest dot product over queries ``[R, Q, 256]`` and poses ``[C, P, 256]``: ``[R, C]``."""
+    best = np.full((len(asked), len(entries)), -np.inf, np.float32)
+    for query in range(asked.shape[1]):
+        for pose in range(entries.shape[1]):
+            np.maximum(best, asked[:, query] @ entries[:, pose].T, out=best)
+    return best

@@ -1,0 +1,95 @@
+"""How the search for copies grows from 1,000 to 1,000,000 fingerprints.
+
+    python benchmarks/audit_growth.py [--threads 1] [--out growth.json] [COUNT …]
+
+The fingerprints are random bits, except that one in twenty images is a copy of another in a random
+pose, with 0 to 32 bits flipped. Recall is the share of those pairs that is found. The exponent is
+the slope of a straight line through log(seconds) over log(count).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.neighbours import EXACT_UP_TO, find_pairs
+
+COUNTS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+COPIES = 20
+MAX_FLIPS = 32
+
+
+def planted(count: int, seed: int) -> tuple[NDArray[np.uint64], set[tuple[int, int]]]:
+    """Fingerprints ``uint64 [count, 8, 4]`` and the pairs ``(i, j)`` that are copies."""
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(0, 256, (count, 8, 32), dtype=np.uint8)
+    pairs = set()
+    for original in range(count // COPIES):
+        copy = count - 1 - original
+        flips = np.zeros(256, np.uint8)
+        flips[rng.choice(256, original % (MAX_FLIPS + 1), replace=False)] = 1
+        bits[copy] = (bits[original] ^ np.packbits(flips))[rng.permutation(8)]
+        pairs.add((original, copy))
+    return bits.view(np.uint64), pairs
+
+
+def measure(count: int, method: str) -> dict[str, float]:
+    """Search once; seconds include building the index."""
+    bits, copies = planted(count, seed=count)
+    start = time.perf_counter()
+    found = find_pairs(bits, MAX_FLIPS, method=method)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - start
+    pairs = {(int(i), int(j)) for i, j, _ in found}
+    return {
+        "count": count,
+        "seconds": round(seconds, 3),
+        "microseconds_per_image": round(seconds / count * 1e6, 1),
+        "recall": round(len(pairs & copies) / len(copies), 4),
+        "wrong": len(pairs - copies),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def exponent(rows: list[dict[str, float]]) -> float:
+    """Slope of log seconds over log count."""
+    logs = np.log([[row["count"], row["seconds"]] for row in rows])
+    return float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("counts", type=int, nargs="*", default=list(COUNTS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--exact", action="store_true", help="compare all with all instead")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+
+    import faiss
+
+    faiss.omp_set_num_threads(arguments.threads)
+    method = "exact" if arguments.exact else "windows"
+    measure(min(arguments.counts), method)  # warm-up
+    rows = []
+    for count in arguments.counts:
+        rows.append(measure(count, method))
+        print(json.dumps(rows[-1]), flush=True)
+    result = {
+        "method": method,
+        "threads": arguments.threads,
+        "auto_is_exact_up_to": EXACT_UP_TO,
+        "exponent": round(exponent(rows), 3) if len(rows) > 1 else None,
+        "rows": rows,
+    }
+    print(f"exponent {result['exponent']}")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
