@@ -42,7 +42,7 @@ def train(
     with redirect_stdout(sys.stderr):
         from tumorlens.training.config import compose_config, plain
 
-        if not any(argument.startswith("-") for argument in arguments):
+        if show_config or not any(argument.startswith("-") for argument in arguments):
             # Composed once ahead, so that a wrong setting is told in our words, not Hydra's.
             config = compose_config(arguments)
     if show_config:
