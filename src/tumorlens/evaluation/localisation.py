@@ -1,0 +1,134 @@
+"""Does the map point at the tumour? Measures of a class map against boxes.
+
+Maps are float ``[h, w]`` of any resolution; boxes are ``[N, 4]``: ``x0, y0, x1, y1`` as fractions
+of the width and height the map spans, so neither has to know the other's pixels. A cell belongs
+to a box by the share of its area inside it; of overlapping boxes the larger share counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tumorlens.errors import DataError
+
+Floats = NDArray[np.float64]
+Box = tuple[float, float, float, float]
+
+
+def pointing_hit(heat: ArrayLike, boxes: ArrayLike) -> bool:
+    """Return whether the centre of the map's highest cell lies in a box (edges count).
+
+    The pointing game of Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV
+    2016, without its tolerance. Of equal highest cells the first in reading order counts, so a
+    flat map points at the corner, not at the middle.
+
+    Raises:
+        DataError: an empty or not finite map, no box, or a box without area.
+    """
+    values, corners = _checked(heat, boxes)
+    height, width = values.shape
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    x, y = (column + 0.5) / width, (row + 0.5) / height
+    left, top, right, bottom = corners.T
+    return bool(((left <= x) & (x <= right) & (top <= y) & (y <= bottom)).any())
+
+
+def energy_in_box(heat: ArrayLike, boxes: ArrayLike) -> float:
+    """Return the share, 0..1, of the map's positive energy that lies inside the boxes.
+
+    The energy-based pointing game of Wang et al., Score-CAM, CVPR workshops 2020: the sum of
+    ``max(map, 0)`` inside over its whole sum. A map without positive values gives 0.
+
+    Raises:
+        DataError: as `pointing_hit`.
+    """
+    values, corners = _checked(heat, boxes)
+    energy = np.maximum(values, 0)
+    total = float(energy.sum())
+    return float((energy * box_coverage(values.shape, corners)).sum()) / total if total else 0.0
+
+
+def iou_at_area(heat: ArrayLike, boxes: ArrayLike) -> float:
+    """Return the intersection over union, 0..1, of the boxes and the map's hottest cells.
+
+    As many of the hottest cells are taken as the boxes cover in area (at least one), which
+    spares the choice of a level. Equal cells are taken in reading order.
+
+    Raises:
+        DataError: as `pointing_hit`.
+    """
+    values, corners = _checked(heat, boxes)
+    covered = box_coverage(values.shape, corners)
+    area = float(covered.sum())
+    hottest = np.argsort(-values, axis=None, kind="stable")[: max(1, round(area))]
+    inside = float(covered.ravel()[hottest].sum())
+    return inside / (area + hottest.size - inside)
+
+
+def box_from_map(heat: ArrayLike, level: float) -> Box | None:
+    """Return the box around the map's main region: ``(x0, y0, x1, y1)`` fractions, or None.
+
+    The region is the four-connected cells of at least ``level`` around the highest cell; None
+    when no cell reaches the level.
+
+    Raises:
+        DataError: an empty or not finite map.
+    """
+    values = _checked_map(heat)
+    if values.max() < level:
+        return None
+    region = np.zeros(values.shape, dtype=np.bool_)
+    region.flat[int(values.argmax())] = True
+    hot = values >= level
+    while True:
+        grown = region.copy()
+        grown[1:] |= region[:-1]
+        grown[:-1] |= region[1:]
+        grown[:, 1:] |= region[:, :-1]
+        grown[:, :-1] |= region[:, 1:]
+        grown &= hot
+        if (grown == region).all():
+            break
+        region = grown
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    height, width = values.shape
+    return (
+        float(columns[0] / width),
+        float(rows[0] / height),
+        float((columns[-1] + 1) / width),
+        float((rows[-1] + 1) / height),
+    )
+
+
+def box_coverage(shape: tuple[int, ...], boxes: ArrayLike) -> Floats:
+    """Return for each cell of a map ``[h, w]`` the share of its area inside the boxes, 0..1."""
+    height, width = shape
+    covered = np.zeros((height, width))
+    for left, top, right, bottom in np.asarray(boxes, dtype=np.float64).reshape(-1, 4):
+        rows = _overlap(height, top, bottom)
+        covered = np.maximum(covered, rows[:, None] * _overlap(width, left, right))
+    return covered
+
+
+def _overlap(cells: int, low: float, high: float) -> Floats:
+    """Return the share of each of ``cells`` equal parts of 0..1 that lies in low..high."""
+    start = np.arange(cells)
+    inside = np.minimum(start + 1, high * cells) - np.maximum(start, low * cells)
+    return np.asarray(np.clip(inside, 0.0, 1.0))
+
+
+def _checked_map(heat: ArrayLike) -> Floats:
+    values = np.asarray(heat, dtype=np.float64)
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
+        raise DataError(f"a map must be finite and [h, w]; got shape {values.shape}")
+    return values
+
+
+def _checked(heat: ArrayLike, boxes: ArrayLike) -> tuple[Floats, Floats]:
+    values, corners = _checked_map(heat), np.asarray(boxes, dtype=np.float64)
+    if corners.size == 0 or corners.ndim != 2 or corners.shape[1] != 4:
+        raise DataError(f"localisation needs boxes [N, 4]; got shape {corners.shape}")
+    if not (corners[:, 2:] > corners[:, :2]).all():
+        raise DataError("a box must be x0 < x1 and y0 < y1, as fractions of the picture")
+    return values, corners
