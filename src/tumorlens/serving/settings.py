@@ -174,13 +174,13 @@ def _read_env_file(env_file: Path | None) -> dict[str, str]:
 
 
 def _refuse_unknown(names: Iterable[str], prefix: str, where: str = "") -> None:
-    known = {prefix + (name.upper() if prefix else name) for name in Settings.model_fields}
     for name in names:
-        spelled = name.upper() if prefix else name
-        if spelled in known or spelled in FOREIGN:
+        field = name[len(prefix) :].lower() if prefix else name
+        if field in Settings.model_fields or name.upper() in FOREIGN:
             continue
-        near = difflib.get_close_matches(spelled, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists every setting"
+        near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+        wanted = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+        hint = f"did you mean {wanted}?" if near else "docs/settings.md lists every setting"
         raise ConfigError(f"{where}{name} is no setting of TumorLens; {hint}")
 
 
@@ -214,8 +214,10 @@ def settings_table() -> str:
         else:
             shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
             shown = "(empty)" if default == "" else shown
-        flag = name.replace("_", "-")
-        rows.append(f"| `{PREFIX}{name.upper()}` | `--{flag}` | {shown} | {field.description} |")
+        # A secret on the command line is shown to everybody by ps, so it has no flag.
+        secret = isinstance(default, SecretStr)
+        flag = "none" if secret else f"`--{name.replace('_', '-')}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {flag} | {shown} | {field.description} |")
     return "\n".join(rows) + "\n"
 
 
