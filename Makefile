@@ -50,7 +50,7 @@ run: $(VENV)/.base ## start the page and the API on http://127.0.0.1:8000
 	@exec $(BIN)/tumorlens serve $(ARGS)
 
 .PHONY: train
-train: $(VENV)/.dev ## train a network; settings in ARGS, e.g. ARGS="model=baseline"
+train: $(VENV)/.dev ## train a network; settings in ARGS, e.g. ARGS="model=notebook"
 	@exec $(BIN)/tumorlens train $(ARGS)
 
 .PHONY: bench

@@ -65,6 +65,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "evaluation.plots": frozenset({"matplotlib"}),
     "evaluation.report": frozenset({"matplotlib"}),
     "data.sources": frozenset({"kagglehub"}),
+    "data.neighbours": frozenset({"faiss"}),
     "inference.batch": frozenset({"ray"}),
     "serving.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
