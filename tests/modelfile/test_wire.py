@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.models_for_tests import tiny_onnx
 from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
@@ -61,3 +63,21 @@ def test_the_onnx_library_reads_what_is_written(size: int) -> None:
     assert model.graph.name == "tiny"
     rest, found = split_metadata(model.SerializeToString(), frozenset({"key"}))
     assert (rest, found) == (tiny_onnx(), {"key": value.encode()})
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: GRAPH + tail))
+def test_any_bytes_are_split_or_refused(data: bytes) -> None:
+    try:
+        rest, found = split_metadata(data, KEYS)
+    except WireError:
+        return
+    # What was read is exactly what was there: nothing is dropped but the named entry.
+    assert len(rest) + sum(len(metadata_entry("k", v)) for v in found.values()) <= len(data)
+    assert split_metadata(rest, KEYS) == (rest, {})
+
+
+@given(st.binary(max_size=300), st.integers(0, 2))
+def test_an_entry_comes_back_from_any_place(value: bytes, place: int) -> None:
+    entry = metadata_entry("k", value)
+    data = [entry + GRAPH, GRAPH[:2] + entry + GRAPH[2:], GRAPH + entry][place]
+    assert split_metadata(data, KEYS) == (GRAPH, {"k": value})
