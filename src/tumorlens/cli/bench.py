@@ -21,7 +21,7 @@ def bench(
         typer.Option(help="Model file.  [default: $TUMORLENS_MODEL, or the packaged]"),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="Image to send.  [default: a drawn head, 512 × 512]")
+        Path | None, typer.Option(help="Image to send.  [default: a drawn head, 256 × 256]")
     ] = None,
     clients: Annotated[
         list[int] | None,
