@@ -46,6 +46,7 @@ _FOREIGN = (
 )  # fmt: skip
 _ORIENTATION = 0x0112
 _PNG_GREY_ALPHA = 4
+_BAND = 256  # rows
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TIFF_PHOTOMETRIC, _TIFF_BITS, _TIFF_SUBFILE = 262, 258, 254
 
@@ -215,8 +216,11 @@ def _on_black(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     # the colours stand, which are the pixels OpenCV's imread gives.
     if int(alpha.min()) > top // 2:
         return colour
-    weight = alpha.astype(np.float32) / top
-    if colour.ndim == 3:
-        weight = weight[..., None]
-    mixed: NDArray[Any] = np.rint(colour * weight).astype(colour.dtype)
+    mixed = np.empty_like(colour)
+    for start in range(0, len(colour), _BAND):  # in bands: floats of a large picture take gigabytes
+        band = slice(start, start + _BAND)
+        weight = alpha[band].astype(np.float32) / top
+        if colour.ndim == 3:
+            weight = weight[..., None]
+        mixed[band] = np.rint(colour[band] * weight)
     return mixed
