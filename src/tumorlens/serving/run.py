@@ -68,9 +68,22 @@ def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
         config = _config(WORKER_APP, settings)
         listener = _listen(settings)
         announce(_address(settings, listener))
-        Multiprocess(config, sockets=[listener]).run()
+        _Supervisor(config, sockets=[listener]).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Supervisor(Multiprocess):
+    """Keeps the workers alive; lets go of the port as soon as it is asked to stop.
+
+    While this process held the port open after its workers had closed it, the kernel went on
+    taking connections that nobody would ever answer.
+    """
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
 
 def _hand_down(settings: Settings) -> None:

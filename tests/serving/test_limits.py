@@ -1,0 +1,261 @@
+"""Bodies and queues at their limits, driven message by message through the ASGI interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.serving import scans
+from tumorlens.inference.predictor import Predictor
+from tumorlens.serving.app import create_app
+from tumorlens.serving.limits import ByteBudget
+from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.pool import Pool, Ticket
+from tumorlens.serving.problems import ClientGoneError, ProblemError
+from tumorlens.serving.settings import Settings
+from tumorlens.serving.state import Service
+
+BOUNDARY = b"b0undary"
+START = b'--b0undary\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+END = b"\r\n--b0undary--\r\n"
+
+
+def form(body: bytes) -> bytes:
+    return START + body + END
+
+
+@dataclass
+class Talk:
+    """One request, played to the application; counts what it asks for."""
+
+    messages: Iterable[dict[str, Any] | None]
+    headers: dict[str, str] = field(default_factory=dict)
+    path: str = "/predict"
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
+
+    async def play(self, app: Any) -> None:
+        waiting = iter(self.messages)
+
+        async def receive() -> dict[str, Any]:
+            self.asked += 1
+            message = next(waiting, None)
+            if message is None:
+                await asyncio.Event().wait()  # a client that says nothing more
+            assert message is not None
+            return message
+
+        async def send(message: dict[str, Any]) -> None:
+            self.sent.append(message)
+
+        headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": self.path,
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "headers": [
+                (name.encode(), value.encode())
+                for name, value in {**headers, **self.headers}.items()
+            ],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "http_version": "1.1",
+        }
+        await asyncio.wait_for(app(scope, receive, send), 20)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def problem(self) -> str:
+        body = b"".join(message.get("body", b"") for message in self.sent[1:])
+        return str(json.loads(body)["type"]).removeprefix("/problems/")
+
+
+def part(body: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+GONE = {"type": "http.disconnect"}
+CHUNKED = {"transfer-encoding": "chunked"}
+
+
+def run(predictor: Predictor, *talks: Talk, **settings: Any) -> Service:
+    app = create_app(predictor, Settings(**settings))
+
+    async def together() -> None:
+        await asyncio.gather(*(talk.play(app) for talk in talks))
+
+    asyncio.run(together())
+    service: Service = app.state.service
+    service.pool.close()
+    return service
+
+
+def test_a_declared_length_over_the_limit_asks_for_no_byte(predictor: Predictor) -> None:
+    talk = Talk([], {"content-length": "1001", "expect": "100-continue"})
+    run(predictor, talk, max_upload_bytes=1000)
+    assert (talk.status, talk.problem, talk.asked) == (413, "too-large", 0)
+
+
+def test_a_chunked_body_is_refused_with_the_byte_too_many(predictor: Predictor) -> None:
+    chunks = [part(START), part(bytes(400)), part(bytes(400)), part(bytes(400))]
+    talk = Talk(chunks, CHUNKED)
+    run(predictor, talk, max_upload_bytes=1000)
+    assert (talk.status, talk.problem) == (413, "too-large")
+    assert (b"connection", b"close") in talk.sent[0]["headers"]
+
+
+def test_a_body_of_exactly_the_limit_is_taken(predictor: Predictor) -> None:
+    body = form(scans.png_scan())
+    talk = Talk([part(body, more=False)], {"content-length": str(len(body))})
+    run(predictor, talk, max_upload_bytes=len(body))
+    assert talk.status == 200
+
+
+def test_a_slow_body_is_given_up(predictor: Predictor) -> None:
+    talk = Talk([part(START)], CHUNKED)
+    run(predictor, talk, body_timeout=0.05)
+    assert (talk.status, talk.problem) == (408, "upload-too-slow")
+
+
+def test_what_one_client_holds_is_shed_for_the_other_and_given_back(predictor: Predictor) -> None:
+    hold = Talk([part(START + bytes(700))], CHUNKED)
+    late = Talk([part(form(bytes(700)), more=False)], CHUNKED)
+    settings = {"buffer_bytes": 1000, "max_upload_bytes": 1000, "batch_max_bytes": 1000}
+    run(predictor, hold, late, body_timeout=0.2, **settings)
+    assert (late.status, late.problem) == (503, "overloaded")
+    assert (hold.status, hold.problem) == (408, "upload-too-slow")
+    again = Talk([part(form(bytes(700)), more=False)], CHUNKED)
+    run(predictor, again, **settings)
+    assert again.status == 415
+
+
+def test_the_budget_is_whole_again_after_every_way_out() -> None:
+    budget = ByteBudget(10)
+    budget.take(10)
+    with pytest.raises(ProblemError):
+        budget.take(1)
+    budget.give(10)
+    budget.take(10)
+
+
+def test_a_client_that_leaves_while_sending_gets_no_answer(predictor: Predictor) -> None:
+    talk = Talk([part(START), GONE], CHUNKED)
+    run(predictor, talk)
+    assert talk.sent == []
+
+
+def block(pool: Pool) -> tuple[Callable[[Ticket], str], threading.Event, threading.Event]:
+    started, free = threading.Event(), threading.Event()
+
+    def job(ticket: Ticket) -> str:
+        started.set()
+        assert free.wait(20)
+        with ticket.stage("forward"):
+            return "done"
+
+    return job, started, free
+
+
+def test_a_full_queue_sheds_at_once_and_then_takes_again() -> None:
+    async def scenario() -> list[str]:
+        pool = Pool(1, 1, Metrics())
+        job, _, free = block(pool)
+        first = asyncio.ensure_future(pool.run(job))
+        second = asyncio.ensure_future(pool.run(job))
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError) as shed:
+            await pool.run(job)
+        assert shed.value.kind.status == 503
+        assert int(shed.value.headers["Retry-After"]) >= 1
+        free.set()
+        done = [(await first)[0], (await second)[0]]
+        await pool.wait_for_place()
+        done.append((await pool.run(job))[0])
+        pool.close()
+        return done
+
+    assert asyncio.run(scenario()) == ["done"] * 3
+
+
+def test_an_abandoned_job_stops_before_its_next_stage_and_frees_its_place() -> None:
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        pool = Pool(1, 1, Metrics())
+        job, started, free = block(pool)
+
+        def watched(ticket: Ticket) -> str:
+            try:
+                return job(ticket)
+            except ClientGoneError:
+                ended.append("stopped")
+                raise
+
+        running = asyncio.ensure_future(pool.run(watched))
+        queued = asyncio.ensure_future(pool.run(lambda ticket: ended.append("never")))
+        await asyncio.to_thread(started.wait, 20)
+        for task in (running, queued):
+            task.cancel()
+        await asyncio.gather(running, queued, return_exceptions=True)
+        free.set()
+        await pool.wait_for_place()
+        pool.close()
+
+    asyncio.run(scenario())
+    assert ended == ["stopped"]
+
+
+@pytest.fixture
+def stuck(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Make the forward pass wait until the returned event is set."""
+    free = threading.Event()
+    real = Predictor.forward
+
+    def wait(self: Predictor, batch: Any) -> Any:
+        assert free.wait(20)
+        return real(self, batch)
+
+    monkeypatch.setattr(Predictor, "forward", wait)
+    return free
+
+
+def test_a_late_answer_becomes_504(predictor: Predictor, stuck: threading.Event) -> None:
+    talk = Talk([part(form(scans.png_scan()), more=False)], CHUNKED)
+
+    async def scenario() -> None:
+        app = create_app(predictor, Settings(request_timeout=0.3))
+        await talk.play(app)
+        stuck.set()
+        app.state.service.pool.close()
+
+    asyncio.run(scenario())
+    assert (talk.status, talk.problem) == (504, "timeout")
+
+
+def test_a_client_that_leaves_stops_its_work(predictor: Predictor, stuck: threading.Event) -> None:
+    body = form(scans.png_scan())
+    leaver = Talk([part(body, more=False), GONE], CHUNKED)
+    stayer = Talk([part(body, more=False)], CHUNKED)
+
+    async def scenario() -> None:
+        app = create_app(predictor, Settings(inference_threads=1, queue_size=1))
+        await leaver.play(app)
+        stuck.set()
+        await stayer.play(app)
+        app.state.service.pool.close()
+
+    asyncio.run(scenario())
+    assert leaver.sent == []
+    assert stayer.status == 200
