@@ -16,6 +16,11 @@ from tumorlens.cli.app import run
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # Hydra makes its run folder where it is called
+
+
 @pytest.mark.parametrize("verb", ["train", "export"])
 def test_without_the_extra_it_says_what_to_install(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
