@@ -1,4 +1,4 @@
-"""What a PNG's or WebP's own structure says, read before any decoder sees the bytes."""
+"""What the structure of a PNG, WebP or JP2 says, read before any decoder sees the bytes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,27 @@ def png_core(data: bytes) -> bytes:
             return b"".join(kept)
         start = end
     raise ValueError("the file is truncated before its end chunk")
+
+
+def j2k_codestream(frame: bytes) -> bytes:
+    """Return the bare JPEG 2000 codestream, taken out of its JP2 wrapper where it has one.
+
+    ISO/IEC 15444-1, annex I.4: boxes of 4 bytes length, 4 bytes type; length 0 reaches to the end.
+
+    Raises:
+        ValueError: a wrapper without a codestream.
+    """
+    if not frame.startswith(b"\0\0\0\x0cjP  "):
+        return frame
+    start = 12
+    while start + 8 <= len(frame):
+        length = int.from_bytes(frame[start : start + 4], "big")
+        if frame[start + 4 : start + 8] == b"jp2c":
+            return frame[start + 8 :]
+        if length < 8:
+            break
+        start += length
+    raise ValueError("the JP2 wrapper holds no codestream")
 
 
 def webp_canvas(data: bytes) -> tuple[int, int]:

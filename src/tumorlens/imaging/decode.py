@@ -87,6 +87,9 @@ def detect_format(data: bytes) -> str | None:
     One of ``jpeg png tiff bmp webp dicom nifti gzip gif``; the last three are known by name
     only, so that the refusal can say what to do.
     """
+    # First, because a DICOM file's preamble may hold a TIFF header (PS3.10, 7.1).
+    if data[128:132] == b"DICM":
+        return "dicom"
     for magic, found in (
         (b"\xff\xd8\xff", "jpeg"),
         (b"\x89PNG\r\n\x1a\n", "png"),
@@ -106,9 +109,7 @@ def detect_format(data: bytes) -> str | None:
         return "bmp"
     if data[344:348] in (b"n+1\0", b"ni1\0"):
         return "nifti"
-    if data[128:132] == b"DICM" or _starts_as_dicom_dataset(data):
-        return "dicom"
-    return None
+    return "dicom" if _starts_as_dicom_dataset(data) else None
 
 
 def _starts_as_dicom_dataset(data: bytes) -> bool:

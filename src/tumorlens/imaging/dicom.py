@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from tumorlens.errors import DecodeError, InputError, UnsupportedFormatError
+from tumorlens.imaging.containers import j2k_codestream
 from tumorlens.imaging.image import Image, Limits, Pixels
 from tumorlens.imaging.raster import raster_size
 
@@ -38,7 +39,6 @@ _EMBEDDED = {
     "1.2.840.10008.1.2.4.90": "jpeg2000",
     "1.2.840.10008.1.2.4.91": "jpeg2000",
 }
-_JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 # What pydicom and its decoders raise on damaged files, found by fuzzing.
 _FOREIGN = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
@@ -166,12 +166,13 @@ def _check_embedded(dataset: Dataset, name: str, limits: Limits) -> None:
     if found is None:
         return
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    if frame.startswith(_JP2_SIGNATURE):
-        # The standard wants the bare codestream (PS3.5, A.4.4), and pydicom 3.0 never returns
-        # from a JP2 box that announces length 0.
+    if found == "jpeg" and int(dataset.BitsAllocated) > 8:
         raise UnsupportedFormatError(
-            f"{name}: its JPEG 2000 frame is wrapped in a JP2 file; export the slice as PNG"
+            f"{name}: 12-bit JPEG is not read here; convert the file (dcmdjpeg, gdcmconv --raw)"
         )
+    if found == "jpeg2000":
+        # Unwrapped here: pydicom 3.0 never returns from a JP2 box that announces length 0.
+        frame = j2k_codestream(frame)
     width, height = raster_size(frame, found)
     limits.check_pixels(width, height, name)
     if (width, height) != (int(dataset.Columns), int(dataset.Rows)):
