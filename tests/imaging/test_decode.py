@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from tests.imaging import pictures
+from tests.imaging import dicoms, pictures
 from tests.imaging.pictures import CORNERS, CORNERS16, RAMP, RAMP16
 from tumorlens.errors import (
     DecodeError,
@@ -143,6 +145,27 @@ def test_a_lying_header_is_refused_before_decoding(file_format: str) -> None:
     side = 16_000 if file_format == "webp" else 40_000
     with pytest.raises(TooLargeError, match=rf"lie: .*{side} × {side}.*64,000,000"):
         decode(pictures.lying_header(file_format, side), name="lie")
+
+
+def test_lying_headers_cost_no_memory(tmp_path: Path) -> None:
+    for file_format in ("png", "jpeg", "tiff", "bmp"):
+        (tmp_path / file_format).write_bytes(pictures.lying_header(file_format, 40_000))
+    (tmp_path / "dicom").write_bytes(dicoms.dicom(RAMP, Rows=40_000, Columns=40_000))
+    program = (
+        "import pathlib, resource, sys\n"
+        "from tumorlens.errors import TooLargeError\n"
+        "from tumorlens.imaging.decode import decode\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
+        "    try: decode(path)\n"
+        "    except TooLargeError: print(path.name)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    *refused, kilobytes = done.stdout.split()
+    assert refused == ["bmp", "dicom", "jpeg", "png", "tiff"]
+    if sys.platform == "linux":  # other systems count in bytes
+        assert int(kilobytes) < 250_000
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])

