@@ -19,6 +19,7 @@ from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.modelfile.atomic import atomic_file
+from tumorlens.training.compress import store_half
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -63,11 +64,12 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec) -> bytes:
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
+                optimize=False,  # it folds norms into weights, which then no longer fit 16 bits
                 verbose=False,
             )
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
-        onnx_bytes = path.read_bytes()
+        onnx_bytes = store_half(path.read_bytes())
     check_parity(onnx_bytes, probe.numpy(), expected.logit, expected.map)
     return onnx_bytes
 

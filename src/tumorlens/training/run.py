@@ -26,6 +26,7 @@ from tumorlens.evaluation.metrics import Estimate
 from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.models.registry import build
 from tumorlens.training.augment import AugmentSpec
+from tumorlens.training.compress import round_weights
 from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from, without_logger
 from tumorlens.training.curves import write_curves
 from tumorlens.training.datamodule import ScanDataModule
@@ -94,6 +95,8 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     state = torch.load(best, map_location="cpu", weights_only=True)
     classifier.load_state_dict(state["state_dict"])
     network = classifier.network
+    if config.half_weights:
+        round_weights(network)
     scores = _score_parts(config, parts, network, classifier.device)
     held_out, part = _calibration_part(scores)
     calibration = calibrate(held_out, config.target_sensitivity, part)
