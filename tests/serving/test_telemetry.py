@@ -97,6 +97,13 @@ def test_the_log_names_the_route_and_not_the_path(client: TestClient) -> None:
     assert "Jane" not in json.dumps(logs, default=str)
 
 
+def test_a_refusal_before_routing_names_the_route_too(make_client: MakeClient) -> None:
+    with capture_logs() as logs:
+        make_client(api_keys="k" * 32).post("/predict")
+    (line,) = lines(logs)
+    assert (line["route"], line["status"]) == ("/predict", 401)
+
+
 def test_the_counts_add_up(client: TestClient, scan: bytes) -> None:
     for _ in range(3):
         client.post("/predict", files={"file": ("a", scan)})

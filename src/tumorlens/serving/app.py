@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -59,14 +59,14 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         middleware=_guards(settings, metrics),
     )
     app.state.service = service
-    app.include_router(routes.router)
-    app.include_router(batch.router)
-    app.include_router(pages.make_router())
+    routers = [routes.router, batch.router, pages.make_router()]
     if settings.metrics:
-        app.include_router(pages.metrics_router())
+        routers.append(pages.metrics_router())
+    for router in routers:
+        app.include_router(router)
     for kind in (ProblemError, TumorLensError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_error)
-    app.state.known_routes = _literal_paths(app)
+    app.state.known_routes = _literal_paths([app.router, *routers])
     describe(app)
     return app
 
@@ -127,7 +127,10 @@ def _first_complaint(exc: RequestValidationError) -> str:
     return f"{place}: {complaint['msg']}."
 
 
-def _literal_paths(app: FastAPI) -> frozenset[str]:
+def _literal_paths(routers: list[APIRouter]) -> frozenset[str]:
     """Return the paths without parameters: the labels that metrics may carry."""
-    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    # Routers are asked one by one: an including router need not list what it includes.
+    paths = {
+        route.path for router in routers for route in router.routes if isinstance(route, Route)
+    }
     return frozenset(path for path in paths if "{" not in path)
