@@ -23,7 +23,7 @@ class Limits:
     """
 
     max_bytes: int = 32 * 2**20
-    max_pixels: int = 64_000_000
+    max_pixels: int = 4096 * 4096
 
     def check_bytes(self, n_bytes: int, name: str) -> None:
         """Raise `TooLargeError` when ``n_bytes`` is over the limit."""

@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 # Where the head is found on a copy of at most this side: the box needs no more detail.
 _SEARCH_SIDE = 256
+# Larger pictures are shrunk to this side first; no MRI slice is larger.
+_LARGEST_SIDE = 2048
 # A box smaller than this share of the image is taken for a failed search.
 _SMALLEST_HEAD = 0.2
 
@@ -152,6 +154,7 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
     _check(pixels)
     if spec.crop == "none":
         return _whole(pixels, spec)
+    pixels = _bounded(pixels)
     grey = _grey(pixels)
     frame, head = _find(grey, spec)
     image = grey if spec.channels == 1 else _colour(pixels)
@@ -164,10 +167,16 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
 def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
     """Return where :func:`preprocess` looks on ``pixels`` under ``spec``."""
     _check(pixels)
+    height, width = pixels.shape[:2]
     if spec.crop == "none":
-        height, width = pixels.shape[:2]
         return Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
-    return _find(_grey(pixels), spec)[0]
+    small = _bounded(pixels)
+    frame = _find(_grey(small), spec)[0]
+    if small is pixels:
+        return frame
+    across, down = width / frame.width, height / frame.height
+    corner = (frame.x0 * across, frame.y0 * down)
+    return Frame(height, width, *corner, frame.w * across, frame.h * down, spec.size)
 
 
 def _check(pixels: Pixels) -> None:
@@ -178,6 +187,16 @@ def _check(pixels: Pixels) -> None:
         raise DecodeError(f"image array has dtype {pixels.dtype}; expected uint8, uint16, float32")
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise DecodeError("image array holds NaN or infinite values; clean it before use")
+
+
+def _bounded(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Shrink a very large picture: the input is far smaller, and floats of it would be huge."""
+    height, width = pixels.shape[:2]
+    shrink = _LARGEST_SIDE / max(height, width)
+    if shrink >= 1:
+        return pixels
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
