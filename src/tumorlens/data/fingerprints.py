@@ -19,7 +19,7 @@ from tumorlens.imaging.decode import decode
 from tumorlens.imaging.fingerprint import POSES, Fingerprint, fingerprint
 
 # Part of the file's name: a changed hash must not meet bits of the old one.
-_ALGORITHM = "dhash-16x16-v1"
+_ALGORITHM = "dhash-16x16-v2"
 _WORDS = 4
 # What NumPy raises for a file that is no archive, an array, or an archive of something else.
 _NOT_OURS = (ValueError, TypeError, KeyError)
@@ -47,6 +47,7 @@ class FingerprintCache:
     def __init__(self, path: str | Path | None = None) -> None:
         """Open the cache at ``path`` (a ``.npz``), by default in `cache_dir`."""
         self.path = Path(path) if path else cache_dir() / f"fingerprints-{_ALGORITHM}.npz"
+        # By digest: uint64 [2, 8, 4], the head's bits and the whole picture's.
         self._bits = self._load()
         self._stored = len(self._bits)
 
@@ -58,8 +59,10 @@ class FingerprintCache:
         digest = hashlib.sha256(raw).hexdigest()
         bits = self._bits.get(digest)
         if bits is None:
-            bits = self._bits[digest] = make().bits
-        return Fingerprint(digest, bits)
+            made = make()
+            frame = made.bits if made.frame_bits is None else made.frame_bits
+            bits = self._bits[digest] = np.stack([made.bits, frame])
+        return Fingerprint(digest, bits[0], bits[1])
 
     def save(self) -> None:
         """Write what is new; a reader sees the old file or the new one, never half of one."""
@@ -91,7 +94,7 @@ class FingerprintCache:
         except (OSError, EOFError, zipfile.BadZipFile, *_NOT_OURS) as error:
             _log.warning("%s: damaged, fingerprints are made anew (%s)", self.path, error)
             return {}
-        if bits.dtype != np.uint64 or bits.shape != (len(digests), POSES, _WORDS):
+        if bits.dtype != np.uint64 or bits.shape != (len(digests), 2, POSES, _WORDS):
             _log.warning("%s: not a fingerprint cache, fingerprints are made anew", self.path)
             return {}
         return {d.decode(): b for d, b in zip(digests, bits, strict=True)}

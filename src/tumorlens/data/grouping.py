@@ -18,6 +18,7 @@ from tumorlens.data.sources import source_info
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
     DEFAULT_MAX_DISTANCE,
+    FRAME_MAX_DISTANCE,
     Fingerprint,
     connected_groups,
     distance,
@@ -37,10 +38,11 @@ def group_records(
 ) -> list[Record]:
     """Return the records in the same order, each with its group and its file's SHA-256.
 
-    Bound together, across sources and through chains: near-duplicates (within ``max_distance``
-    of 256 bits in the best of eight poses), slices of one patient of one source, records that
-    already share a group in their manifest, and in a source whose numbers run from person to
-    person (`SourceInfo.patient_runs`) runs of neighbouring numbers.
+    Bound together, across sources and through chains: near-duplicates (heads within
+    ``max_distance`` of 256 bits in the best of eight poses, or whole pictures within
+    `FRAME_MAX_DISTANCE`), slices of one patient of one source, records that already share a group
+    in their manifest, and in a source whose numbers run from person to person
+    (`SourceInfo.patient_runs`) runs of neighbouring numbers.
 
     Args:
         records: of any number of sources; all that a split is to hold.
@@ -73,8 +75,13 @@ def _near_duplicates(
 ) -> Iterator[tuple[int, int]]:
     at = [i for i, found in enumerate(prints) if found is not None]
     known = [found for found in prints if found is not None]
-    if known:
-        for i, j, _ in find_pairs(np.stack([f.bits for f in known]), max_distance).tolist():
+    if not known:
+        return
+    heads = np.stack([found.bits for found in known])
+    frames = np.stack([f.bits if f.frame_bits is None else f.frame_bits for f in known])
+    closest = min(max_distance, FRAME_MAX_DISTANCE)
+    for pairs in (find_pairs(heads, max_distance), find_pairs(frames, closest)):
+        for i, j, _ in pairs.tolist():
             yield at[i], at[j]
 
 

@@ -19,13 +19,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.imaging.headbox import head_sample, poses
+from tumorlens.imaging.headbox import poses, samples
 from tumorlens.imaging.image import Image
 
 BITS = 256
 POSES = 8
 DEFAULT_MAX_DISTANCE = 32
 """Copies of one slice differ in at most about 25 of 256 bits, strangers in 40 or more."""
+
+FRAME_MAX_DISTANCE = 12
+"""The same for the whole picture, whose empty ground makes strangers more alike."""
 
 _SIDE = 16
 _FLAT = 0.02  # a step below this part of the range is noise, and hashes as "not brighter"
@@ -38,11 +41,15 @@ class Fingerprint:
 
     Attributes:
         sha256: hex digest of the file's bytes (of the pixels where no bytes are known).
-        bits: ``uint64 [8, 4]``, 256 bits for each of eight poses; row 0 is the image as it is.
+        bits: ``uint64 [8, 4]``, 256 bits of the head's box for each of eight poses; row 0 is the
+            image as it is.
+        frame_bits: the same of the whole picture, which does not depend on finding the head; None
+            where it was not asked for.
     """
 
     sha256: str
     bits: NDArray[np.uint64]
+    frame_bits: NDArray[np.uint64] | None = None
 
 
 def fingerprint(image: Image | NDArray[np.generic], raw: bytes | None = None) -> Fingerprint:
@@ -55,7 +62,8 @@ def fingerprint(image: Image | NDArray[np.generic], raw: bytes | None = None) ->
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     digest = hashlib.sha256(raw) if raw is not None else _pixel_digest(pixels)
-    return Fingerprint(digest.hexdigest(), pose_bits(head_sample(pixels)))
+    head, whole = samples(pixels, zooms=(1.0,))
+    return Fingerprint(digest.hexdigest(), pose_bits(head), pose_bits(whole[0]))
 
 
 def distance(a: Fingerprint, b: Fingerprint) -> int:

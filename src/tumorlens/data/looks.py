@@ -1,0 +1,165 @@
+"""`Look`: what the audit needs of one image, taken in one reading of the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.fingerprints import read_bytes
+from tumorlens.data.manifest import Record
+from tumorlens.errors import InputError
+from tumorlens.imaging.decode import decode, to_grey
+from tumorlens.imaging.fingerprint import difference_hash, pose_bits
+from tumorlens.imaging.headbox import samples
+from tumorlens.imaging.image import Pixels
+from tumorlens.imaging.quality import assess
+
+ZOOMS = (1.0, 0.95, 0.9)
+"""Parts of the picture that are looked up, so that copies with a margin cut off are found."""
+
+THUMBNAIL_SIDE = 16
+_RING = 0.03  # share of the shorter side that counts as the picture's border
+_SMALLEST_SIDE = 64
+_LONGEST_ASPECT = 2.0
+_COLOURFUL = 0.02
+_READERS = 4
+# What a file of a format is usually called.
+_SUFFIXES = {
+    "jpeg": {".jpg", ".jpeg"},
+    "png": {".png"},
+    "tiff": {".tif", ".tiff"},
+    "bmp": {".bmp"},
+    "webp": {".webp"},
+    "dicom": {".dcm"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One image as the audit sees it.
+
+    Attributes:
+        record: which image.
+        sha256: of the file's bytes.
+        n_bytes: the file's size.
+        format: by content, such as ``jpeg``.
+        width: in pixels.
+        height: in pixels.
+        border: mean, deviation and maximum of the outermost ring, and its share of exact zeros.
+        thumbnail: ``float32 [16, 16]`` in 0..1, the whole picture squeezed to a square.
+        head: ``uint8 [64, 64]``, the head's box.
+        frame: ``uint8 [64, 64]``, the whole picture.
+        head_bits: ``uint64 [8, 4]``, hash of the head's box in eight poses.
+        frame_bits: ``uint64 [8, 4]``, hash of the whole picture in eight poses.
+        zoom_bits: ``uint64 [3, 4]``, hash of the picture's middle at each of `ZOOMS`.
+        remarks: what is odd about the file, in words.
+    """
+
+    record: Record
+    sha256: str
+    n_bytes: int
+    format: str
+    width: int
+    height: int
+    border: tuple[float, float, float, float]
+    thumbnail: NDArray[np.float32]
+    head: NDArray[np.uint8]
+    frame: NDArray[np.uint8]
+    head_bits: NDArray[np.uint64]
+    frame_bits: NDArray[np.uint64]
+    zoom_bits: NDArray[np.uint64]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be read, and why."""
+
+    record: Record
+    reason: str
+
+
+def look_at_all(records: Iterable[Record]) -> Iterator[Look | Unreadable]:
+    """Look at each record in turn; several files are read at once, the order stays."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        yield from readers.map(look_at, records)
+
+
+def look_at(record: Record) -> Look | Unreadable:
+    """Read and describe one image; a file that cannot be read is an answer, not an error."""
+    try:
+        raw = read_bytes(record.file)
+        image = decode(raw, name=record.path.name)
+    except InputError as error:
+        return Unreadable(record, str(error))
+    pixels = image.pixels
+    grey: NDArray[Any] = to_grey(pixels)  # type: ignore[type-var]
+    head, whole = samples(pixels, ZOOMS)
+    height, width = grey.shape
+    return Look(
+        record=record,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        n_bytes=len(raw),
+        format=image.format,
+        width=width,
+        height=height,
+        border=_border(grey),
+        thumbnail=_thumbnail(grey),
+        head=_rounded(head),
+        frame=_rounded(whole[0]),
+        head_bits=pose_bits(head),
+        frame_bits=pose_bits(whole[0]),
+        zoom_bits=np.stack([difference_hash(sample) for sample in whole]),
+        remarks=tuple(_remarks(record, image.format, pixels)),
+    )
+
+
+def _remarks(record: Record, found: str, pixels: Pixels) -> Iterator[str]:
+    suffix = record.file.suffix
+    if suffix.lower() not in _SUFFIXES.get(found, {suffix.lower()}):
+        yield f"named {suffix}, but is a {found} file"
+    height, width = pixels.shape[:2]
+    if min(height, width) < _SMALLEST_SIDE:
+        yield f"only {width} × {height} pixels"
+    if max(height, width) > _LONGEST_ASPECT * min(height, width):
+        yield f"{width} × {height} pixels: one side is over twice the other"
+    if pixels.ndim == 3:
+        channels = pixels.astype(np.float32)
+        spread = float((channels.max(axis=2) - channels.min(axis=2)).mean())
+        if spread > _COLOURFUL * max(float(channels.max()), 1.0):
+            yield "in colour"
+    quality = assess(pixels)
+    if not quality.usable:
+        yield f"hardly a head slice: {quality.reason}"
+
+
+def _border(grey: NDArray[Any]) -> tuple[float, float, float, float]:
+    """Mean, deviation and maximum of the ring as shares of the maximum, and its zeros."""
+    scaled = _scaled(grey)
+    ring = np.ones(scaled.shape, bool)
+    wide = max(1, round(_RING * min(scaled.shape)))
+    ring[wide:-wide, wide:-wide] = False
+    values = scaled[ring]
+    zeros = float((values == 0).mean())
+    return float(values.mean()), float(values.std()), float(values.max()), zeros
+
+
+def _thumbnail(grey: NDArray[Any]) -> NDArray[np.float32]:
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return np.asarray(cv2.resize(_scaled(grey), side, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _scaled(grey: NDArray[Any]) -> NDArray[np.float32]:
+    values = grey.astype(np.float32)
+    return np.asarray(values / max(float(values.max()), 1e-6), np.float32)
+
+
+def _rounded(sample: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(sample + 0.5, 0, 255).astype(np.uint8))
