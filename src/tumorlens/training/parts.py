@@ -124,7 +124,9 @@ def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
         return read_split(Path(settings.path), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
-        return grouped_split(records, fractions=fractions, seed=settings.seed)
+        return grouped_split(
+            records, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
+        )
     if settings.kind == RANDOM_LEAKY:
         log.warning("random split: near-duplicates cross it, so its test score is flattered")
         share = fractions["validation"] / (1 - fractions["test"])
