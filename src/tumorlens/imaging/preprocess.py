@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import ConfigError, DecodeError
+from tumorlens.imaging.frame import Frame
+from tumorlens.imaging.head import Box, find_head
+
+__all__ = ["DEFAULT", "NOTEBOOK", "Frame", "PreprocessSpec", "locate", "preprocess"]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
-# Where the head is found on a copy of at most this side: the box needs no more detail.
-_SEARCH_SIDE = 256
 # Larger pictures are shrunk to this side first; no MRI slice is larger.
 _LARGEST_SIDE = 2048
-# A box smaller than this share of the image is taken for a failed search.
-_SMALLEST_HEAD = 0.2
 
 
 @dataclass(frozen=True)
@@ -84,58 +84,6 @@ DEFAULT = PreprocessSpec()
 NOTEBOOK = PreprocessSpec(size=128, channels=3, crop="none", intensity="unit")
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where the input's square lies on the source image, in source pixels.
-
-    ``x0, y0`` may be negative and ``x0 + w`` may pass the image's width: that part is padding.
-    """
-
-    height: int
-    width: int
-    x0: float
-    y0: float
-    w: float
-    h: float
-    size: int
-
-    def boxes_to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Move boxes ``[N, 4]`` (x0, y0, x1, y1, fractions of the image) to the input's fractions.
-
-        Boxes are clipped to the input; one wholly outside comes back with no area.
-        """
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        scale = np.array([self.width, self.height, self.width, self.height])
-        corner = np.array([self.x0, self.y0, self.x0, self.y0])
-        extent = np.array([self.w, self.h, self.w, self.h])
-        inside = np.clip((boxes * scale - corner) / extent, 0.0, 1.0)
-        return np.asarray(inside, dtype=np.float32)
-
-    def map_to_image(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Spread a map ``[h, w]`` over the source image: float32 ``[height, width]``.
-
-        Bilinear between cell centres, edge cells extended to the frame's edge, and 0 outside
-        the frame.
-        """
-        rows, cols = values.shape
-        # A pixel's centre (x + 0.5) lies at ((x + 0.5 - x0) / w) * cols - 0.5 in cell units.
-        xs = (np.arange(self.width, dtype=np.float32) + 0.5 - self.x0) / self.w
-        ys = (np.arange(self.height, dtype=np.float32) + 0.5 - self.y0) / self.h
-        map_x = np.broadcast_to((xs * cols - 0.5).astype(np.float32), (self.height, self.width))
-        map_y = np.broadcast_to(
-            (ys * rows - 0.5).astype(np.float32)[:, None], (self.height, self.width)
-        )
-        spread = cv2.remap(
-            np.ascontiguousarray(values, dtype=np.float32),
-            np.ascontiguousarray(map_x),
-            np.ascontiguousarray(map_y),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        inside = ((xs >= 0) & (xs <= 1))[None, :] & ((ys >= 0) & (ys <= 1))[:, None]
-        return np.where(inside, spread, np.float32(0)).astype(np.float32)
-
-
 def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
     """Turn decoded pixels into the network's input. Pure and deterministic.
 
@@ -156,7 +104,8 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
         return _whole(pixels, spec)
     pixels = _bounded(pixels)
     grey = _grey(pixels)
-    frame, head = _find(grey, spec)
+    box, head = find_head(grey)
+    frame = _around(box, *grey.shape, spec)
     image = grey if spec.channels == 1 else _colour(pixels)
     scaled = _intensity(image, grey[head], spec)
     square = _cut(scaled, frame)
@@ -171,7 +120,8 @@ def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
     if spec.crop == "none":
         return Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
     small = _bounded(pixels)
-    frame = _find(_grey(small), spec)[0]
+    box, _ = find_head(_grey(small))
+    frame = _around(box, *small.shape[:2], spec)
     if small is pixels:
         return frame
     across, down = width / frame.width, height / frame.height
@@ -248,72 +198,9 @@ def _resize(square: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(square, (size, size), interpolation=how), dtype=np.float32)
 
 
-def _find(grey: NDArray[Any], spec: PreprocessSpec) -> tuple[Frame, NDArray[np.bool_]]:
-    """Find the head: the square frame around it, and the mask of its pixels ``[H, W]``.
-
-    A uniform frame or bar at the edge is cut first; the head is the largest blob above a
-    fraction of Otsu's threshold, so letters and rulers beside it do not widen the box.
-    """
-    height, width = grey.shape
-    shrink = min(1.0, _SEARCH_SIDE / max(height, width))
-    small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(grey.astype(np.float32), small_size, interpolation=cv2.INTER_AREA)
-    scaled = cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX)
-    search = np.asarray(scaled).astype(np.uint8)
-    top, bottom, left, right = _trim(search)
-    inner = search[top:bottom, left:right]
-    mask = _largest_blob(inner)
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size < _SMALLEST_HEAD * inner.shape[0] or cols.size < _SMALLEST_HEAD * inner.shape[1]:
-        mask = np.ones_like(mask)
-        rows, cols = np.arange(inner.shape[0]), np.arange(inner.shape[1])
-    y0, y1 = (top + rows[0]) / search.shape[0] * height, (top + rows[-1] + 1) / search.shape[0]
-    x0, x1 = (left + cols[0]) / search.shape[1] * width, (left + cols[-1] + 1) / search.shape[1]
-    y1, x1 = y1 * height, x1 * width
+def _around(box: Box, height: int, width: int, spec: PreprocessSpec) -> Frame:
+    """Return the square around the head's box, with the margin, on whole pixels."""
+    x0, y0, x1, y1 = box
     side = max(1, round(max(x1 - x0, y1 - y0) * (1 + 2 * spec.margin)))
     corner_x, corner_y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
-    frame = Frame(height, width, corner_x, corner_y, float(side), float(side), spec.size)
-    full = np.zeros(search.shape, dtype=np.uint8)
-    full[top:bottom, left:right] = mask
-    head = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
-    return frame, head
-
-
-def _trim(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left, right without uniform bright rows and columns at the edges."""
-    top, bottom, left, right = 0, small.shape[0], 0, small.shape[1]
-
-    def is_bar(line: NDArray[np.uint8]) -> bool:
-        # A white or grey bar; black background is left to the blob search.
-        return bool(np.mean(line > 60) > 0.9 and np.std(line[line > 60]) < 12)
-
-    for _ in range(4):  # bars may be nested: white around grey around the picture
-        before = (top, bottom, left, right)
-        while bottom - top > 8 and is_bar(small[top, left:right]):
-            top += 1
-        while bottom - top > 8 and is_bar(small[bottom - 1, left:right]):
-            bottom -= 1
-        while right - left > 8 and is_bar(small[top:bottom, left]):
-            left += 1
-        while right - left > 8 and is_bar(small[top:bottom, right - 1]):
-            right -= 1
-        if (top, bottom, left, right) == before:
-            break
-    return top, bottom, left, right
-
-
-def _largest_blob(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the mask ``[h, w]`` of the largest bright blob, its holes filled."""
-    blurred = np.asarray(cv2.medianBlur(grey, 3), dtype=np.uint8)
-    otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    bright = cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
-    if count < 2:
-        return np.ones(grey.shape, dtype=bool)
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    blob = (labels == largest).astype(np.uint8)
-    outlines, _ = cv2.findContours(blob, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    filled = cv2.drawContours(np.zeros_like(blob), outlines, -1, 1, cv2.FILLED)
-    return np.asarray(filled) > 0
+    return Frame(height, width, corner_x, corner_y, float(side), float(side), spec.size)

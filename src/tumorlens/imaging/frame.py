@@ -1,0 +1,62 @@
+"""Where the network's square input lies on a source image, and the ways between the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the input's square lies on the source image, in source pixels.
+
+    ``x0, y0`` may be negative and ``x0 + w`` may pass the image's width: that part is padding.
+    """
+
+    height: int
+    width: int
+    x0: float
+    y0: float
+    w: float
+    h: float
+    size: int
+
+    def boxes_to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Move boxes ``[N, 4]`` (x0, y0, x1, y1, fractions of the image) to the input's fractions.
+
+        Boxes are clipped to the input; one wholly outside comes back with no area.
+        """
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        scale = np.array([self.width, self.height, self.width, self.height])
+        corner = np.array([self.x0, self.y0, self.x0, self.y0])
+        extent = np.array([self.w, self.h, self.w, self.h])
+        inside = np.clip((boxes * scale - corner) / extent, 0.0, 1.0)
+        return np.asarray(inside, dtype=np.float32)
+
+    def map_to_image(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Spread a map ``[h, w]`` over the source image: float32 ``[height, width]``.
+
+        Bilinear between cell centres, edge cells extended to the frame's edge, and 0 outside
+        the frame.
+        """
+        rows, cols = values.shape
+        # A pixel's centre (x + 0.5) lies at ((x + 0.5 - x0) / w) * cols - 0.5 in cell units.
+        xs = (np.arange(self.width, dtype=np.float32) + 0.5 - self.x0) / self.w
+        ys = (np.arange(self.height, dtype=np.float32) + 0.5 - self.y0) / self.h
+        map_x = np.broadcast_to((xs * cols - 0.5).astype(np.float32), (self.height, self.width))
+        map_y = np.broadcast_to(
+            (ys * rows - 0.5).astype(np.float32)[:, None], (self.height, self.width)
+        )
+        spread = cv2.remap(
+            np.ascontiguousarray(values, dtype=np.float32),
+            np.ascontiguousarray(map_x),
+            np.ascontiguousarray(map_y),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        inside = ((xs >= 0) & (xs <= 1))[None, :] & ((ys >= 0) & (ys <= 1))[:, None]
+        return np.where(inside, spread, np.float32(0)).astype(np.float32)

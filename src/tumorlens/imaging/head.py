@@ -1,0 +1,88 @@
+"""Where the head is in a slice: its box and its pixels, whatever frames and letters surround it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# The head is sought on a copy of at most this side: its box needs no more detail.
+_SEARCH_SIDE = 256
+# A box smaller than this share of the image is taken for a failed search.
+_SMALLEST_HEAD = 0.2
+
+Box = tuple[float, float, float, float]
+
+
+def find_head(grey: NDArray[Any]) -> tuple[Box, NDArray[np.bool_]]:
+    """Find the head in a grey image ``[H, W]``: its box (x0, y0, x1, y1) in pixels, and its mask.
+
+    A uniform frame or bar at the edge is cut first; the head is the largest blob above a
+    fraction of Otsu's threshold, so letters and rulers beside it do not widen the box. Where
+    no blob is large enough, everything inside the bars is taken.
+    """
+    height, width = grey.shape
+    shrink = min(1.0, _SEARCH_SIDE / max(height, width))
+    small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(grey.astype(np.float32), small_size, interpolation=cv2.INTER_AREA)
+    scaled = cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX)
+    search = np.asarray(scaled).astype(np.uint8)
+    top, bottom, left, right = _trim(search)
+    inner = search[top:bottom, left:right]
+    mask = _largest_blob(inner)
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size < _SMALLEST_HEAD * inner.shape[0] or cols.size < _SMALLEST_HEAD * inner.shape[1]:
+        mask = np.ones_like(mask)
+        rows, cols = np.arange(inner.shape[0]), np.arange(inner.shape[1])
+    box = (
+        (left + cols[0]) / search.shape[1] * width,
+        (top + rows[0]) / search.shape[0] * height,
+        (left + cols[-1] + 1) / search.shape[1] * width,
+        (top + rows[-1] + 1) / search.shape[0] * height,
+    )
+    full = np.zeros(search.shape, dtype=np.uint8)
+    full[top:bottom, left:right] = mask
+    head = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST)
+    return box, np.asarray(head) > 0
+
+
+def _trim(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right without uniform bright rows and columns at the edges."""
+    top, bottom, left, right = 0, small.shape[0], 0, small.shape[1]
+
+    def is_bar(line: NDArray[np.uint8]) -> bool:
+        # A white or grey bar; black background is left to the blob search.
+        return bool(np.mean(line > 60) > 0.9 and np.std(line[line > 60]) < 12)
+
+    for _ in range(4):  # bars may be nested: white around grey around the picture
+        before = (top, bottom, left, right)
+        while bottom - top > 8 and is_bar(small[top, left:right]):
+            top += 1
+        while bottom - top > 8 and is_bar(small[bottom - 1, left:right]):
+            bottom -= 1
+        while right - left > 8 and is_bar(small[top:bottom, left]):
+            left += 1
+        while right - left > 8 and is_bar(small[top:bottom, right - 1]):
+            right -= 1
+        if (top, bottom, left, right) == before:
+            break
+    return top, bottom, left, right
+
+
+def _largest_blob(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the mask ``[h, w]`` of the largest bright blob, its holes filled."""
+    blurred = np.asarray(cv2.medianBlur(grey, 3), dtype=np.uint8)
+    otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    bright = cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
+    if count < 2:
+        return np.ones(grey.shape, dtype=bool)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    blob = (labels == largest).astype(np.uint8)
+    outlines, _ = cv2.findContours(blob, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    filled = cv2.drawContours(np.zeros_like(blob), outlines, -1, 1, cv2.FILLED)
+    return np.asarray(filled) > 0
