@@ -105,7 +105,7 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
     pixels = _bounded(pixels)
     grey = _grey(pixels)
     box, head = find_head(grey)
-    frame = _around(box, *grey.shape, spec)
+    frame = _around(box, grey.shape[:2], spec)
     image = grey if spec.channels == 1 else _colour(pixels)
     scaled = _intensity(image, grey[head], spec)
     square = _cut(scaled, frame)
@@ -121,7 +121,7 @@ def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
         return Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
     small = _bounded(pixels)
     box, _ = find_head(_grey(small))
-    frame = _around(box, *small.shape[:2], spec)
+    frame = _around(box, small.shape[:2], spec)
     if small is pixels:
         return frame
     across, down = width / frame.width, height / frame.height
@@ -198,8 +198,9 @@ def _resize(square: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(square, (size, size), interpolation=how), dtype=np.float32)
 
 
-def _around(box: Box, height: int, width: int, spec: PreprocessSpec) -> Frame:
+def _around(box: Box, shape: tuple[int, ...], spec: PreprocessSpec) -> Frame:
     """Return the square around the head's box, with the margin, on whole pixels."""
+    height, width = shape
     x0, y0, x1, y1 = box
     side = max(1, round(max(x1 - x0, y1 - y0) * (1 + 2 * spec.margin)))
     corner_x, corner_y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
