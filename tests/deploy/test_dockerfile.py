@@ -193,7 +193,7 @@ def test_the_service_runs_where_it_cannot_write(built: Built) -> None:
 def _until_healthy(
     service: subprocess.Popen[bytes], health: list[str], variables: dict[str, str], log: Path
 ) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         checked = subprocess.run(health, env=variables, capture_output=True, check=False)
         if checked.returncode == 0:
