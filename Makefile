@@ -61,6 +61,10 @@ bench: $(VENV)/.dev ## measure latency, throughput and memory on this machine
 test: $(VENV)/.dev ## run the tests; real images are found by TUMORLENS_DATA
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev ## attack a server on loopback, in full (a quarter of an hour)
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## style only: ruff
 	@$(BIN)/ruff check .

@@ -231,6 +231,31 @@ def stuck(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> threading.Ev
     return free
 
 
+@pytest.mark.parametrize(("length", "closes"), [(1000, False), (2**21, True)])
+def test_a_full_service_sheds_before_it_reads(
+    predictor: Predictor, stuck: threading.Event, length: int, closes: bool
+) -> None:
+    first = Talk([part(form(scans.png_scan()), more=False)], CHUNKED)
+    shed = Talk([], {"content-length": str(length), "expect": "100-continue"})
+
+    async def scenario() -> None:
+        app = create_app(predictor, Settings(inference_threads=1, queue_size=0))
+        running = asyncio.create_task(first.play(app))
+        while not app.state.service.pool.full:
+            await asyncio.sleep(0)
+        await shed.play(app)
+        stuck.set()
+        await running
+        app.state.service.pool.close()
+
+    asyncio.run(scenario())
+    assert (shed.status, shed.problem, shed.asked) == (503, "overloaded", 0)
+    headers = dict(shed.sent[0]["headers"])
+    assert int(headers[b"retry-after"]) >= 1
+    assert (headers.get(b"connection") == b"close") is closes
+    assert first.status == 200
+
+
 def test_a_late_answer_becomes_504(predictor: Predictor, stuck: threading.Event) -> None:
     talk = Talk([part(form(scans.png_scan()), more=False)], CHUNKED)
 

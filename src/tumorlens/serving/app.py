@@ -21,7 +21,7 @@ from tumorlens.inference.predictor import Predictor
 from tumorlens.serving import batch, pages, problems, routes
 from tumorlens.serving.access import HostGuard, KeyGuard, load_keys
 from tumorlens.serving.headers import Cors, SecurityHeaders
-from tumorlens.serving.limits import BodyGuard, ByteBudget, Deadline
+from tumorlens.serving.limits import BodyGuard, ByteBudget, Deadline, Shedder
 from tumorlens.serving.metrics import Metrics
 from tumorlens.serving.models import ServedModel
 from tumorlens.serving.openapi import describe
@@ -56,7 +56,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=_guards(settings, metrics),
+        middleware=_guards(service),
     )
     app.state.service = service
     routers = [routes.router, batch.router, pages.make_router()]
@@ -82,20 +82,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.pool.close()
 
 
-def _guards(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _guards(service: Service) -> list[Middleware]:
     """Return the middleware, outermost first.
 
     Refusals are raised inside ``Deadline``, which answers them; ``BodyGuard`` around it ends
     the connection politely when a refused body is still on its way.
     """
+    settings = service.settings
     origins = settings.cors_origins
     keys = load_keys(settings)
     tracer = make_tracer() if settings.otel else None
     limited = [Middleware(RateGuard, settings=settings, keys=keys)] if settings.rate_limit else []
     return [
-        Middleware(Telemetry, metrics=metrics, tracer=tracer),
+        Middleware(Telemetry, metrics=service.metrics, tracer=tracer),
         Middleware(SecurityHeaders, cross_origin=bool(origins)),
         *([Middleware(Cors, origins=origins)] if origins else []),
+        Middleware(Shedder, pool=service.pool),
         Middleware(BodyGuard, settings=settings, budget=ByteBudget(settings.buffer_bytes)),
         Middleware(Deadline, settings=settings),
         Middleware(HostGuard, allowed=settings.trusted_hosts),

@@ -12,15 +12,24 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tumorlens.serving.pool import Pool
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, response
 from tumorlens.serving.settings import Settings
 
 BATCH_PATH = "/predict/batch"
+IMAGE_PATHS = frozenset({"/predict", "/explain", BATCH_PATH})
 
 # A refused client is often still sending. Closing at once would reset the connection and
 # destroy the answer it has not read yet, so a little more is read and thrown away first.
 LINGER_BYTES = 4 * 2**20
 LINGER_SECONDS = 1.0
+# The rest of a small body costs less than the new connection its client would have to open,
+# and under overload it is those connections that pile up.
+SMALL_BYTES = 2**20
+
+
+# Refusals after which the same client is expected to ask again.
+_KEPT = frozenset({429, 503})
 
 
 class ByteBudget:
@@ -81,6 +90,8 @@ class _Body:
 
     async def send(self, message: Message) -> None:
         """Send on; an answer given before the body ended closes the connection politely."""
+        if message["type"] == "http.response.start" and message["status"] in _KEPT:
+            await self._finish_small()
         if self._complete:
             await self._send(message)
         elif message["type"] == "http.response.start":
@@ -106,9 +117,15 @@ class _Body:
                 f"The body did not arrive within {self._patience:g} seconds.",
             ) from None
 
-    async def _linger(self) -> None:
+    async def _finish_small(self) -> None:
+        """Read a small body to its end, so that the connection can be used again."""
+        if not self._complete and self._declared and self._declared <= SMALL_BYTES:
+            self._complete = await self._linger()
+
+    async def _linger(self) -> bool:
+        """Read on and throw away, within bounds; tells whether the body's end was reached."""
         if self._waiting_for_continue:
-            return
+            return False
         thrown_away = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
@@ -116,7 +133,8 @@ class _Body:
                     message = await self._receive()
                     thrown_away += len(message.get("body", b""))
                     if not message.get("more_body", False):
-                        return
+                        return bool(message["type"] == "http.request")
+        return False
 
     def _too_large(self, size: int) -> ProblemError:
         return ProblemError(
@@ -147,6 +165,28 @@ class BodyGuard:
             await self.app(scope, body.receive, body.send)
         finally:
             self.budget.give(body.held)
+
+
+class Shedder:
+    """ASGI middleware: refuses images at once while the queue is full.
+
+    The same refusal stands in the routes. This one comes before routing, keys and bodies, for
+    under overload the refusals are most of the work, and they delay those who were accepted.
+    """
+
+    def __init__(self, app: ASGIApp, pool: Pool) -> None:
+        self.app = app
+        self.pool = pool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with 503."""
+        if scope["type"] == "http" and scope["path"] in IMAGE_PATHS and self.pool.full:
+            declared = _length(dict(scope["headers"]).get(b"content-length"))
+            # The server throws a small body away by itself; a larger one needs BodyGuard.
+            if declared is not None and declared <= SMALL_BYTES:
+                await response(self.pool.refusal(), scope)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 class Deadline:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import resources
+from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -107,7 +108,10 @@ async def _problems() -> list[ProblemKind]:
     return [_kind(slug) for slug in TYPES]
 
 
-async def _problem(slug: str) -> ProblemKind:
+_Slug = Annotated[str, Path(json_schema_extra={"enum": list(TYPES)})]
+
+
+async def _problem(slug: _Slug) -> ProblemKind:
     """Explain one kind of problem; its ``type`` is this address."""
     if slug not in TYPES:
         raise ProblemError("not-found", "There is no such kind of problem; see /problems.")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from tumorlens.serving.metrics import Metrics
-from tumorlens.serving.problems import ClientGoneError, overloaded
+from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 
 T = TypeVar("T")
 
@@ -68,9 +68,13 @@ class Pool:
     def reserve(self) -> None:
         """Raise the 503 problem when the pool is full; cheap, so that it can be asked early."""
         if self.full:
-            self._metrics.shed.labels("queue").inc()
-            wait = self._pending * self._seconds / self._threads
-            raise overloaded("All places in the queue are taken.", wait)
+            raise self.refusal()
+
+    def refusal(self) -> ProblemError:
+        """Count a shed image and return its 503 problem, with the time a place may take."""
+        self._metrics.shed.labels("queue").inc()
+        wait = self._pending * self._seconds / self._threads
+        return overloaded("All places in the queue are taken.", wait)
 
     async def wait_for_place(self) -> None:
         """Wait until the next image would not be shed; for work that may take its time."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,9 @@ from tumorlens.serving.telemetry import configure_logging
 
 WORKER_APP = "tumorlens.serving.run:worker_app"
 BACKLOG = 1024
+# Inference threads hand the interpreter over this often, in seconds. The default of 5 ms makes
+# the event loop wait that long behind each of them, which an overload multiplies.
+SWITCH_SECONDS = 0.0005
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -45,10 +49,12 @@ def worker_app() -> FastAPI:
     """Return the application as a worker process builds it: from the environment alone."""
     settings = load_settings()
     configure_logging(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     return create_app(open_predictor(settings), settings)
 
 
 def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
+    sys.setswitchinterval(SWITCH_SECONDS)
     app = create_app(open_predictor(settings), settings)
     config = _config(app, settings)
     listener = _listen(settings)
