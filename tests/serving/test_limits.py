@@ -142,7 +142,7 @@ def test_what_one_client_holds_is_shed_for_the_other_and_given_back(predictor: P
 
 
 def test_the_budget_is_whole_again_after_every_way_out() -> None:
-    budget = ByteBudget(10)
+    budget = ByteBudget(10, Metrics())
     budget.take(10)
     with pytest.raises(ProblemError):
         budget.take(1)

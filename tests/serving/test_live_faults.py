@@ -90,6 +90,8 @@ def test_a_declared_length_over_the_limit_is_refused_before_the_body(live: LiveS
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"431"),
         (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", b"400"),
         (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9x\r\n\r\n", b"400"),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET //x HTTP/9.9\r\n\r\n", b"400"),
     ],
 )
 def test_a_broken_head_gets_a_problem_document(

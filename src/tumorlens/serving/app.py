@@ -90,6 +90,7 @@ def _guards(service: Service) -> list[Middleware]:
     """
     settings = service.settings
     origins = settings.cors_origins
+    budget = ByteBudget(settings.buffer_bytes, service.metrics)
     keys = load_keys(settings)
     tracer = make_tracer() if settings.otel else None
     limited = [Middleware(RateGuard, settings=settings, keys=keys)] if settings.rate_limit else []
@@ -98,7 +99,7 @@ def _guards(service: Service) -> list[Middleware]:
         Middleware(SecurityHeaders, cross_origin=bool(origins)),
         *([Middleware(Cors, origins=origins)] if origins else []),
         Middleware(Shedder, pool=service.pool),
-        Middleware(BodyGuard, settings=settings, budget=ByteBudget(settings.buffer_bytes)),
+        Middleware(BodyGuard, settings=settings, budget=budget),
         Middleware(Deadline, settings=settings),
         Middleware(HostGuard, allowed=settings.trusted_hosts),
         *limited,

@@ -12,6 +12,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tumorlens.serving.metrics import Metrics
 from tumorlens.serving.pool import Pool
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, response
 from tumorlens.serving.settings import Settings
@@ -35,13 +36,15 @@ _KEPT = frozenset({429, 503})
 class ByteBudget:
     """Bytes of uploads that one worker holds at the same time, over all requests."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, metrics: Metrics) -> None:
         self.total = total
+        self.metrics = metrics
         self.used = 0
 
     def take(self, count: int) -> None:
         """Reserve ``count`` bytes, or raise the 503 problem when they do not fit."""
         if self.used + count > self.total:
+            self.metrics.shed.labels("memory").inc()
             raise overloaded("Too many uploads are in flight.")
         self.used += count
 

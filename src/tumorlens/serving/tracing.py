@@ -18,7 +18,6 @@ class Tracer:
     """Writes finished spans to an OpenTelemetry tracer provider."""
 
     def __init__(self, provider: Any) -> None:
-        self._provider = provider
         self._tracer = provider.get_tracer("tumorlens.serving")
 
     def report(
@@ -50,10 +49,6 @@ class Tracer:
         if status >= 500:
             span.set_status(trace.StatusCode.ERROR)
         span.end(end)
-
-    def close(self) -> None:
-        """Send what is still waiting."""
-        self._provider.shutdown()
 
 
 def make_tracer() -> Tracer:
