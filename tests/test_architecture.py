@@ -62,8 +62,9 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
 
 # The same rooms may import these inside functions: module → packages of an extra.
 LAZY_EXTRAS: dict[str, frozenset[str]] = {
-    "evaluation.plots": frozenset({"matplotlib"}),
-    "evaluation.report": frozenset({"matplotlib"}),
+    "evaluation.plots": frozenset({"matplotlib", "seaborn"}),
+    "evaluation.galleries": frozenset({"matplotlib"}),
+    "evaluation.style": frozenset({"matplotlib"}),
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.neighbours": frozenset({"faiss"}),
     "data.shortcuts": frozenset({"sklearn"}),

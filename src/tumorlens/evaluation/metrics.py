@@ -102,7 +102,7 @@ def evaluate(
     prob: ArrayLike,
     *,
     groups: ArrayLike | None = None,
-    threshold: float = 0.5,
+    threshold: ArrayLike = 0.5,
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
@@ -116,7 +116,8 @@ def evaluate(
         labels: 0 or 1, ``[N]``.
         prob: P(tumour), ``[N]``.
         groups: Any hashable ids ``[N]``; None takes each scan for itself.
-        threshold: From this probability on a scan is called a tumour.
+        threshold: From this probability on a scan is called a tumour; one number, or ``[N]`` where
+            the scans were answered by models with thresholds of their own.
         n_boot: Resamples.
         seed: Of the resampling.
 
@@ -128,16 +129,19 @@ def evaluate(
     rows = np.arange(y.size) if groups is None else np.asarray(groups)
     if rows.shape != y.shape:
         raise DataError(f"{y.size} labels but {rows.size} group ids")
+    limit = np.asarray(threshold, dtype=np.float64)
+    if limit.shape not in ((), y.shape):
+        raise DataError(f"{y.size} labels but {limit.size} thresholds")
     names, member = np.unique(rows, return_inverse=True)
     rng = np.random.default_rng(seed)
-    single = _all_metrics(y, p, threshold, np.ones((1, y.size)))
+    single = _all_metrics(y, p, limit, np.ones((1, y.size)))
     drawn: dict[str, list[Floats]] = {name: [] for name in single}
     # In chunks, so that 2000 resamples of many scans stay within some tens of megabytes.
     chunk = max(1, min(n_boot, 4_000_000 // y.size))
     for start in range(0, n_boot, chunk):
         size = min(chunk, n_boot - start)
         counts = rng.multinomial(names.size, np.full(names.size, 1 / names.size), size=size)
-        for name, values in _all_metrics(y, p, threshold, counts[:, member].astype(float)).items():
+        for name, values in _all_metrics(y, p, limit, counts[:, member].astype(float)).items():
             drawn[name].append(values)
     return {
         name: _estimate(float(value[0]), np.concatenate(drawn[name]), y.size)
@@ -170,7 +174,7 @@ def _at_threshold(name: str, labels: ArrayLike, prob: ArrayLike, threshold: floa
 
 
 def _all_metrics(
-    y: NDArray[np.int64], p: Floats, threshold: float, weights: Floats
+    y: NDArray[np.int64], p: Floats, threshold: ArrayLike, weights: Floats
 ) -> dict[str, Floats]:
     """Return name → values ``[B]`` for scan weights ``[B, N]``."""
     ranking = _Ranking(y, p)
@@ -190,9 +194,9 @@ def _log_losses(y: NDArray[np.int64], p: Floats) -> Floats:
 
 
 def _confusion_metrics(
-    y: NDArray[np.int64], p: Floats, threshold: float, weights: Floats
+    y: NDArray[np.int64], p: Floats, threshold: ArrayLike, weights: Floats
 ) -> dict[str, Floats]:
-    called, truth = p >= threshold, y == 1
+    called, truth = p >= np.asarray(threshold, dtype=np.float64), y == 1
     tp, fp = weights @ (called & truth), weights @ (called & ~truth)
     fn, tn = weights @ (~called & truth), weights @ (~called & ~truth)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,0 +1,96 @@
+"""ROC and precision–recall curves with a grouped-bootstrap band, for drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tumorlens.errors import DataError
+
+Floats = NDArray[np.float64]
+Kind = Literal["roc", "pr"]
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """A curve over all thresholds, and the 95 % band around it.
+
+    Attributes:
+        x, y: float64 ``[K]``. ROC: false and true positive rate from (0, 0) to (1, 1). PR: recall
+            and precision; ``y[k]`` holds from ``x[k - 1]`` (excluded) to ``x[k]``.
+        grid, low, high: float64 ``[G]``: pointwise 2.5 and 97.5 % of resampled curves.
+    """
+
+    x: Floats
+    y: Floats
+    grid: Floats
+    low: Floats
+    high: Floats
+
+
+def rate_curve(
+    labels: ArrayLike,
+    prob: ArrayLike,
+    kind: Kind,
+    *,
+    groups: ArrayLike | None = None,
+    n_boot: int = 400,
+    seed: int = 0,
+) -> RateCurve:
+    """Return the ``roc`` or ``pr`` curve of scans with its band.
+
+    Args:
+        labels: 0 or 1, ``[N]``. prob: P(tumour), ``[N]``.
+        kind: Which curve.
+        groups: Ids ``[N]`` that are resampled whole; None takes each scan for itself.
+        n_boot: Resamples; those that hold one class only are left out.
+        seed: Of the resampling.
+
+    Raises:
+        DataError: Lengths that differ, or only one class.
+    """
+    y, p = np.asarray(labels), np.asarray(prob, dtype=np.float64)
+    ids = np.arange(y.size) if groups is None else np.asarray(groups)
+    if not y.shape == p.shape == ids.shape or not 0 < np.count_nonzero(y == 1) < y.size:
+        raise DataError(
+            f"a curve needs scans of both classes; got {y.size} labels, {p.size} probabilities"
+        )
+    order = np.argsort(-p, kind="stable")
+    falling = p[order]
+    ends = np.append(np.flatnonzero(np.diff(falling)), p.size - 1)
+    positive = (y[order] == 1).astype(np.float64)
+    names, member = np.unique(ids, return_inverse=True)
+    member = member[order]
+    grid = np.linspace(0, 1, 101)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(n_boot):
+        count = rng.multinomial(names.size, np.full(names.size, 1 / names.size))[member]
+        if 0 < (count * positive).sum() < count.sum():
+            drawn.append(_at(grid, *_points(positive, count.astype(np.float64), ends, kind), kind))
+    x, height = _points(positive, np.ones(y.size), ends, kind)
+    band = np.quantile(drawn, [0.025, 0.975], axis=0) if drawn else np.full((2, 101), np.nan)
+    return RateCurve(x, height, grid, band[0], band[1])
+
+
+def _points(
+    positive: Floats, weight: Floats, ends: NDArray[np.int64], kind: Kind
+) -> tuple[Floats, Floats]:
+    """Return the curve's points ``[K]`` for scans in falling order, weighted."""
+    tp = np.cumsum(weight * positive)[ends]
+    fp = np.cumsum(weight * (1 - positive))[ends]
+    kept = tp + fp > 0
+    tp, fp = tp[kept], fp[kept]
+    if kind == "roc":
+        return np.append(0, fp / fp[-1]), np.append(0, tp / tp[-1])
+    precision = tp / (tp + fp)
+    return np.append(0, tp / tp[-1]), np.append(precision[0], precision)
+
+
+def _at(grid: Floats, x: Floats, y: Floats, kind: Kind) -> Floats:
+    if kind == "roc":
+        return np.asarray(np.interp(grid, x, y))
+    return np.asarray(y[np.minimum(np.searchsorted(x, grid - 1e-12), y.size - 1)])
