@@ -1,14 +1,14 @@
-"""Where images come from: what is known of each public data set, and folders read as records."""
+"""Where images come from: folders, manifests, volumes and downloads read as records."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from tumorlens.data.catalogue import KNOWN_SOURCES, SourceInfo, source_info
 from tumorlens.data.manifest import (
     MANIFEST_NAME,
     Plane,
@@ -18,89 +18,23 @@ from tumorlens.data.manifest import (
 )
 from tumorlens.errors import SourceNotFoundError
 
+__all__ = [
+    "KNOWN_SOURCES",
+    "SourceInfo",
+    "cached_folder",
+    "kaggle_cache",
+    "load_source",
+    "source_info",
+    "volume_records",
+]
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
-UNKNOWN_LICENCE = "unknown"
 _TUMOUR_TYPES = {"glioma", "meningioma", "pituitary"}
 _TUMOUR_WORDS = {"yes", "tumor", "tumour"}
 _HEALTHY_WORDS = {"no", "healthy", "normal", "notumor", "notumour"}
 # healthy_01_T1.nii.gz and healthy_01_FL.nii.gz are one person.
 _SEQUENCE = re.compile(r"[-_](t1w?|t1c|t1ce|t1gd|t2w?|fl|flair|pd|dwi|adc)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """What a data set may be used for and whom to cite.
-
-    Attributes:
-        name: short name, as records bear it.
-        licence: SPDX name, or why it is not known.
-        citation: how its authors want to be cited.
-        url: where it comes from.
-        handle: its name on Kaggle, where it can be downloaded from there.
-        subfolder: the part of the download that holds each image once.
-        patient_runs: files bear running numbers, a person's slices next to each other, but the
-            persons are not named; grouping then keeps runs of neighbouring numbers together.
-    """
-
-    name: str
-    licence: str
-    citation: str
-    url: str
-    handle: str | None = None
-    subfolder: str | None = None
-    patient_runs: bool = False
-
-
-KNOWN_SOURCES = {
-    info.name: info
-    for info in (
-        SourceInfo(
-            name="navoneel",
-            licence="unclear: none stated by the images' owners; download, never redistribute",
-            citation="N. Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle, 2019",
-            url="https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
-            handle="navoneel/brain-mri-images-for-brain-tumor-detection",
-            subfolder="brain_tumor_dataset",
-        ),
-        SourceInfo(
-            name="cheng2017",
-            licence="CC-BY-4.0",
-            citation="J. Cheng, brain tumor dataset, figshare 1512427 v5, 2017",
-            url="https://doi.org/10.6084/m9.figshare.1512427.v5",
-            patient_runs=True,
-        ),
-        SourceInfo(
-            name="br35h",
-            licence="unclear: none stated by the images' owners; download, never redistribute",
-            citation="A. Hamada, Br35H :: Brain Tumor Detection 2020, Kaggle, 2020",
-            url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
-            handle="ahmedhamada0/brain-tumor-detection",
-        ),
-        SourceInfo(
-            name="sartaj_extra",
-            licence="unclear: none stated by the images' owners; download, never redistribute",
-            citation=(
-                "S. Bhuvaji, A. Kadam, P. Bhumkar, S. Dedge, S. Kanchan, "
-                "Brain Tumor Classification (MRI), Kaggle, 2020"
-            ),
-            url="https://www.kaggle.com/datasets/sartajbhuvaji/brain-tumor-classification-mri",
-            handle="sartajbhuvaji/brain-tumor-classification-mri",
-        ),
-        SourceInfo(
-            name="volumes",
-            licence="unclear: demonstration data of a neuroimaging toolbox; never redistribute",
-            citation="twelve healthy older adults, T1 and FLAIR, demonstration data",
-            url="",
-        ),
-    )
-}  # fmt: skip
-
-
-def source_info(name: str) -> SourceInfo:
-    """Return what is known of a source; an unknown one has an unknown licence, not none."""
-    unknown = SourceInfo(name, UNKNOWN_LICENCE, UNKNOWN_LICENCE, "")
-    return KNOWN_SOURCES.get(name, unknown)
 
 
 def load_source(path_or_name: str | Path) -> list[Record]:
@@ -110,7 +44,7 @@ def load_source(path_or_name: str | Path) -> list[Record]:
     their class (``yes/no``, ``tumor/healthy``, ``glioma/meningioma/pituitary/notumor``, at any
     depth); an image under no such folder has label None. NIfTI volumes give one record a slice.
     A name such as ``br35h`` picks the rows of that source from the manifest in the folder
-    that the environment variable ``TUMORLENS_DATA`` names.
+    that the environment variable ``TUMORLENS_DATA`` names, or what `download` has fetched.
 
     Raises:
         SourceNotFoundError: neither a folder nor a known name, or nothing readable inside.
@@ -177,11 +111,38 @@ def _by_name(name: str) -> list[Record]:
             return records
         if (Path(root) / name).is_dir():
             return load_source(Path(root) / name)
+    info = KNOWN_SOURCES.get(name)
+    folder = cached_folder(info, kaggle_cache()) if info else None
+    if folder is not None:
+        return load_source(folder)
     known = ", ".join(sorted(KNOWN_SOURCES))
     raise SourceNotFoundError(
-        f"{name}: no such folder, and no source of that name in TUMORLENS_DATA={root!r}; "
-        f"give a folder of images, or one of {known}"
+        f"{name}: no such folder, not in TUMORLENS_DATA={root!r}, and not downloaded; give a "
+        f"folder of images, or fetch it (tumorlens download {name}). Known names: {known}"
     )
+
+
+def kaggle_cache() -> Path:
+    """Where downloads are kept: ``$KAGGLEHUB_CACHE``, else ``./kaggle_cache``."""
+    return Path(os.environ.get("KAGGLEHUB_CACHE") or "kaggle_cache")
+
+
+def cached_folder(info: SourceInfo, cache: Path) -> Path | None:
+    """Return the newest complete download of a source, or None.
+
+    Where the download holds each image twice, as navoneel's does, the part that holds it once.
+    """
+    if info.handle is None:
+        return None
+    base = cache / "datasets" / info.handle
+    versions = [p for p in (base / "versions").glob("*") if p.is_dir() and p.name.isdecimal()]
+    # Kaggle's client marks a download that was unpacked to its end.
+    complete = [p for p in versions if (base / f"{p.name}.complete").is_file()]
+    if not complete:
+        return None
+    newest = max(complete, key=lambda p: int(p.name))
+    part = newest / info.subfolder if info.subfolder else newest
+    return part if part.is_dir() else newest
 
 
 def _image_records(root: Path) -> Iterator[Record]:

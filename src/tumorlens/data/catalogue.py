@@ -1,0 +1,89 @@
+"""What is known of each public data set: licence, citation, where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNKNOWN_LICENCE = "unknown"
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a data set may be used for and whom to cite.
+
+    Attributes:
+        name: short name, as records bear it.
+        licence: SPDX name, or why it is not known.
+        citation: how its authors want to be cited.
+        url: where it comes from.
+        handle: its name on Kaggle, where it can be downloaded from there.
+        subfolder: the part of the download that holds each image once.
+        patient_runs: files bear running numbers, a person's slices next to each other, but the
+            persons are not named; grouping then keeps runs of neighbouring numbers together.
+    """
+
+    name: str
+    licence: str
+    citation: str
+    url: str
+    handle: str | None = None
+    subfolder: str | None = None
+    patient_runs: bool = False
+
+
+KNOWN_SOURCES = {
+    info.name: info
+    for info in (
+        SourceInfo(
+            name="navoneel",
+            licence="unclear: none stated by the images' owners; download, never redistribute",
+            citation="N. Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle, 2019",
+            url="https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
+            handle="navoneel/brain-mri-images-for-brain-tumor-detection",
+            subfolder="brain_tumor_dataset",
+        ),
+        SourceInfo(
+            name="cheng2017",
+            licence="CC-BY-4.0",
+            citation="J. Cheng, brain tumor dataset, figshare 1512427 v5, 2017",
+            url="https://doi.org/10.6084/m9.figshare.1512427.v5",
+            patient_runs=True,
+        ),
+        SourceInfo(
+            name="br35h",
+            licence="unclear: none stated by the images' owners; download, never redistribute",
+            citation="A. Hamada, Br35H :: Brain Tumor Detection 2020, Kaggle, 2020",
+            url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
+            handle="ahmedhamada0/brain-tumor-detection",
+        ),
+        SourceInfo(
+            name="sartaj_extra",
+            licence="unclear: none stated by the images' owners; download, never redistribute",
+            citation=(
+                "S. Bhuvaji, A. Kadam, P. Bhumkar, S. Dedge, S. Kanchan, "
+                "Brain Tumor Classification (MRI), Kaggle, 2020"
+            ),
+            url="https://www.kaggle.com/datasets/sartajbhuvaji/brain-tumor-classification-mri",
+            handle="sartajbhuvaji/brain-tumor-classification-mri",
+        ),
+        SourceInfo(
+            name="nickparvar",
+            licence="unclear: merges cheng2017, br35h and others; download, never redistribute",
+            citation="M. Nickparvar, Brain Tumor MRI Dataset, Kaggle, 2021",
+            url="https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset",
+            handle="masoudnickparvar/brain-tumor-mri-dataset",
+        ),
+        SourceInfo(
+            name="volumes",
+            licence="unclear: demonstration data of a neuroimaging toolbox; never redistribute",
+            citation="twelve healthy older adults, T1 and FLAIR, demonstration data",
+            url="",
+        ),
+    )
+}  # fmt: skip
+
+
+def source_info(name: str) -> SourceInfo:
+    """Return what is known of a source; an unknown one has an unknown licence, not none."""
+    unknown = SourceInfo(name, UNKNOWN_LICENCE, UNKNOWN_LICENCE, "")
+    return KNOWN_SOURCES.get(name, unknown)
