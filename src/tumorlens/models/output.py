@@ -43,11 +43,16 @@ class MapPooling(torch.nn.Module):
         self.kind, self.k, self.r = kind, k, r
 
     def forward(self, evidence: Tensor) -> Tensor:
-        """Return logits ``[N]`` of a map ``[N, h, w]``."""
+        """Return logits ``[N]`` of a map ``[N, h, w]``; ConfigError with fewer than k cells."""
         cells = evidence.flatten(1)
         if self.kind == "mean":
             return cells.mean(dim=1)
         if self.kind == "topk":
+            if self.k > cells.shape[1]:
+                raise ConfigError(
+                    f"pooling takes the mean of k = {self.k} cells of a map of "
+                    f"{cells.shape[1]} cells; lower k or enlarge the input"
+                )
             return cells.topk(self.k, dim=1).values.mean(dim=1)
         scaled = cells * self.r
         peak = scaled.amax(dim=1, keepdim=True)

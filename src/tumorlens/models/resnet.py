@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from tumorlens.errors import ConfigError, MissingExtraError
 from tumorlens.models.output import Evidence, MapPooling
+from tumorlens.models.weights import read_weights
 
 Depth = Literal[18, 34]
 
@@ -75,14 +76,18 @@ def load_backbone(backbone: Any, path: Path) -> list[str]:
 
     Raises:
         ModelNotFoundError: No file at ``path``.
-        ConfigError: Tensors are missing or have other shapes; the message names them.
+        ConfigError: Not a file of weights, or tensors are missing or have other shapes; the
+            message names them.
     """
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path}: no such weights file")
-    given = _read_weights(path)
+    # Our own weights and checkpoints hold the backbone inside a network.
+    given = {
+        name.removeprefix("network.").removeprefix("backbone."): tensor
+        for name, tensor in read_weights(path).items()
+    }
     wanted = backbone.state_dict()
     first = given.get("conv1.weight")
-    if first is not None and first.shape[1] == 3 and wanted["conv1.weight"].shape[1] == 1:
+    rgb = first is not None and first.ndim == 4 and first.shape[1] == 3
+    if first is not None and rgb and wanted["conv1.weight"].shape[1] == 1:
         given["conv1.weight"] = first.sum(dim=1, keepdim=True)
     usable = {
         name: tensor
@@ -96,16 +101,3 @@ def load_backbone(backbone: Any, path: Path) -> list[str]:
         raise ConfigError(f"{path}: does not fit this ResNet; missing or misshapen: {missing[:5]}")
     backbone.load_state_dict(usable, strict=False)
     return sorted(set(given) - set(usable))
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a flat ``name -> tensor`` file, stripping a ``backbone.`` prefix of our own files."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        loaded = load_file(str(path))
-    else:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    nested = loaded.get("state_dict")
-    tensors = nested if isinstance(nested, dict) else loaded
-    return {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from tumorlens.imaging.preprocess import preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.modelfile import ModelCard, read_card, write_model
 from tumorlens.models.registry import build
+from tumorlens.models.weights import is_torch_archive
 from tumorlens.training.export import to_onnx
 
 
@@ -54,7 +54,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
     Raises `ExportError` when the file is missing, is something else, or does not fit.
     """
-    if not _is_torch_archive(path):
+    if not is_torch_archive(path):
         raise ExportError(f"{path}: no file of weights there, or a damaged one")
     foreign = get_unsafe_globals_in_checkpoint(path)
     if foreign:
@@ -63,11 +63,3 @@ def load_weights(network: nn.Module, path: Path) -> None:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, TypeError) as error:
         raise ExportError(f"{path}: not the weights of this network: {error}") from error
-
-
-def _is_torch_archive(path: Path) -> bool:
-    # Anything else torch would take for its format of 2018, and fail in ways of its own.
-    if not is_zipfile(path):
-        return False
-    with ZipFile(path) as archive:
-        return any(name.endswith("/data.pkl") for name in archive.namelist())

@@ -1,0 +1,72 @@
+"""Files of weights: flat ``name -> tensor``, from safetensors or from torch, never pickled code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zipfile import ZipFile, is_zipfile
+
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read ``name -> tensor`` from ``.safetensors``, else from a file of ``torch.save``.
+
+    A training checkpoint gives its ``state_dict``.
+
+    Raises:
+        ModelNotFoundError: No file at ``path``.
+        ConfigError: The file is damaged, of torch's format before 1.6, or holds more than
+            tensors.
+        MissingExtraError: A ``.safetensors`` file, and safetensors is not installed.
+    """
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: no such weights file")
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    nested = loaded.get("state_dict")
+    tensors = nested if isinstance(nested, dict) else loaded
+    strangers = [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise ConfigError(f"{path}: not a file of weights alone; also holds {strangers[:3]}")
+    return {str(name): tensor for name, tensor in tensors.items()}
+
+
+def is_torch_archive(path: Path) -> bool:
+    """Whether the file is a whole archive of ``torch.save``.
+
+    Anything else torch would take for its format of 2018, and fail in ways of its own.
+    """
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
+
+
+def _read_safetensors(path: Path) -> dict[object, object]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path.name}", "train") from error
+    try:
+        return dict(load_file(str(path)))
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path}: not a safetensors file, or damaged ({error})") from error
+
+
+def _read_torch(path: Path) -> dict[object, object]:
+    if not is_torch_archive(path):
+        raise ConfigError(f"{path}: not a file of torch.save, or damaged; download it again")
+    foreign = get_unsafe_globals_in_checkpoint(path)
+    if foreign:
+        raise ConfigError(f"{path}: holds more than weights ({', '.join(foreign)}); not loaded")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{path}: not a file of weights, or damaged ({error})") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: holds a {type(loaded).__name__}, not named weights")
+    return loaded
