@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import jsonschema
 import pytest
+from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from tumorlens import errors
@@ -105,6 +107,27 @@ def test_every_problem_can_be_looked_up_at_its_type(client: TestClient) -> None:
     assert [kind["type"] for kind in listed] == [f"/problems/{slug}" for slug in TYPES]
     for kind in listed:
         assert client.get(kind["type"]).json() == kind
+
+
+def test_openapi_is_valid(client: TestClient) -> None:
+    validate(client.get("/openapi.json").json())
+
+
+def test_openapi_examples_fit_their_schemas(client: TestClient) -> None:
+    api = client.get("/openapi.json").json()
+    checked = 0
+    for item in api["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                for kind, media in answer.get("content", {}).items():
+                    if "json" not in kind:
+                        continue
+                    schema = {**media["schema"], "components": api["components"]}
+                    shown = [one["value"] for one in media.get("examples", {}).values()]
+                    for example in [*shown, *([media["example"]] if "example" in media else [])]:
+                        jsonschema.validate(example, schema)
+                        checked += 1
+    assert checked > 50
 
 
 def test_openapi_gives_every_answer_an_example(client: TestClient) -> None:

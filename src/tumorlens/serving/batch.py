@@ -23,7 +23,6 @@ from tumorlens.serving.problems import (
     openapi_responses,
 )
 from tumorlens.serving.routes import FILE_SCHEMA, UPLOADS, read_uploads
-from tumorlens.serving.schemas import BatchLine
 from tumorlens.serving.state import Service, note, service_of
 
 NDJSON = "application/x-ndjson"
@@ -60,7 +59,6 @@ _BODY: dict[str, Any] = {
             "content": {
                 NDJSON: {
                     "schema": {"$ref": "#/components/schemas/BatchLine"},
-                    "example": BatchLine.model_config["json_schema_extra"]["examples"][0],  # type: ignore[index]
                 }
             },
         },

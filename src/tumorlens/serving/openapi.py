@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tumorlens.serving.schemas import BatchLine, Problem
+from tumorlens.serving.schemas import ANSWERS, BatchLine, Problem
 
 DESCRIPTION = (
     "Tells whether a slice of a brain MRI shows a tumour, where it looks, and how far its "
@@ -46,6 +46,7 @@ def _build(app: FastAPI) -> dict[str, Any]:
     # Our validation errors are problem documents with 400, never FastAPI's own 422.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    _restore_examples(schemas)
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -68,11 +69,12 @@ def _correct(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         operation["security"] = [{}, {"bearer": []}, {"apiKey": []}]
     for answer in responses.values():
         answer.setdefault("headers", {}).update(_TEXT_HEADERS)
-        _add_example(answer.get("content", {}).get("application/json"), schemas)
+        for media in answer.get("content", {}).values():
+            _add_example(media, schemas)
 
 
-def _add_example(media: dict[str, Any] | None, schemas: dict[str, Any]) -> None:
-    if media is None or "example" in media or "examples" in media:
+def _add_example(media: dict[str, Any], schemas: dict[str, Any]) -> None:
+    if "example" in media or "examples" in media:
         return
     schema = media.get("schema", {})
     many = schema.get("type") == "array"
@@ -80,3 +82,11 @@ def _add_example(media: dict[str, Any] | None, schemas: dict[str, Any]) -> None:
     examples = schemas.get(reference.rsplit("/", 1)[-1], {}).get("examples")
     if examples:
         media["example"] = examples[:1] if many else examples[0]
+
+
+def _restore_examples(schemas: dict[str, Any]) -> None:
+    """Put back the nulls of the models' examples, which FastAPI leaves out."""
+    for model in ANSWERS:
+        extra = model.model_config.get("json_schema_extra")
+        if model.__name__ in schemas and isinstance(extra, dict):
+            schemas[model.__name__]["examples"] = extra["examples"]

@@ -184,3 +184,16 @@ class BatchLine(BaseModel):
     index: int = Field(ge=0, description="Position of the image in the request, from 0.")
     prediction: PredictionAnswer | None
     problem: Problem | None
+
+
+ANSWERS: tuple[type[BaseModel], ...] = (
+    ModelRef,
+    PredictionAnswer,
+    Picture,
+    ExplanationAnswer,
+    ModelAnswer,
+    Health,
+    Readiness,
+    ProblemKind,
+    BatchLine,
+)
