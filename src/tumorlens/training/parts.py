@@ -56,6 +56,26 @@ def load_parts(config: DictConfig) -> Parts:
     split = make_split(config, records)
     if split.name != RANDOM_LEAKY:
         check_groups(split, records)
+    return decode_parts(config, split, records)
+
+
+def decode_parts(
+    config: DictConfig,
+    split: Split,
+    records: Sequence[Record],
+    decoded: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None,
+) -> Parts:
+    """Decode a split's parts, or pick them from what is decoded already.
+
+    Args:
+        config: The run's configuration.
+        split: Of the records.
+        records: Grouped records, at least those of the split.
+        decoded: What `load_inputs` gives for all ``records``, in their order.
+
+    Raises:
+        DataError: The training part is empty or holds one class only.
+    """
     by_key = {record.key: record for record in records}
     chosen = {name: [by_key[key] for key in getattr(split, name)] for name in PARTS}
     chosen = {name: members for name, members in chosen.items() if members}
@@ -63,8 +83,13 @@ def load_parts(config: DictConfig) -> Parts:
     spec = preprocess_from(config)
     cache = Path(config.data.cache_dir) if config.data.cache_dir else None
     inputs, datasets = {}, {}
+    at = {record.key: index for index, record in enumerate(records)}
     for name, members in chosen.items():
-        inputs[name], lesions = load_inputs(members, spec, cache_dir=cache)
+        if decoded is None:
+            inputs[name], lesions = load_inputs(members, spec, cache_dir=cache)
+        else:
+            rows = [at[record.key] for record in members]
+            inputs[name], lesions = decoded[0][rows], decoded[1][rows]
         if name in ("train", "validation", "test"):
             mode: Mode = name  # type: ignore[assignment]
             datasets[mode] = ScanDataset(members, inputs[name], lesions, mode)
@@ -73,7 +98,16 @@ def load_parts(config: DictConfig) -> Parts:
 
 
 def load_records(config: DictConfig) -> list[Record]:
-    """Return the grouped records of all sources and volumes of the ``data`` group."""
+    """Return the grouped, labelled records of all sources and volumes of the ``data`` group."""
+    records = read_records(config)
+    labelled = [record for record in records if record.label is not None]
+    if len(labelled) < len(records):
+        log.warning("unlabelled images left out", images=len(records) - len(labelled))
+    return group_records(labelled)
+
+
+def read_records(config: DictConfig) -> list[Record]:
+    """Return all records of the ``data`` group, ungrouped, their files unread."""
     root = Path(config.data.root)
     records = [record for name in config.data.sources for record in _source(root, str(name))]
     if config.data.volumes is not None:
@@ -82,10 +116,7 @@ def load_records(config: DictConfig) -> list[Record]:
             raise SourceNotFoundError(f"{folder}: no such folder of volumes (data.volumes)")
         volumes = list(volume_records(folder))
         records += thin_slices(volumes, config.data.slices_per_plane)
-    labelled = [record for record in records if record.label is not None]
-    if len(labelled) < len(records):
-        log.warning("unlabelled images left out", images=len(records) - len(labelled))
-    return group_records(labelled)
+    return records
 
 
 def _source(root: Path, name: str) -> list[Record]:

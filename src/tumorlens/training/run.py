@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hydra
 import lightning as L
@@ -23,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from tumorlens.data.splits import write_split
 from tumorlens.errors import ConfigError, OutputError, TumorLensError
 from tumorlens.evaluation.metrics import Estimate
+from tumorlens.evaluation.summary import Predictions
 from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.models.registry import build
 from tumorlens.training.augment import AugmentSpec
@@ -34,7 +33,12 @@ from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import Classifier, OptimizerSpec
 from tumorlens.training.package import package_model
 from tumorlens.training.parts import Parts, load_parts
-from tumorlens.training.scoring import Calibration, Scores, calibrate, measure, score
+from tumorlens.training.predictions import (
+    PREDICTIONS_NAME,
+    predictions_of,
+    write_predictions,
+)
+from tumorlens.training.scoring import Calibration, Scores, calibrate, measure, score, write_metrics
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class RunResult:
     """What a run left behind.
 
     Attributes:
-        run_dir: Holds config.yaml, split.json, metrics.json, logs, curves.png,
-            checkpoints, weights.pt and model.onnx.
+        run_dir: Holds config.yaml, split.json, metrics.json, predictions.csv, logs, curves.png,
+            checkpoints, weights.pt, model.onnx and its cards.
         checkpoint: The best checkpoint on the monitored validation metric (the last one when
             the split has no validation part).
         weights: The network's weights alone.
@@ -76,9 +80,49 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
         ExportError: torch and ONNX disagree.
     """
     config = config.copy()
-    run_dir = _prepare_run_dir(config, run_dir)
-    L.seed_everything(config.seed, workers=True, verbose=False)
+    run_dir = prepare_run_dir(config, run_dir)
     parts = load_parts(config)
+    fitted = fit(config, parts, run_dir)
+    weights, model = package_model(
+        config, fitted.network, parts, fitted.calibration, fitted.metrics, run_dir
+    )
+    return RunResult(
+        run_dir,
+        fitted.checkpoint,
+        weights,
+        model,
+        fitted.metrics,
+        fitted.best_epoch,
+        fitted.epochs,
+    )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained, measured network, before it is packaged; fields as in `RunResult`.
+
+    Attributes:
+        network: With the chosen epoch's weights.
+        calibration: Temperature and threshold, fitted on held-out scans.
+        answers: Part → what the network answers on its scans, calibrated.
+    """
+
+    network: torch.nn.Module
+    calibration: Calibration
+    answers: dict[str, Predictions]
+    metrics: dict[str, dict[str, Estimate]]
+    checkpoint: Path
+    best_epoch: int
+    epochs: int
+
+
+def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
+    """Train on given parts, choose on validation, calibrate, measure.
+
+    Writes ``split.json``, ``metrics.json``, ``predictions.csv``, curves, logs and checkpoints into
+    the folder. Raises as `train` does.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
     write_split(parts.split, run_dir / "split.json")
     classifier = _classifier(config)
     trainer, checkpoint = _trainer(config, run_dir, has_validation="validation" in parts.datasets)
@@ -102,14 +146,19 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     calibration = calibrate(held_out, config.target_sensitivity, part)
     metrics = {name: measure(value, calibration, config.seed) for name, value in scores.items()}
     write_metrics(metrics, calibration, run_dir / "metrics.json")
+    answers = {
+        name: predictions_of(value, parts.records[name], calibration)
+        for name, value in scores.items()
+    }
+    write_predictions(answers, run_dir / PREDICTIONS_NAME)
     write_curves(run_dir)
-    weights, model = package_model(config, network, parts, calibration, metrics, run_dir)
-    return RunResult(
-        run_dir, best, weights, model, metrics, int(state["epoch"]), trainer.current_epoch
+    return Fitted(
+        network, calibration, answers, metrics, best, int(state["epoch"]), trainer.current_epoch
     )
 
 
-def _prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
+def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
+    """Make the run folder (see `train`), set ``config.run_dir``, and write config.yaml into it."""
     if run_dir is None and config.run_dir is not None:
         run_dir = Path(config.run_dir)
     if run_dir is None:
@@ -192,30 +241,6 @@ def _calibration_part(scores: dict[str, Scores]) -> tuple[Scores, str]:
     empty = scores["train"]
     none = Scores(empty.logits[:0], empty.labels[:0], empty.groups[:0], ())
     return none, "the split's missing calibration part"
-
-
-def write_metrics(
-    metrics: dict[str, dict[str, Estimate]], calibration: Calibration, path: Path
-) -> None:
-    """Write every part's metrics with interval and n, and the calibration, as JSON."""
-
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    content: dict[str, Any] = {
-        "temperature": calibration.temperature,
-        "threshold": calibration.threshold.value,
-        "threshold_origin": calibration.threshold.origin,
-        "parts": {
-            part: {
-                name: {key: number(value) for key, value in estimate.to_dict().items()}
-                for name, estimate in values.items()
-            }
-            for part, values in metrics.items()
-        },
-    }
-    with atomic_file(path) as stream:
-        stream.write(json.dumps(content, indent=1).encode())
 
 
 def main(arguments: Sequence[str]) -> list[RunResult]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +19,7 @@ from tumorlens.evaluation import metrics
 from tumorlens.evaluation.calibration import ece, fit_temperature, sigmoid
 from tumorlens.evaluation.decision import Threshold, threshold_for_sensitivity
 from tumorlens.evaluation.metrics import Estimate
+from tumorlens.modelfile.atomic import atomic_file
 
 # Fewer images of a class than this fix neither a temperature nor a threshold.
 SMALLEST_CALIBRATION = 20
@@ -109,3 +114,27 @@ def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Es
 def expected_calibration_error(scores: Scores, calibration: Calibration) -> float:
     """Return the ECE (15 equal-width bins) of calibrated probabilities."""
     return ece(scores.labels, sigmoid(scores.logits / calibration.temperature))
+
+
+def write_metrics(
+    metrics: dict[str, dict[str, Estimate]], calibration: Calibration, path: Path
+) -> None:
+    """Write every part's metrics with interval and n, and the calibration, as JSON."""
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    content: dict[str, Any] = {
+        "temperature": calibration.temperature,
+        "threshold": calibration.threshold.value,
+        "threshold_origin": calibration.threshold.origin,
+        "parts": {
+            part: {
+                name: {key: number(value) for key, value in estimate.to_dict().items()}
+                for name, estimate in values.items()
+            }
+            for part, values in metrics.items()
+        },
+    }
+    with atomic_file(path) as stream:
+        stream.write(json.dumps(content, indent=1).encode())
