@@ -135,7 +135,14 @@ class Settings(BaseSettings):
     @property
     def threads(self) -> int:
         """Images worked on at once in one worker (``inference_threads`` resolved)."""
-        return self.inference_threads or max(1, (os.cpu_count() or 1) // self.workers)
+        return self.inference_threads or max(1, _usable_cores() // self.workers)
+
+
+def _usable_cores() -> int:
+    # Only Linux tells which cores this process may use.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_settings(
