@@ -43,7 +43,7 @@ h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anyw
 h2 { font-size: 1.25rem; margin: 2.4rem 0 .8rem }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem }
 .soft { color: var(--soft) } a { color: var(--accent) }
-nav { margin: 1rem 0 } nav a { margin-right: 1rem; white-space: nowrap }
+nav { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem }
 .note { background: var(--warn); color: var(--warn-ink); border-radius: .5rem;
   padding: .7rem 1rem; margin: .8rem 0 }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem }
@@ -53,7 +53,7 @@ nav { margin: 1rem 0 } nav a { margin-right: 1rem; white-space: nowrap }
 .wide { overflow-x: auto; padding: .3rem 1rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top } tr:last-child > * { border-bottom: 0 }
+  vertical-align: top } tbody tr:last-child > * { border-bottom: 0 }
 td.number { white-space: nowrap } td.text { overflow-wrap: anywhere } th { font-weight: 600 }
 small { color: var(--soft); font-size: .85em }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
@@ -181,7 +181,8 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _cell(content: str) -> str:
-    kind = "number" if content[:1].isdigit() or content[:1] in "-–" else "text"
+    short = len(content) < 24 or "<br>" in content
+    kind = "number" if short and content[:1] in "-–0123456789" else "text"
     return f'<td class="{kind}">{content}</td>'
 
 

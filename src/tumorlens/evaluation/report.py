@@ -33,12 +33,13 @@ Metrics = Mapping[str, Estimate]
 
 @dataclass(frozen=True)
 class Picture:
-    """One plot: its words, and its bytes as SVG or PNG (none in a report read from JSON)."""
+    """One plot: its words, its bytes as SVG or PNG (none in a report read from JSON), its width."""
 
     title: str
     caption: str
     content: bytes = b""
     kind: Literal["svg", "png"] = "svg"
+    wide: bool = False
 
 
 @dataclass(frozen=True)

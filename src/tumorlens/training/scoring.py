@@ -68,13 +68,17 @@ def score(
     device: torch.device,
 ) -> Scores:
     """Return the network's scores on records with known labels."""
-    fallback = np.arange(len(records))
+    return score_logits(logits_of(network, inputs, device), records)
+
+
+def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scores:
+    """Return logits ``[N]`` with what is known of their records, which have labels."""
     groups = [
-        record.group if record.group is not None else -1 - int(index)
-        for record, index in zip(records, fallback, strict=True)
+        record.group if record.group is not None else -1 - index
+        for index, record in enumerate(records)
     ]
     return Scores(
-        logits_of(network, inputs, device),
+        logits,
         np.array([record.label for record in records], dtype=np.int64),
         np.array(groups, dtype=np.int64),
         tuple(record.source for record in records),

@@ -1,0 +1,237 @@
+"""Repeated grouped cross-validation: every scan is tested by a network that never saw its group."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import load_inputs
+from tumorlens.data.splits import Split, data_digest, grouped_folds
+from tumorlens.errors import ConfigError, OutputError
+from tumorlens.evaluation.metrics import Estimate
+from tumorlens.evaluation.summary import Predictions, summarize
+from tumorlens.modelfile.atomic import atomic_file
+from tumorlens.training.config import plain, preprocess_from, without_logger
+from tumorlens.training.export import write_weights
+from tumorlens.training.package import package_model
+from tumorlens.training.parts import decode_parts, load_records
+from tumorlens.training.predictions import (
+    PREDICTIONS_NAME,
+    concatenated,
+    read_predictions,
+    write_predictions,
+)
+from tumorlens.training.run import fit, prepare_run_dir
+
+log = structlog.get_logger(__name__)
+
+PLAN_NAME = "crossval.json"
+OUT_OF_FOLD_NAME = "out_of_fold.csv"
+Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class CrossvalResult:
+    """What a cross-validation left behind.
+
+    Attributes:
+        run_dir: Holds crossval.json (the plan), out_of_fold.csv, and a folder ``r0-f0`` … per fold
+            with split.json, metrics.json, predictions.csv, curves, logs and weights.pt.
+        folds: Out-of-fold answers by ``r0/f0``: repeat, then fold.
+        repeats: Per repeat, every metric over all scans, each answered once.
+        overall: Every metric over all repeats; scans, not answers, are resampled.
+    """
+
+    run_dir: Path
+    folds: dict[str, Predictions]
+    repeats: tuple[dict[str, Estimate], ...]
+    overall: dict[str, Estimate]
+
+
+def crossvalidate(
+    config: DictConfig,
+    n_folds: int = 5,
+    repeats: int = 1,
+    *,
+    run_dir: Path | None = None,
+    export: bool = False,
+) -> CrossvalResult:
+    """Train and test ``n_folds * repeats`` networks on grouped folds.
+
+    Each fold sets aside, by group, the split's shares of validation (to stop and choose by) and of
+    calibration (temperature and threshold) from its own training side; its test scans are answered
+    once, at the end. Repeat ``r`` draws folds and seeds the training with ``seed + r``.
+
+    Called again on the same folder, finished folds are read, not trained; a fold that was cut off
+    is trained anew.
+
+    Args:
+        config: As :func:`~tumorlens.training.config.compose_config` returns it.
+        n_folds: At least 2, at most as many as there are groups.
+        repeats: At least 1.
+        run_dir: Where results go; as for `train`.
+        export: Also write a model file for each fold.
+
+    Raises:
+        ConfigError: A setting is wrong, or the folder holds another cross-validation.
+        DataError: As `train`.
+        OutputError: The folder cannot be written.
+    """
+    config = config.copy()
+    _check(config, repeats)
+    records = load_records(config)
+    plan = {
+        "folds": n_folds,
+        "repeats": repeats,
+        "export": export,
+        "data_sha256": data_digest(records),
+        "config": {**plain(without_logger(config)), "run_dir": None},
+    }
+    if run_dir is None and config.run_dir is not None:
+        run_dir = Path(config.run_dir)
+    if run_dir is not None:
+        _check_plan(run_dir, plan)  # before anything in the folder is touched
+    run_dir = prepare_run_dir(config, run_dir)
+    with atomic_file(run_dir / PLAN_NAME) as stream:
+        stream.write(json.dumps(plan, indent=1).encode())
+    folds = _run_folds(config, _splits(config, records, n_folds, repeats), records, run_dir, export)
+    write_predictions(folds, run_dir / OUT_OF_FOLD_NAME)
+    per_repeat = tuple(
+        summarize(concatenated(_repeat(folds, repeat)), seed=config.seed)
+        for repeat in range(repeats)
+    )
+    overall = summarize(concatenated(list(folds.values())), seed=config.seed)
+    return CrossvalResult(run_dir, folds, per_repeat, overall)
+
+
+def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
+    """Return the plan and the out-of-fold answers that `crossvalidate` left in a folder.
+
+    Raises:
+        DataError: The answers are missing or damaged.
+        ConfigError: The plan is.
+    """
+    folds = read_predictions(run_dir / OUT_OF_FOLD_NAME)
+    return _read_plan(run_dir), folds
+
+
+def _run_folds(
+    config: DictConfig, splits: Sequence[Split], records: Sequence[Record], run_dir: Path,
+    export: bool,
+) -> dict[str, Predictions]:  # fmt: skip
+    decoded: Decoded | None = None
+    folds: dict[str, Predictions] = {}
+    for split in splits:
+        name = split.name.partition("/")[2]
+        folder = run_dir / name.replace("/", "-")
+        if not _is_finished(folder, export):
+            if decoded is None:  # once for all folds, and not at all when there is nothing to do
+                cache = Path(config.data.cache_dir) if config.data.cache_dir else None
+                decoded = load_inputs(records, preprocess_from(config), cache_dir=cache)
+            _train_fold(config, split, records, decoded, folder, export)
+        folds[name] = read_predictions(folder / PREDICTIONS_NAME)["test"]
+        log.info("fold done", fold=name, scans=len(folds[name]))
+    return folds
+
+
+def _train_fold(
+    config: DictConfig, split: Split, records: Sequence[Record], decoded: Decoded, folder: Path,
+    export: bool,
+) -> None:  # fmt: skip
+    if folder.exists():  # cut off: its logs and checkpoints would mix with the new ones
+        _remove(folder)
+    config = config.copy()
+    config.seed = split.seed - int(config.data.split.seed) + int(config.seed)
+    config.score_test = True
+    prepare_run_dir(config, folder)
+    parts = decode_parts(config, split, records, decoded)
+    fitted = fit(config, parts, folder)
+    if export:
+        package_model(config, fitted.network, parts, fitted.calibration, fitted.metrics, folder)
+    else:
+        write_weights(fitted.network, folder / "weights.pt")
+    # Optimiser states are three times the weights, and a finished fold needs none.
+    _remove(folder / "checkpoints")
+
+
+def _is_finished(folder: Path, export: bool) -> bool:
+    """The last file written says that the fold is whole."""
+    last = folder / ("model.onnx" if export else "weights.pt")
+    return last.is_file() and (folder / PREDICTIONS_NAME).is_file()
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be cleared ({error}); check its permissions"
+        ) from error
+
+
+def _splits(
+    config: DictConfig, records: Sequence[Record], n_folds: int, repeats: int
+) -> list[Split]:
+    settings = config.data.split
+    rest = 1 - float(settings.test)
+    return grouped_folds(
+        records,
+        n_folds=n_folds,
+        repeats=repeats,
+        seed=settings.seed,
+        validation=float(settings.validation) / rest,
+        calibration=float(settings.calibration) / rest,
+    )
+
+
+def _repeat(folds: dict[str, Predictions], repeat: int) -> list[Predictions]:
+    return [table for name, table in folds.items() if name.startswith(f"r{repeat}/")]
+
+
+def _check(config: DictConfig, repeats: int) -> None:
+    if repeats < 1:
+        raise ConfigError(f"repeats is {repeats}; it must be at least 1")
+    split = config.data.split
+    if split.path is not None or split.held_out:
+        raise ConfigError(
+            "cross-validation makes its own folds over all sources; leave data.split.path and "
+            "data.split.held_out unset"
+        )
+    if config.resume is not None:
+        raise ConfigError(
+            "resume names one run's checkpoint; a cross-validation goes on by itself when it is "
+            "given its folder again (run_dir=…)"
+        )
+
+
+def _check_plan(run_dir: Path, plan: dict[str, Any]) -> None:
+    if not (run_dir / PLAN_NAME).exists():
+        return
+    found = _read_plan(run_dir)
+    different = sorted(key for key in plan if found.get(key) != plan[key])
+    if different:
+        raise ConfigError(
+            f"{run_dir}: holds another cross-validation (other {', '.join(different)}); go on with "
+            "its settings, or choose another run_dir"
+        )
+
+
+def _read_plan(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / PLAN_NAME
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a cross-validation's plan ({error})") from error
+    if not isinstance(plan, dict):
+        raise ConfigError(f"{path}: not a cross-validation's plan")
+    return plan

@@ -1,0 +1,262 @@
+"""A finished run, or a cross-validation, as a report: report.json and report.html."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from tumorlens.data.pixels import load_inputs
+from tumorlens.data.sources import source_info
+from tumorlens.data.splits import RANDOM_LEAKY, read_split
+from tumorlens.errors import ConfigError, DataError, InputError, OutputError
+from tumorlens.evaluation.page import to_html
+from tumorlens.evaluation.report import Picture, Report, to_json
+from tumorlens.evaluation.summary import Predictions, summarize, summarize_by
+from tumorlens.inference.predictor import Predictor
+from tumorlens.modelfile import ModelCard
+from tumorlens.modelfile.atomic import atomic_file
+from tumorlens.training.config import recipe
+from tumorlens.training.crossval import PLAN_NAME, read_crossval
+from tumorlens.training.package import LIMITATIONS
+from tumorlens.training.parts import load_records, read_records
+from tumorlens.training.pictures import (
+    answer_pictures,
+    curve_picture,
+    forest_picture,
+    scan_pictures,
+)
+from tumorlens.training.predictions import (
+    PREDICTIONS_NAME,
+    concatenated,
+    predictions_of,
+    read_predictions,
+)
+from tumorlens.training.scoring import Calibration, score_logits
+
+log = structlog.get_logger(__name__)
+
+# The part whose figures head the report: the first of these that was measured.
+_PREFERRED = ("test", "validation", "calibration", "train")
+
+
+def report_run(run_dir: Path, output: Path | None = None) -> Path:
+    """Write ``report.json`` and ``report.html`` of a run or a cross-validation.
+
+    Scans are shown when the run's data is still at hand; otherwise the report says that they are
+    left out.
+
+    Args:
+        run_dir: As `train` or `crossvalidate` leaves it.
+        output: Folder to write to; the run's own when None.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ModelFileError: The run has no usable ``model.onnx``.
+        DataError, ConfigError: Its answers or settings are missing or damaged.
+        OutputError: The folder cannot be written.
+    """
+    crossval = (run_dir / PLAN_NAME).is_file()
+    report = _crossval_report(run_dir) if crossval else _run_report(run_dir)
+    return write_report(report, output or run_dir)
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write a report's two files, each whole or not at all; return the page's path."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error})") from error
+    for name, text in (("report.json", to_json(report)), ("report.html", to_html(report))):
+        with atomic_file(folder / name) as stream:
+            stream.write(text.encode())
+    return folder / "report.html"
+
+
+def _run_report(run_dir: Path) -> Report:
+    predictor = Predictor.open(run_dir / "model.onnx", threads=1)
+    card, config = predictor.card, _config(run_dir)
+    answers = _answers(run_dir, config, predictor)
+    part = next((name for name in _PREFERRED if name in answers), None)
+    if part is None:
+        raise DataError(f"{run_dir}: no part of the split was measured")
+    main, seed = answers[part], int(config.seed)
+    metrics = summarize(main, seed=seed)
+    by_source = summarize_by(main, main.sources)
+    by_view = summarize_by(main, main.views)
+    scans, note = _scans(run_dir, config, predictor, main, seed)
+    pictures = (
+        *answer_pictures(main, part, seed),
+        *forest_picture({"all": metrics, **by_source}, "source"),
+        *forest_picture({"all": metrics, **by_view}, "view"),
+        *curve_picture(run_dir),
+        *scans,
+    )
+    return Report(
+        title=f"{card.name} {card.version}",
+        created=_today(),
+        part=part,
+        metrics=metrics,
+        facts=_facts(card, predictor.sha256, answers, run_dir),
+        notes=(*_leaks(answers, part), *note),
+        parts={name: summarize(table, seed=seed) for name, table in answers.items()},
+        sources=by_source,
+        views=by_view,
+        settings=card.recipe,
+        data=tuple(source.model_dump() for source in card.data),
+        limitations=card.limitations,
+        pictures=pictures,
+    )
+
+
+def _crossval_report(run_dir: Path) -> Report:
+    config = _config(run_dir)
+    plan, folds = read_crossval(run_dir)
+    seed, n_folds, repeats = int(config.seed), plan["folds"], plan["repeats"]
+    main = concatenated(list(folds.values()))
+    metrics = summarize(main, seed=seed)
+    rounds = {
+        f"repeat {repeat}": summarize(
+            concatenated([t for name, t in folds.items() if name.startswith(f"r{repeat}/")]),
+            seed=seed,
+        )
+        for repeat in range(repeats)
+    }
+    single = {f"fold {name}": summarize(table, seed=seed) for name, table in folds.items()}
+    by_source = summarize_by(main, main.sources)
+    by_view = summarize_by(main, main.views)
+    first = next(iter(folds)).replace("/", "-")
+    curves = [
+        replace(p, title=f"{p.title} of fold {first}") for p in curve_picture(run_dir / first)
+    ]
+    return Report(
+        title=f"{config.name}: {n_folds}-fold cross-validation",
+        created=_today(),
+        part="out-of-fold",
+        metrics=metrics,
+        facts={
+            "architecture": str(config.model.architecture),
+            "folds": f"{n_folds} grouped folds, drawn {repeats} times; groups never cross",
+            "answers": f"{len(main)} on {len(set(main.keys))} scans in "
+            f"{len(set(main.groups.tolist()))} groups",
+            "threshold": "each fold's own, chosen on its calibration scans",
+        },
+        parts={**rounds, **single},
+        sources=by_source,
+        views=by_view,
+        settings=recipe(config, Path(config.data.root)),
+        data=tuple(_known(name, main) for name in sorted(set(main.sources))),
+        limitations=LIMITATIONS,
+        pictures=(
+            *answer_pictures(main, "out-of-fold", seed),
+            *forest_picture({"all": metrics, **single}, "fold"),
+            *forest_picture({"all": metrics, **by_source}, "source"),
+            *forest_picture({"all": metrics, **by_view}, "view"),
+            *curves,
+        ),
+    )
+
+
+def _answers(run_dir: Path, config: DictConfig, predictor: Predictor) -> dict[str, Predictions]:
+    """Read the run's answers, or ask its model again where they were not kept."""
+    if (run_dir / PREDICTIONS_NAME).is_file():
+        return read_predictions(run_dir / PREDICTIONS_NAME)
+    log.info("the run kept no answers; its model is asked again")
+    split, records = read_split(run_dir / "split.json"), load_records(config)
+    card, answers = predictor.card, {}
+    calibration = Calibration(card.temperature, card.threshold)
+    for part in _measured_parts(run_dir):
+        members = split.records(part, records)
+        inputs, _ = load_inputs(members, card.preprocess)
+        chunks = [predictor.forward(inputs[i : i + 32])[0] for i in range(0, len(members), 32)]
+        scores = score_logits(np.concatenate(chunks).astype(np.float64), members)
+        answers[part] = predictions_of(scores, members, calibration)
+    return answers
+
+
+def _measured_parts(run_dir: Path) -> list[str]:
+    path = run_dir / "metrics.json"
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["parts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); train the run again") from error
+
+
+def _scans(
+    run_dir: Path, config: DictConfig, predictor: Predictor, answers: Predictions, seed: int
+) -> tuple[list[Picture], tuple[str, ...]]:
+    try:
+        records = {record.key: record for record in read_records(config)}
+        missing = set(answers.keys) - set(records)
+        if missing:
+            raise DataError(f"{len(missing)} scans are not in the data, first {min(missing)}")
+        return scan_pictures(predictor, run_dir / "weights.pt", answers, records, seed), ()
+    except (DataError, InputError) as error:
+        log.warning("scans are not shown", reason=str(error))
+        return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
+
+
+def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
+    """Say how many tested scans have a copy, or a neighbour, among the training scans."""
+    if part == "train":
+        return ("These are figures of the training scans; they say nothing about new ones.",)
+    seen = set(answers["train"].groups.tolist()) if "train" in answers else set()
+    leaked = [group for group in answers[part].groups.tolist() if group >= 0 and group in seen]
+    if not leaked:
+        return ()
+    return (
+        f"{len(leaked)} of {len(answers[part])} {part} scans share a group of near-duplicates or "
+        "of one person with training scans: these figures flatter the model.",
+    )
+
+
+def _facts(
+    card: ModelCard, sha256: str, answers: Mapping[str, Predictions], run_dir: Path
+) -> dict[str, str]:
+    spec = card.preprocess
+    split = read_split(run_dir / "split.json")
+    leaky = " (copies of one scan may stand on both sides)" if split.name == RANDOM_LEAKY else ""
+    return {
+        "architecture": card.architecture,
+        "model file": f"sha256 {sha256}",
+        "made": card.created,
+        "input": f"{spec.channels} × {spec.size} × {spec.size}, crop {spec.crop}",
+        "class map": f"pooled by {card.pooling.kind}" if card.pooling else "none",
+        "temperature": f"{card.temperature:.4g}",
+        "threshold": f"{card.threshold.value:.4g} ({card.threshold.origin})",
+        "split": f"{split.name}{leaky}, seed {split.seed}, sha256 {split.sha256}",
+        "scans measured": ", ".join(f"{name} {len(table)}" for name, table in answers.items()),
+    }
+
+
+def _known(name: str, answers: Predictions) -> dict[str, Any]:
+    info = asdict(source_info(name))
+    n = len({key for key, source in zip(answers.keys, answers.sources, strict=True)
+             if source == name})  # fmt: skip
+    return {"source": name, "n": n, "licence": info["licence"], "citation": info["citation"]}
+
+
+def _config(run_dir: Path) -> DictConfig:
+    path = run_dir / "config.yaml"
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a run's folder") from error
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path}: not a run's configuration")
+    return config
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
