@@ -6,9 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
-from tumorlens.imaging.phantom import draw_phantom
 
 
 def draw_set(root: Path, tumours: int, healthy: int, *, first_seed: int = 0) -> Path:
@@ -17,12 +17,28 @@ def draw_set(root: Path, tumours: int, healthy: int, *, first_seed: int = 0) -> 
         (root / folder).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             seed = first_seed + number + (0 if lesion else 500)
-            picture = draw_phantom(seed, lesion=lesion, size=96).image
-            save(root / folder / f"{number:02}.png", picture)
+            save(root / folder / f"{number:02}.png", draw_head(seed, lesion=lesion, size=96))
     return root
 
 
-def save(path: Path, picture: np.ndarray) -> None:  # type: ignore[type-arg]
+def draw_head(seed: int, *, lesion: bool = False, size: int = 200) -> NDArray[np.uint8]:
+    """A head that no other seed's resembles: a bright rim, and blobs and folds at random."""
+    rng = np.random.default_rng(seed)
+    height, width = size, round(0.9 * size)
+    folds = rng.integers(40, 200, (14, 12)).astype(np.uint8)
+    picture = cv2.resize(folds, (width, height), interpolation=cv2.INTER_CUBIC)
+    inside = np.zeros((height, width), np.uint8)
+    centre, axes = (width // 2, height // 2), (round(0.36 * size), round(0.42 * size))
+    cv2.ellipse(inside, centre, axes, 0, 0, 360, [1], -1)
+    picture *= inside
+    cv2.ellipse(picture, centre, axes, 0, 0, 360, [235], max(2, size // 25))
+    if lesion:
+        at = (round(width * rng.uniform(0.35, 0.65)), round(height * rng.uniform(0.35, 0.65)))
+        cv2.circle(picture, at, size // 12, [250], -1)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), size / 150), np.uint8)
+
+
+def save(path: Path, picture: NDArray[np.generic]) -> None:
     assert cv2.imwrite(str(path), picture), path
 
 

@@ -59,13 +59,18 @@ class Shortcut:
 
 
 def find_shortcuts(
-    looks: Sequence[Look], groups: NDArray[np.int64], *, seed: int = 0
+    looks: Sequence[Look],
+    groups: NDArray[np.int64],
+    *,
+    clues: Sequence[str] = CLUES,
+    seed: int = 0,
 ) -> list[Shortcut]:
     """Try each clue on the label inside each source and over all, and on the source.
 
     Args:
         looks: the images.
         groups: ``int64 [N]``; images of one group stay in one fold.
+        clues: which of `CLUES` to try.
         seed: of folds, forests and bootstrap.
 
     Returns:
@@ -76,11 +81,11 @@ def find_shortcuts(
     """
     if find_spec("sklearn") is None:
         raise MissingExtraError("the search for shortcuts", "audit")
-    clues = {clue: _features(looks, clue) for clue in CLUES}
+    features = {clue: _features(looks, clue) for clue in clues}
     found = []
     for within, target, members, classes in _questions(looks, groups):
-        for clue, features in clues.items():
-            scores = _out_of_fold(features[members], classes, groups[members], seed)
+        for clue, values in features.items():
+            scores = _out_of_fold(values[members], classes, groups[members], seed)
             for name, truth, score in _one_against_rest(target, classes, scores):
                 estimate = evaluate(
                     truth, score, groups=groups[members], n_boot=_RESAMPLES, seed=seed

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.data.drawn_sets import draw_set, save
+from tumorlens.cli.app import run
+from tumorlens.data import shortcuts as shortcuts_module
+from tumorlens.data.audit import Audit, audit
+from tumorlens.data.gallery import gallery
+from tumorlens.data.looks import Look, look_at
+from tumorlens.data.manifest import Record, write_manifest
+from tumorlens.data.shortcuts import find_shortcuts
+from tumorlens.data.sources import load_source
+from tumorlens.errors import MissingExtraError, SourceNotFoundError
+from tumorlens.imaging.phantom import draw_phantom
+
+pytest.importorskip("sklearn")
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Path:
+    """A set with an exact copy, a turned copy under the other label, a broken and a stray file."""
+    root = draw_set(tmp_path / "troubled", 4, 4)
+    (root / "yes" / "again.png").write_bytes((root / "yes" / "00.png").read_bytes())
+    picture = cv2.imread(str(root / "yes" / "01.png"), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None
+    save(root / "no" / "turned.png", np.rot90(picture))
+    (root / "no" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (root / "notes.txt").write_text("taken in spring")
+    return root
+
+
+def kinds(found: Audit) -> dict[str, tuple[str, int]]:
+    return {f.kind: (f.severity, f.count) for f in found.findings}
+
+
+def test_each_trouble_is_found_once_and_errors_come_first(troubled: Path) -> None:
+    found = audit(troubled, shortcuts=False)
+    assert kinds(found) == {
+        "unreadable": ("error", 1),
+        "label-conflict": ("error", 1),
+        "odd-file": ("warning", 1),
+        "exact-copies": ("warning", 1),
+        "near-duplicates": ("warning", 1),
+    }
+    assert [f.severity for f in found.findings] == ["error"] * 2 + ["warning"] * 3
+    items = {f.kind: f.items[0] for f in found.findings}
+    assert items["exact-copies"].startswith("troubled:yes/00.png = troubled:yes/again.png")
+    assert items["label-conflict"].startswith("troubled:no/turned.png = troubled:yes/01.png")
+    assert items["unreadable"].startswith("troubled:no/broken.jpg: ")
+    assert items["odd-file"] == "notes.txt: not read as an image"
+    assert found.sources()["troubled"]["groups"] == 8
+    assert found.failed
+
+
+def test_a_clean_set_passes(tmp_path: Path) -> None:
+    found = audit(draw_set(tmp_path / "clean", 5, 5), shortcuts=False)
+    assert found.findings == ()
+    assert not found.failed
+
+
+def test_overlap_with_another_set_is_an_error(tmp_path: Path) -> None:
+    train = draw_set(tmp_path / "train", 3, 3)
+    test = draw_set(tmp_path / "test", 1, 2, first_seed=1)
+    found = audit(test, [train], shortcuts=False)
+    assert kinds(found) == {"overlap": ("error", 3)}
+    assert found.overlap["test", "train"] == 3
+    assert found.overlap["train", "test"] == 3
+    assert found.overlap["train", "train"] == 0
+    far = draw_set(tmp_path / "far", 2, 2, first_seed=60)
+    assert not audit(far, [train], shortcuts=False).failed
+
+
+def test_a_set_is_not_its_own_overlap(tmp_path: Path) -> None:
+    whole = draw_set(tmp_path / "whole", 2, 2)
+    write_manifest(load_source(whole), whole / "manifest.csv")
+    assert not audit(whole / "yes", [whole], shortcuts=False).failed
+
+
+def test_nothing_to_audit_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFoundError):
+        audit(tmp_path)
+
+
+def looks_with(
+    tmp_path: Path,
+    spoil: Callable[[np.ndarray, int], np.ndarray],
+    suffix: tuple[str, str],  # type: ignore[type-arg]
+) -> list[Look]:
+    """Sixty noise pictures, a third tumours, each altered by its label and named by it."""
+    rng = np.random.default_rng(0)
+    looks = []
+    for number in range(60):
+        label = int(number % 3 == 0)
+        cells = rng.integers(40, 255, (16, 16)).astype(np.uint8)
+        picture = cv2.resize(cells, (120, 120), interpolation=cv2.INTER_CUBIC)
+        path = tmp_path / f"{number}{suffix[label]}"
+        save(path, spoil(picture, label))
+        seen = look_at(Record(f"s:{number}", path, "s", label=label))
+        assert isinstance(seen, Look)
+        looks.append(seen)
+    return looks
+
+
+def framed(picture: np.ndarray, label: int) -> np.ndarray:  # type: ignore[type-arg]
+    if label:
+        picture[:3] = picture[-3:] = picture[:, :3] = picture[:, -3:] = 0
+    return picture
+
+
+def marked(picture: np.ndarray, label: int) -> np.ndarray:  # type: ignore[type-arg]
+    if label:
+        picture[30:60, 30:60] = 255
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("clue", "spoil", "suffix"),
+    [
+        ("file type", lambda p, _: p, (".jpg", ".png")),
+        ("file type", lambda p, _: p, (".jpg", ".JPG")),
+        ("size", lambda p, label: cv2.resize(p, (90, 90)) if label else p, (".png", ".png")),
+        ("aspect", lambda p, label: p[:100] if label else p, (".png", ".png")),
+        ("border", framed, (".png", ".png")),
+        ("thumbnail", marked, (".png", ".png")),
+    ],
+)
+def test_a_planted_shortcut_is_seen(
+    tmp_path: Path,
+    clue: str,
+    spoil: Callable[[np.ndarray, int], np.ndarray],  # type: ignore[type-arg]
+    suffix: tuple[str, str],
+) -> None:
+    looks = looks_with(tmp_path, spoil, suffix)
+    by_clue = {s.clue: s for s in find_shortcuts(looks, np.arange(60), clues=[clue])}
+    assert by_clue[clue].suspicious
+    assert by_clue[clue].auc.value > 0.95
+    assert by_clue[clue].auc.n == 60
+    assert (by_clue[clue].within, by_clue[clue].target) == ("s", "label")
+
+
+def test_without_a_shortcut_nothing_is_suspicious(tmp_path: Path) -> None:
+    looks = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))
+    tried = find_shortcuts(looks, np.arange(60))
+    assert len(tried) == 5
+    assert not any(shortcut.suspicious for shortcut in tried)
+
+
+def test_copies_cannot_be_remembered(tmp_path: Path) -> None:
+    """Twenty pictures three times over: known again by their thumbnail only if a fold leaks."""
+    looks = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))[:20]
+    tripled = [looks[i // 3] for i in range(60)]
+    few = find_shortcuts(tripled, np.repeat(np.arange(20), 3))
+    assert few == [], "seven tumour groups are too few to say anything"
+    forty = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))
+    groups = np.repeat(np.arange(60), 3)
+    tripled = [forty[i // 3] for i in range(180)]
+    (honest,) = find_shortcuts(tripled, groups, clues=["thumbnail"])
+    (leaky,) = find_shortcuts(tripled, np.arange(180), clues=["thumbnail"])
+    assert leaky.auc.value > 0.95
+    assert honest.auc.value < 0.75
+
+
+def test_the_source_is_a_target_where_there_are_several(tmp_path: Path) -> None:
+    one = [look_at(r) for r in load_source(draw_set(tmp_path / "one", 10, 10))]
+    two = [look_at(r) for r in load_source(draw_set(tmp_path / "two", 10, 10, first_seed=30))]
+    looks = [seen for seen in [*one, *two] if isinstance(seen, Look)]
+    targets = {(s.within, s.target) for s in find_shortcuts(looks, np.arange(40), clues=["aspect"])}
+    assert targets == {
+        ("one", "label"),
+        ("two", "label"),
+        ("all sources", "label"),
+        ("all sources", "source: one"),
+        ("all sources", "source: two"),
+    }
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortcuts_module, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"tumorlens\[audit\]"):
+        find_shortcuts([], np.array([], np.int64))
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.words = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        if tag == "img":
+            assert values["alt"]
+            self.sources.append(values["src"] or "")
+        self.links += [v for k, v in attrs if k == "href" and v]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_gallery_holds_all_it_shows(troubled: Path) -> None:
+    (troubled / "yes" / "<b>.png").write_bytes((troubled / "yes" / "00.png").read_bytes())
+    page = Page()
+    page.feed(gallery(audit(troubled, shortcuts=False), "a <set>"))
+    assert page.open == []
+    assert page.links == []
+    assert len(page.sources) == 2 * 4
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert "Audit of a <set>" in page.words
+    assert "troubled:yes/<b>.png (tumor)" in page.words
+    assert "error: 1 label-conflict" in page.words
+
+
+def test_the_command_prints_writes_and_exits_with_1_on_errors(
+    troubled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    html, report = tmp_path / "a.html", tmp_path / "a.json"
+    arguments = [
+        "audit",
+        str(troubled),
+        "--html",
+        str(html),
+        "--json",
+        str(report),
+        "--no-shortcuts",
+    ]
+    assert run(arguments) == 1
+    out = capsys.readouterr().out
+    assert "error: 1 label-conflict" in out
+    assert "10 images, 2 errors, 3 warnings" in out
+    assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
+    content = json.loads(report.read_text())
+    assert content["sources"]["troubled"]["tumor"] == 5
+    assert {
+        "first": "troubled:yes/00.png",
+        "second": "troubled:yes/again.png",
+        "exact": True,
+        "distance": 0,
+        "agreement": 1.0,
+    } in content["pairs"]
+
+
+def test_warnings_fail_only_when_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = draw_set(tmp_path / "set", 3, 3)
+    assert run(["audit", str(root), "--no-shortcuts", "--strict", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []
+    (root / "yes" / "again.png").write_bytes((root / "yes" / "00.png").read_bytes())
+    assert run(["audit", str(root), "--no-shortcuts"]) == 0
+    assert run(["audit", str(root), "--no-shortcuts", "--strict"]) == 1
+    assert run(["audit", str(tmp_path / "absent")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_missions_set_has_the_published_copies_and_shortcuts(data_root: Path) -> None:
+    found = audit(data_root / "brain_tumor_dataset")
+    assert kinds(found) == {
+        "odd-file": ("warning", 13),
+        "exact-copies": ("warning", 29),
+        "near-duplicates": ("warning", 49),
+        "shortcut": ("warning", 3),
+    }
+    assert found.sources()["navoneel"]["groups"] == 199
+    auc = {s.clue: s.auc for s in found.shortcuts}
+    assert auc["file type"].low > 0.6
+    assert auc["size"].low > 0.7
+    assert auc["border"].value < 0.65
+
+
+def test_a_phantom_is_no_odd_file(tmp_path: Path) -> None:
+    save(tmp_path / "p.png", draw_phantom(0, lesion=True).image)
+    seen = look_at(Record("s:p", tmp_path / "p.png", "s"))
+    assert isinstance(seen, Look)
+    assert seen.remarks == ()

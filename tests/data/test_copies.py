@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.data.drawn_sets import draw_head, save
+from tumorlens.data.copies import Copy, copy_groups, find_copies, local_contrast
+from tumorlens.data.looks import Look, Unreadable, look_at, look_at_all
+from tumorlens.data.manifest import Record
+from tumorlens.data.sources import load_source
+from tumorlens.imaging.decode import decode, to_grey
+
+Grey = NDArray[np.uint8]
+
+
+def jpeg(picture: Grey, quality: int) -> Grey:
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def resized(picture: Grey, factor: float) -> Grey:
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8)
+
+
+def cropped(picture: Grey, share: float) -> Grey:
+    """Cut ``share`` of height and width off each side."""
+    height, width = picture.shape
+    top, left = round(share * height), round(share * width)
+    return picture[top : height - top, left : width - left]
+
+
+def brightened(picture: Grey, factor: float) -> Grey:
+    return np.clip(picture * factor, 0, 255).astype(np.uint8)
+
+
+COPIES: dict[str, Callable[[Grey], Grey]] = {
+    "flip left-right": lambda p: p[:, ::-1],
+    "flip up-down": lambda p: p[::-1],
+    "rotate 90°": lambda p: np.rot90(p),
+    "rotate 270°": lambda p: np.rot90(p, 3),
+    "resize 0.5": lambda p: resized(p, 0.5),
+    "resize 0.75": lambda p: resized(p, 0.75),
+    "resize 2": lambda p: resized(p, 2.0),
+    "JPEG 40": lambda p: jpeg(p, 40),
+    "JPEG 70": lambda p: jpeg(p, 70),
+    "JPEG 95": lambda p: jpeg(p, 95),
+    "crop 5 % (2.5 % a side)": lambda p: cropped(p, 0.025),
+    "crop 10 % (5 % a side)": lambda p: cropped(p, 0.05),
+    "crop 5 % of one side": lambda p: p[round(0.05 * p.shape[0]) :],
+    "brightness +20 %": lambda p: brightened(p, 1.2),
+    "brightness -20 %": lambda p: brightened(p, 0.8),
+    "all at once": lambda p: jpeg(
+        brightened(np.rot90(cropped(resized(p, 0.75), 0.02))[:, ::-1].copy(), 1.1), 70
+    ),
+}
+
+
+def look(path: Path, picture: Grey, name: str) -> Look:
+    """Look at a picture by way of a PNG file."""
+    file = path / f"{name}.png"
+    save(file, np.ascontiguousarray(picture))
+    seen = look_at(Record(f"s:{name}", file, "s"))
+    assert isinstance(seen, Look)
+    return seen
+
+
+def head(seed: int) -> Grey:
+    return draw_head(seed, lesion=seed % 2 == 0)
+
+
+@pytest.mark.parametrize("alter", COPIES.values(), ids=COPIES.keys())
+def test_an_altered_copy_is_found_among_others(
+    tmp_path: Path, alter: Callable[[Grey], Grey]
+) -> None:
+    looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(6)]
+    looks.append(look(tmp_path, alter(head(3)), "copy"))
+    found = find_copies(looks)
+    assert [(copy.first, copy.second) for copy in found] == [(3, 6)]
+    assert found[0].agreement > 0.8
+
+
+def test_equal_files_are_exact_and_others_are_not(tmp_path: Path) -> None:
+    looks = [
+        look(tmp_path, head(1), "one"),
+        look(tmp_path, head(1), "two"),
+        look(tmp_path, brightened(head(1), 0.9), "dark"),
+    ]
+    found = find_copies(looks)
+    assert found[0] == Copy(0, 1, exact=True, distance=0, agreement=1.0)
+    assert [(copy.first, copy.second, copy.exact) for copy in found[1:]] == [
+        (0, 2, False),
+        (1, 2, False),
+    ]
+    assert copy_groups(3, found).tolist() == [0, 0, 0]
+
+
+def test_strangers_are_not_copies(tmp_path: Path) -> None:
+    looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(30)]
+    assert find_copies(looks) == []
+    assert find_copies([]) == []
+
+
+def test_the_windowed_search_finds_them_too(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(10)]
+    looks.append(look(tmp_path, np.rot90(head(7)), "copy"))
+    assert find_copies(looks, method="windows") == find_copies(looks, method="exact")
+
+
+def test_local_contrast_is_blind_to_brightness_and_gain() -> None:
+    sample = cv2.resize(head(0), (64, 64), interpolation=cv2.INTER_AREA)
+    plain, changed = local_contrast(sample), local_contrast(brightened(sample, 0.6) + 40)
+    assert float(np.linalg.norm(plain)) == pytest.approx(1)
+    assert float((plain * changed).sum()) > 0.97
+    assert not np.isnan(local_contrast(np.zeros((64, 64), np.uint8))).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "remark"),
+    [
+        ("tiny.png", head(0)[::5, ::5], "only 36 × 40 pixels"),
+        ("long.png", np.tile(head(0), (1, 3)), "one side is over twice the other"),
+        ("colour.png", np.dstack([head(0), head(0) // 2, head(0) // 3]), "in colour"),
+        ("flat.png", np.full((128, 128), 9, np.uint8), "hardly a head slice: blank"),
+    ],
+)
+def test_odd_files_are_remarked_on(tmp_path: Path, name: str, picture: Grey, remark: str) -> None:
+    save(tmp_path / name, picture)
+    seen = look_at(Record("s:x", tmp_path / name, "s"))
+    assert isinstance(seen, Look)
+    assert any(remark in found for found in seen.remarks)
+
+
+def test_a_wrong_suffix_is_remarked_on(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", head(0))
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    seen = look_at(Record("s:x", tmp_path / "a.jpg", "s"))
+    assert isinstance(seen, Look)
+    assert seen.remarks == ("named .jpg, but is a png file",)
+
+
+def test_what_cannot_be_read_is_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("hello")
+    save(tmp_path / "b.png", head(0))
+    records = [Record(f"s:{n}", tmp_path / n, "s") for n in ("a.png", "b.png", "c.png")]
+    first, second, third = look_at_all(records)
+    assert isinstance(first, Unreadable)
+    assert "a.png: not a" in first.reason
+    assert isinstance(second, Look)
+    assert second.remarks == ()
+    assert isinstance(third, Unreadable)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("alter", COPIES.values(), ids=COPIES.keys())
+def test_recall_on_copies_of_real_scans(
+    data_root: Path, tmp_path: Path, alter: Callable[[Grey], Grey]
+) -> None:
+    """At least 95 % of altered copies are found, from 60 scans of all sources."""
+    records = load_source(data_root)
+    chosen = [records[i] for i in np.random.default_rng(0).choice(len(records), 60, replace=False)]
+    found = 0
+    for record in chosen:
+        original = look_at(record)
+        grey = to_grey(np.asarray(decode(record.path).pixels, np.uint8))
+        copy = look(tmp_path, alter(grey), "copy")
+        assert isinstance(original, Look)
+        found += len(find_copies([original, copy]))
+    assert found >= 57
