@@ -204,7 +204,7 @@ def paste(
         return image, lesion, label
     shapes = has_lesion[torch.randint(len(has_lesion), (len(hosts),), generator=generator)]
     others = healthy[torch.randint(len(healthy), (len(hosts),), generator=generator)]
-    becomes_tumour = torch.rand(len(hosts), generator=generator) < 0.5
+    becomes_tumour = (torch.rand(len(hosts), generator=generator) < 0.5).to(image.device)
     donors = torch.where(becomes_tumour, shapes, others)
     # The unsure ring around a lesion is taken along, and its edge feathered.
     alpha = functional.avg_pool2d((lesion[shapes] > 0.25).float(), 7, stride=1, padding=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
@@ -30,18 +30,28 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
     try:
         with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
             return compose(config_name=CONFIG_NAME, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # ValueError: what Hydra raises of an override such as "=3"
         raise ConfigError(f"training configuration: {error}") from error
 
 
 def spec_from(section: DictConfig, kind: type[Spec], where: str) -> Spec:
-    """Build a settings dataclass from a section; an unknown key is a :class:`ConfigError`."""
+    """Build a settings dataclass from a section.
+
+    Raises:
+        ConfigError: A key is unknown, or a number is something else.
+    """
     values = OmegaConf.to_container(section, resolve=True)
     assert isinstance(values, dict)
     allowed = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(str(key) for key in set(values) - allowed)
     if unknown:
         raise ConfigError(f"{where}: unknown settings {unknown}; known are {sorted(allowed)}")
+    numbers = [name for name, hint in get_type_hints(kind).items() if hint is float]
+    for name in numbers:
+        value = values.get(name, 0.0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{where}.{name} is {value!r}; give a number")
     return kind(**{str(key): value for key, value in values.items()})
 
 

@@ -131,6 +131,8 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and, unless constant, a schedule that moves each step."""
         spec = self.optimizer_spec
+        if spec.schedule not in ("constant", "cosine"):
+            raise ConfigError(f"optimizer.schedule is {spec.schedule!r}; use constant or cosine")
         groups = _parameter_groups(self.network, spec)
         optimizers: dict[str, Any] = {
             "adam": lambda: torch.optim.Adam(groups, lr=spec.lr),

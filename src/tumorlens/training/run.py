@@ -16,6 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import callbacks
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from tumorlens.data.splits import write_split
@@ -24,6 +25,7 @@ from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import Predictions
 from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.models.registry import build
+from tumorlens.models.weights import is_torch_archive
 from tumorlens.training.augment import AugmentSpec
 from tumorlens.training.compress import round_weights
 from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from, without_logger
@@ -134,7 +136,13 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
         num_workers=config.data.num_workers,
         seed=config.seed,
     )
-    trainer.fit(classifier, datamodule=data, ckpt_path=config.resume, weights_only=True)
+    resume = _resume_path(config)
+    try:
+        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    except OSError as error:
+        raise OutputError(f"{run_dir}: the run cannot be written ({error}); free space") from error
     best = Path(checkpoint.best_model_path or checkpoint.last_model_path)
     state = torch.load(best, map_location="cpu", weights_only=True)
     classifier.load_state_dict(state["state_dict"])
@@ -195,6 +203,8 @@ def _trainer(
     settings = plain(config.trainer)
     patience = settings.pop("patience", None)
     monitor = config.monitor if has_validation else None
+    if not has_validation:
+        settings["limit_val_batches"] = 0
     checkpoint = callbacks.ModelCheckpoint(
         dirpath=run_dir / "checkpoints",
         filename="best",
@@ -218,11 +228,21 @@ def _trainer(
             logger=loggers,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # our sampler deals each rank its share already
             **settings,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
     return trainer, checkpoint
+
+
+def _resume_path(config: DictConfig) -> Path | None:
+    if config.resume is None:
+        return None
+    path = Path(config.resume)
+    if not is_torch_archive(path):
+        raise ConfigError(f"resume: {path} is missing, damaged or no checkpoint; name a last.ckpt")
+    return path
 
 
 def _score_parts(

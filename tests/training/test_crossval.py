@@ -1,0 +1,144 @@
+"""Cross-validation on drawn heads: each scan tested once a repeat, gone on with, reported."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from tests.training.drawn_data import draw_heads, tiny_config
+from tumorlens.data.splits import read_split
+from tumorlens.errors import ConfigError, SplitError
+from tumorlens.evaluation import metrics
+from tumorlens.training import crossval
+from tumorlens.training.crossval import CrossvalResult, crossvalidate
+from tumorlens.training.predictions import concatenated, read_predictions
+from tumorlens.training.report import report_run
+
+# Lightning deprecates a call of its own; how many workers load is our choice.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
+    pytest.mark.filterwarnings("ignore:.*num_workers.*"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:.*litlogger.*"),
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("data"), each=12)
+
+
+def settings(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    return tiny_config(root, run_dir, "trainer.max_epochs=1", "trainer.limit_train_batches=1",
+                       *overrides)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(root: Path, tmp_path_factory: pytest.TempPathFactory) -> CrossvalResult:
+    return crossvalidate(settings(root, tmp_path_factory.mktemp("cv")), n_folds=2, repeats=2)
+
+
+def test_each_scan_is_tested_once_in_every_repeat(done: CrossvalResult) -> None:
+    assert list(done.folds) == ["r0/f0", "r0/f1", "r1/f0", "r1/f1"]
+    tested = [
+        Counter(key for name, fold in done.folds.items() if name.startswith(repeat)
+                for key in fold.keys)
+        for repeat in ("r0", "r1")
+    ]  # fmt: skip
+    assert len(tested[0]) == 24
+    assert tested[0] == tested[1]
+    assert set(tested[0].values()) == {1}
+    assert set(done.folds["r0/f0"].keys) != set(done.folds["r1/f0"].keys)
+
+
+def test_no_group_is_on_both_sides_of_a_fold(done: CrossvalResult) -> None:
+    for name in done.folds:
+        folder = done.run_dir / name.replace("/", "-")
+        split, answers = (
+            read_split(folder / "split.json"),
+            read_predictions(folder / "predictions.csv"),
+        )
+        assert set(answers["test"].keys) == set(split.test)
+        assert split.validation
+        assert not set(answers["test"].groups) & set(answers["train"].groups)
+
+
+def test_the_figures_are_those_of_the_pooled_answers(done: CrossvalResult) -> None:
+    table = read_predictions(done.run_dir / "out_of_fold.csv")
+    pooled = concatenated(list(table.values()))
+    assert done.overall["roc_auc"].value == metrics.roc_auc(pooled.labels, pooled.prob)
+    assert done.overall["roc_auc"].n == 24
+    first = concatenated([table["r0/f0"], table["r0/f1"]])
+    assert done.repeats[0]["brier"].value == metrics.brier(first.labels, first.prob)
+
+
+def test_a_fold_keeps_its_weights_and_neither_checkpoints_nor_a_model(done: CrossvalResult) -> None:
+    for name in done.folds:
+        kept = {path.name for path in (done.run_dir / name.replace("/", "-")).iterdir()}
+        assert {"weights.pt", "predictions.csv", "split.json", "metrics.json"} <= kept
+        assert not {"checkpoints", "model.onnx"} & kept
+
+
+def test_finished_folds_are_read_and_a_cut_off_one_is_trained_anew(
+    done: CrossvalResult, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = done.run_dir / "r1-f0"
+    (cut / "weights.pt").unlink()  # the last file written
+    trained: list[Path] = []
+    fit = crossval.fit
+
+    def counted(config: DictConfig, parts: object, run_dir: Path) -> object:
+        trained.append(run_dir)
+        return fit(config, parts, run_dir)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(crossval, "fit", counted)
+    again = crossvalidate(settings(root, done.run_dir), n_folds=2, repeats=2)
+    assert trained == [cut]
+    # The same seed gives the same network; as text, since nan is not equal to itself.
+    assert str(again.overall) == str(done.overall)
+
+
+def test_another_cross_validation_in_the_same_folder_is_refused(
+    done: CrossvalResult, root: Path
+) -> None:
+    before = (done.run_dir / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=r"another cross-validation \(other config, folds\)"):
+        crossvalidate(settings(root, done.run_dir, "seed=5"), n_folds=3, repeats=2)
+    assert (done.run_dir / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.split.path=split.json", "makes its own folds"),
+        ("data.split.held_out=[heads]", "makes its own folds"),
+        ("resume=last.ckpt", "goes on by itself"),
+    ],
+)
+def test_settings_that_make_no_sense_here_are_refused(
+    override: str, message: str, root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        crossvalidate(settings(root, tmp_path / "run", override))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_folds_than_groups_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(SplitError, match="groups"):
+        crossvalidate(settings(root, tmp_path / "run"), n_folds=1000)
+
+
+def test_the_report_holds_every_fold_and_repeat(done: CrossvalResult, tmp_path: Path) -> None:
+    pytest.importorskip("seaborn")
+    page = report_run(done.run_dir, tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["metrics"]["roc_auc"]["value"] == done.overall["roc_auc"].value
+    assert list(content["parts"])[:3] == ["repeat 0", "repeat 1", "fold r0/f0"]
+    assert content["data"] == [
+        {"source": "heads", "n": 24, "licence": "unknown", "citation": "unknown"}
+    ]
+    assert str(done.run_dir) not in page.read_text()
