@@ -1,6 +1,6 @@
 """How the search for copies grows from 1,000 to 1,000,000 fingerprints.
 
-    python benchmarks/audit_growth.py [--threads 1] [--out growth.json] [COUNT …]
+    python benchmarks/audit_growth.py [--exact] [--out growth.json] [COUNT …]
 
 The fingerprints are random bits, except that one in twenty images is a copy of another in a random
 pose, with 0 to 32 bits flipped. Recall is the share of those pairs that is found. The exponent is
@@ -65,14 +65,10 @@ def exponent(rows: list[dict[str, float]]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("counts", type=int, nargs="*", default=list(COUNTS))
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--exact", action="store_true", help="compare all with all instead")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
-    import faiss
-
-    faiss.omp_set_num_threads(arguments.threads)
     method = "exact" if arguments.exact else "windows"
     measure(min(arguments.counts), method)  # warm-up
     rows = []
@@ -81,7 +77,6 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
     result = {
         "method": method,
-        "threads": arguments.threads,
         "auto_is_exact_up_to": EXACT_UP_TO,
         "exponent": round(exponent(rows), 3) if len(rows) > 1 else None,
         "rows": rows,

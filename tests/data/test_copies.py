@@ -107,7 +107,6 @@ def test_strangers_are_not_copies(tmp_path: Path) -> None:
 
 
 def test_the_windowed_search_finds_them_too(tmp_path: Path) -> None:
-    pytest.importorskip("faiss")
     looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(10)]
     looks.append(look(tmp_path, np.rot90(head(7)), "copy"))
     assert find_copies(looks, method="windows") == find_copies(looks, method="exact")

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from tumorlens.data import neighbours
 from tumorlens.data.neighbours import find_pairs
-from tumorlens.errors import MissingExtraError
 
 Bits = NDArray[np.uint64]
 
@@ -50,7 +49,6 @@ def test_faiss_and_numpy_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_windows_find_all_that_is_near_and_nothing_that_is_not() -> None:
-    pytest.importorskip("faiss")
     bits = with_copies(2000, [k % 33 for k in range(660)])
     exact = find_pairs(bits, 32, method="exact")
     windows = find_pairs(bits, 32, method="windows")
@@ -62,7 +60,6 @@ def test_windows_find_all_that_is_near_and_nothing_that_is_not() -> None:
 
 
 def test_large_sets_go_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("faiss")
     monkeypatch.setattr(neighbours, "EXACT_UP_TO", 100)
     asked: list[int] = []
     monkeypatch.setattr(
@@ -83,9 +80,3 @@ def test_queries_add_ways_to_be_found() -> None:
 def test_few_images_have_no_pairs() -> None:
     assert find_pairs(packed(random_bits(1)), 32).shape == (0, 3)
     assert find_pairs(np.empty((0, 8, 4), np.uint64), 32).shape == (0, 3)
-
-
-def test_windows_without_faiss_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"tumorlens\[audit\]"):
-        find_pairs(with_copies(10, []), 32, method="windows")
