@@ -133,7 +133,7 @@ def _breakdown(table: Mapping[str, Metrics], kind: str) -> str:
 
 def _plots(pictures: Iterable[Picture]) -> str:
     figures = "".join(
-        f"<figure{' class=full' if picture.kind == 'png' else ''}>"
+        f"<figure{' class=full' if picture.wide else ''}>"
         f'<img alt="{escape(picture.title)}" src="{data_uri(picture.content, picture.kind)}">'
         f"<figcaption><b>{escape(picture.title)}.</b> {escape(picture.caption)}</figcaption>"
         "</figure>"
