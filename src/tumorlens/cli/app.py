@@ -24,7 +24,7 @@ from tumorlens.errors import InputError, TumorLensError
 
 # In the order of the pipeline, which is the order --help shows.
 VERBS = (
-    *("download", "audit", "split", "train", "crossval", "report", "export"),
+    *("download", "audit", "split", "train", "crossval", "evaluate", "report", "export"),
     *("predict", "explain", "serve", "bench", "model"),
 )
 
