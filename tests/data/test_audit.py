@@ -182,10 +182,15 @@ def test_the_source_is_a_target_where_there_are_several(tmp_path: Path) -> None:
     }
 
 
-def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scikit_learn_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shortcuts_module, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"tumorlens\[audit\]"):
         find_shortcuts([], np.array([], np.int64))
+    with pytest.raises(MissingExtraError, match=r"tumorlens\[audit\]"):
+        audit(tmp_path / "not even there")
+    assert audit(draw_set(tmp_path / "set", 1, 1), shortcuts=False).shortcuts == ()
 
 
 class Page(HTMLParser):

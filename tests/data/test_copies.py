@@ -162,9 +162,9 @@ def test_what_cannot_be_read_is_an_answer(tmp_path: Path) -> None:
 def test_recall_on_copies_of_real_scans(
     data_root: Path, tmp_path: Path, alter: Callable[[Grey], Grey]
 ) -> None:
-    """At least 95 % of altered copies are found, from 60 scans of all sources."""
+    """At least 95 % of altered copies are found, from 40 scans of all sources."""
     records = load_source(data_root)
-    chosen = [records[i] for i in np.random.default_rng(0).choice(len(records), 60, replace=False)]
+    chosen = [records[i] for i in np.random.default_rng(0).choice(len(records), 40, replace=False)]
     found = 0
     for record in chosen:
         original = look_at(record)
@@ -172,4 +172,4 @@ def test_recall_on_copies_of_real_scans(
         copy = look(tmp_path, alter(grey), "copy")
         assert isinstance(original, Look)
         found += len(find_copies([original, copy]))
-    assert found >= 57
+    assert found >= 38

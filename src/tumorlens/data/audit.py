@@ -17,7 +17,7 @@ from tumorlens.data.findings import (
 )
 from tumorlens.data.looks import Look, Unreadable, look_at_all
 from tumorlens.data.manifest import MANIFEST_NAME, Record, check_unique
-from tumorlens.data.shortcuts import Shortcut, find_shortcuts
+from tumorlens.data.shortcuts import Shortcut, check_installed, find_shortcuts
 from tumorlens.data.sources import load_source, source_info
 from tumorlens.errors import SourceNotFoundError
 
@@ -105,6 +105,8 @@ def audit(
         ManifestError: a manifest is wrong.
         MissingExtraError: shortcuts are asked for, and scikit-learn is not installed.
     """
+    if shortcuts:
+        check_installed()  # now, not after an hour of reading
     own, others = _load(folder), [record for path in against for record in _load(path)]
     own_keys = {record.key for record in own}
     # A set audited against a larger one that holds it compares with the rest of that one.

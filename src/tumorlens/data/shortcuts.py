@@ -79,8 +79,7 @@ def find_shortcuts(
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    if find_spec("sklearn") is None:
-        raise MissingExtraError("the search for shortcuts", "audit")
+    check_installed()
     features = {clue: _features(looks, clue) for clue in clues}
     found = []
     for within, target, members, classes in _questions(looks, groups):
@@ -92,6 +91,12 @@ def find_shortcuts(
                 )["roc_auc"]
                 found.append(Shortcut(clue, within, name, estimate))
     return found
+
+
+def check_installed() -> None:
+    """Raise `MissingExtraError` unless the search for shortcuts can be done here."""
+    if find_spec("sklearn") is None:
+        raise MissingExtraError("the search for shortcuts", "audit")
 
 
 def _questions(
