@@ -110,9 +110,9 @@ def load_inputs(
     if cache_dir is not None:
         key = _cache_key(records, spec)
         files = [cache_dir / f"{key}.{part}.npy" for part in ("inputs", "lesions")]
-        kept = [_kept(file, like) for file, like in zip(files, (inputs, lesions), strict=True)]
-        if kept[0] is not None and kept[1] is not None:
-            return kept[0], kept[1]
+        kept_inputs, kept_lesions = _kept(files[0], inputs), _kept(files[1], lesions)
+        if kept_inputs is not None and kept_lesions is not None:
+            return kept_inputs, kept_lesions
     for index, record in enumerate(records):
         pixels = read_pixels(record)
         inputs[index] = preprocess(pixels, spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 import torch
@@ -27,11 +28,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelNotFoundError(f"{path}: no such weights file")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     nested = loaded.get("state_dict")
-    tensors = nested if isinstance(nested, dict) else loaded
-    strangers = [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]
-    if strangers:
+    named: dict[Any, Any] = nested if isinstance(nested, dict) else loaded
+    tensors = {str(name): each for name, each in named.items() if isinstance(each, Tensor)}
+    if len(tensors) < len(named):
+        strangers = [str(name) for name in named if str(name) not in tensors]
         raise ConfigError(f"{path}: not a file of weights alone; also holds {strangers[:3]}")
-    return {str(name): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def is_torch_archive(path: Path) -> bool:
@@ -45,7 +47,7 @@ def is_torch_archive(path: Path) -> bool:
         return any(name.endswith("/data.pkl") for name in archive.namelist())
 
 
-def _read_safetensors(path: Path) -> dict[object, object]:
+def _read_safetensors(path: Path) -> dict[Any, Any]:
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -57,7 +59,7 @@ def _read_safetensors(path: Path) -> dict[object, object]:
         raise ConfigError(f"{path}: not a safetensors file, or damaged ({error})") from error
 
 
-def _read_torch(path: Path) -> dict[object, object]:
+def _read_torch(path: Path) -> dict[Any, Any]:
     if not is_torch_archive(path):
         raise ConfigError(f"{path}: not a file of torch.save, or damaged; download it again")
     foreign = get_unsafe_globals_in_checkpoint(path)
