@@ -39,6 +39,13 @@ def test_the_card_is_shown_with_its_figures(tmp_path: Path, capsys: Capture) -> 
     assert rows["cheng2017"] == ["3064", "CC", "BY", "4.0", "abababababababab"]
 
 
+def test_the_card_is_written_as_markdown(tiny_model_path: Path, capsys: Capture) -> None:
+    assert run(["model", str(tiny_model_path), "--markdown"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("# Model card: tiny 1.0\n\n## Model details\n")
+    assert "knows brightness only" in printed
+
+
 def test_a_damaged_file_is_refused(tiny_model_path: Path, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(tiny_model_path.read_bytes()[:-1])

@@ -19,6 +19,9 @@ def model(
         typer.Argument(help="Model file.  [default: $TUMORLENS_MODEL, or the packaged]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the card as a Markdown document.")
+    ] = False,
 ) -> None:
     """Verify a model file (hash and self-test) and show its card.
 
@@ -29,6 +32,11 @@ def model(
     predictor = Predictor.open(path)
     if as_json:
         typer.echo(predictor.card.model_dump_json(indent=2))
+        return
+    if as_markdown:
+        from tumorlens.modelfile.markdown import model_card_markdown
+
+        typer.echo(model_card_markdown(predictor.card), nl=False)
         return
     from rich.console import Console
 

@@ -14,6 +14,7 @@ from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.modelfile import Metric, ModelCard, Pooling, SelfTest, write_model
+from tumorlens.training.cards import write_cards
 from tumorlens.training.config import plain, preprocess_from, recipe
 from tumorlens.training.export import to_onnx, write_weights
 from tumorlens.training.parts import Parts, data_sources
@@ -43,7 +44,7 @@ def package_model(
     metrics: dict[str, dict[str, Estimate]],
     run_dir: Path,
 ) -> tuple[Path, Path]:
-    """Write ``weights.pt`` and ``model.onnx`` into the run folder; return both paths.
+    """Write ``weights.pt``, ``model.onnx`` and its cards into the run folder; return the first two.
 
     Raises:
         ExportError: torch and ONNX disagree.
@@ -78,6 +79,7 @@ def package_model(
     )
     write_weights(network, weights)
     write_model(onnx_bytes, card, model)
+    write_cards(card, parts.split, parts.records, run_dir)
     return weights, model
 
 

@@ -15,16 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from tumorlens.data.catalogue import source_info
 from tumorlens.data.pixels import load_inputs
-from tumorlens.data.sources import source_info
-from tumorlens.data.splits import RANDOM_LEAKY, read_split
+from tumorlens.data.splits import PARTS, RANDOM_LEAKY, read_split
 from tumorlens.errors import ConfigError, DataError, InputError, OutputError
 from tumorlens.evaluation.page import to_html
 from tumorlens.evaluation.report import Picture, Report, to_json
 from tumorlens.evaluation.summary import Predictions, summarize, summarize_by
 from tumorlens.inference.predictor import Predictor
-from tumorlens.modelfile import ModelCard
+from tumorlens.modelfile import ModelCard, read_card
 from tumorlens.modelfile.atomic import atomic_file
+from tumorlens.training.cards import write_cards
 from tumorlens.training.config import recipe
 from tumorlens.training.crossval import PLAN_NAME, read_crossval
 from tumorlens.training.package import LIMITATIONS
@@ -52,8 +53,8 @@ _PREFERRED = ("test", "validation", "calibration", "train")
 def report_run(run_dir: Path, output: Path | None = None) -> Path:
     """Write ``report.json`` and ``report.html`` of a run or a cross-validation.
 
-    Scans are shown when the run's data is still at hand; otherwise the report says that they are
-    left out.
+    A run's cards are written beside them where they are missing. Scans are shown when the run's
+    data is still at hand; otherwise the report says that they are left out.
 
     Args:
         run_dir: As `train` or `crossvalidate` leaves it.
@@ -67,9 +68,11 @@ def report_run(run_dir: Path, output: Path | None = None) -> Path:
         DataError, ConfigError: Its answers or settings are missing or damaged.
         OutputError: The folder cannot be written.
     """
-    crossval = (run_dir / PLAN_NAME).is_file()
-    report = _crossval_report(run_dir) if crossval else _run_report(run_dir)
-    return write_report(report, output or run_dir)
+    if (run_dir / PLAN_NAME).is_file():
+        return write_report(_crossval_report(run_dir), output or run_dir)
+    page = write_report(_run_report(run_dir), output or run_dir)
+    _add_cards(run_dir, page.parent)
+    return page
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -205,6 +208,20 @@ def _scans(
     except (DataError, InputError) as error:
         log.warning("scans are not shown", reason=str(error))
         return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
+
+
+def _add_cards(run_dir: Path, folder: Path) -> None:
+    """Write the cards of a run that was packaged without them, when its data is at hand."""
+    if (folder / "MODEL_CARD.md").exists():
+        return
+    try:
+        split, records = read_split(run_dir / "split.json"), load_records(_config(run_dir))
+        parts = {part: split.records(part, records) for part in PARTS}
+    except (DataError, InputError) as error:
+        log.warning("cards are not written", reason=str(error))
+        return
+    parts = {part: members for part, members in parts.items() if members}
+    write_cards(read_card(run_dir / "model.onnx"), split, parts, folder)
 
 
 def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:

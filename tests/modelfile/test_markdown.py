@@ -1,0 +1,51 @@
+"""The model card as Markdown: Mitchell's sections, and every figure the card holds."""
+
+from __future__ import annotations
+
+import re
+
+from tests.models_for_tests import tiny_card, tiny_onnx
+from tumorlens.modelfile import DataSource, Metric
+from tumorlens.modelfile.markdown import model_card_markdown, table
+
+SECTIONS = [
+    "Model details",
+    "Intended use",
+    "Factors",
+    "Metrics",
+    "Evaluation data",
+    "Training data",
+    "Quantitative analyses",
+    "Ethical considerations",
+    "Caveats and recommendations",
+]
+METRIC = Metric(name="roc_auc", split="test", value=0.91234, low=0.87, high=0.95, n=321)
+CLEAR = DataSource(source="cheng2017", n=3064, sha256="ab" * 32, licence="CC-BY-4.0", citation="C")
+UNCLEAR = DataSource(source="br35h", n=60, sha256="cd" * 32, licence="unclear: a | b")
+
+
+def test_the_sections_are_those_of_mitchell_et_al_in_their_order() -> None:
+    text = model_card_markdown(tiny_card(tiny_onnx()))
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    assert text.count("Not measured.") == 2
+    assert "Not stated." in text
+
+
+def test_figures_data_and_limits_are_the_card_s() -> None:
+    card = tiny_card(tiny_onnx(), metrics=(METRIC,), data=(CLEAR, UNCLEAR),
+                     recipe={"seed": 3, "data": {"split": {"kind": "random-leaky"}}})  # fmt: skip
+    text = model_card_markdown(card)
+    assert "| test | roc auc | 0.912 | 0.870 to 0.950 | 321 |" in text
+    assert "| br35h | 60 | unclear: a \\| b | – | `cdcdcdcdcdcdcdcd` |" in text
+    assert "of these sources cheng2017 states a licence clearly" in text
+    assert "flatter the model" in text
+    assert "- knows brightness only" in text
+    assert "with seed 3" in text
+
+
+def test_a_table_s_cells_cannot_break_it() -> None:
+    assert table(("a", "b"), [("x|y", "two\nlines")]) == [
+        "| a | b |",
+        "| --- | --- |",
+        "| x\\|y | two lines |",
+    ]
