@@ -189,6 +189,27 @@ def test_a_full_queue_sheds_at_once_and_then_takes_again() -> None:
     assert asyncio.run(scenario()) == ["done"] * 3
 
 
+def test_what_needs_much_memory_runs_alone() -> None:
+    inside: list[int] = []
+
+    async def scenario() -> None:
+        pool = Pool(4, 4, Metrics())
+
+        def large(ticket: Ticket) -> None:
+            with ticket.alone():
+                inside.append(1)
+                assert sum(inside) == 1
+                with ticket.stage("decode"):
+                    threading.Event().wait(0.01)
+                inside.append(-1)
+
+        await asyncio.gather(*(pool.run(large) for _ in range(8)))
+        pool.close()
+
+    asyncio.run(scenario())
+    assert len(inside) == 16
+
+
 def test_an_abandoned_job_stops_before_its_next_stage_and_frees_its_place() -> None:
     ended: list[str] = []
 

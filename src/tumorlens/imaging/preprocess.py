@@ -18,7 +18,7 @@ from tumorlens.errors import ConfigError, DecodeError
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.head import Box, find_head
 
-__all__ = ["DEFAULT", "NOTEBOOK", "Frame", "PreprocessSpec", "locate", "preprocess"]
+__all__ = ["DEFAULT", "NOTEBOOK", "Frame", "PreprocessSpec", "bounded", "locate", "preprocess"]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -102,7 +102,7 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
     _check(pixels)
     if spec.crop == "none":
         return _whole(pixels, spec)
-    pixels = _bounded(pixels)
+    pixels = bounded(pixels)
     grey = _grey(pixels)
     box, head = find_head(grey)
     frame = _around(box, grey.shape[:2], spec)
@@ -119,7 +119,7 @@ def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
     height, width = pixels.shape[:2]
     if spec.crop == "none":
         return Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
-    small = _bounded(pixels)
+    small = bounded(pixels)
     box, _ = find_head(_grey(small))
     frame = _around(box, small.shape[:2], spec)
     if small is pixels:
@@ -139,8 +139,11 @@ def _check(pixels: Pixels) -> None:
         raise DecodeError("image array holds NaN or infinite values; clean it before use")
 
 
-def _bounded(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Shrink a very large picture: the input is far smaller, and floats of it would be huge."""
+def bounded(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return ``[H, W]`` or ``[H, W, 3]`` pixels with at most 2048 on the longer side.
+
+    The network's input is far smaller, and floats of a very large picture would be huge.
+    """
     height, width = pixels.shape[:2]
     shrink = _LARGEST_SIDE / max(height, width)
     if shrink >= 1:

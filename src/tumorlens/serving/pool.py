@@ -7,6 +7,7 @@ that grows only turns an overload into timeouts for everybody.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,15 +18,18 @@ from tumorlens.serving.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 
 T = TypeVar("T")
+# How often an image that waits for its turn looks whether its client is still there.
+TURN_SECONDS = 0.1
 
 
 class Ticket:
     """One image's way through the pool: the seconds of each stage, and whether to go on."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, turn: threading.Lock) -> None:
         self.stages: dict[str, float] = {}
         self.abandoned = False
         self._metrics = metrics
+        self._turn = turn
         self._queued = time.perf_counter()
 
     def start(self) -> None:
@@ -43,6 +47,17 @@ class Ticket:
         finally:
             self._note(name, time.perf_counter() - begin)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other image of the pool is in such a block: for what needs much memory."""
+        while not self._turn.acquire(timeout=TURN_SECONDS):
+            if self.abandoned:
+                raise ClientGoneError
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def _note(self, name: str, seconds: float) -> None:
         self.stages[name] = self.stages.get(name, 0.0) + seconds
         self._metrics.stage.labels(name).observe(seconds)
@@ -58,6 +73,7 @@ class Pool:
         self._metrics = metrics
         self._pending = 0
         self._freed = asyncio.Event()
+        self._turn = threading.Lock()
         self._seconds = 0.05  # running mean of one job, for Retry-After
 
     @property
@@ -89,7 +105,7 @@ class Pool:
         the job: it never starts, or stops before its next stage.
         """
         self.reserve()
-        ticket = Ticket(self._metrics)
+        ticket = Ticket(self._metrics, self._turn)
         loop = asyncio.get_running_loop()
         self._pending += 1
         self._show()

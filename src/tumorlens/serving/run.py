@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from tumorlens.errors import ConfigError
 from tumorlens.serving.app import create_app
+from tumorlens.serving.memory import return_freed_memory
 from tumorlens.serving.metrics import MULTIPROC_VARIABLE
 from tumorlens.serving.models import open_predictor
 from tumorlens.serving.protocol import GuardedConfig, GuardedProtocol
@@ -49,12 +50,12 @@ def worker_app() -> FastAPI:
     """Return the application as a worker process builds it: from the environment alone."""
     settings = load_settings()
     configure_logging(settings)
-    sys.setswitchinterval(SWITCH_SECONDS)
+    _tune()
     return create_app(open_predictor(settings), settings)
 
 
 def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
-    sys.setswitchinterval(SWITCH_SECONDS)
+    _tune()
     app = create_app(open_predictor(settings), settings)
     config = _config(app, settings)
     listener = _listen(settings)
@@ -62,6 +63,11 @@ def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
     # uvicorn raises the signal again after its graceful stop; that stop is the answer to it.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     uvicorn.Server(config).run([listener])
+
+
+def _tune() -> None:
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return_freed_memory()
 
 
 def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -61,7 +61,7 @@ class PredictionAnswer(BaseModel):
 
 
 class Picture(BaseModel):
-    """A PNG in base64, in the size of the scan."""
+    """A PNG in base64, in the size of the scan; at most 2048 pixels on the longer side."""
 
     model_config = _example({"png": "iVBORw0KGgo=", "width": 256, "height": 256})
 

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         default=16_777_216, ge=1, description="Pixels of one image, checked before it is decoded."
     )
     buffer_bytes: int = Field(
-        default=96 * MIB,
+        default=64 * MIB,
         ge=1,
         description="Bytes of all uploads a worker holds at once; more is shed.",
     )

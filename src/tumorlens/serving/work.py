@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError
+from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError, TooLargeError
 from tumorlens.imaging.decode import Image, Limits, to_grey
+from tumorlens.imaging.preprocess import bounded
 from tumorlens.imaging.quality import assess
 from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving.pool import Ticket
 from tumorlens.serving.problems import UPLOAD_NAME
+
+# Images of up to this many pixels are worked on side by side; no known slice has more.
+USUAL_PIXELS = 2048 * 2048
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Tick
     An image that is no usable slice of a head raises :class:`NotBrainMRIError`.
     """
 
-    def job(ticket: Ticket) -> Answer:
-        return _run(predictor, data, limits, ticket)[0]
+    def look(ticket: Ticket, bounds: Limits) -> Answer:
+        return _look(predictor, data, bounds, ticket)[0]
 
-    return job
+    return _large_ones_alone(look, limits)
 
 
 def explain(
@@ -62,25 +66,49 @@ def explain(
     """Return the job that answers with pictures.
 
     With ``overlay_opacity`` (0..1) the one picture is the scan under the heat map, else the
-    scan (grey) and the heat map (RGBA) come apart, both in the scan's size.
+    scan (grey) and the heat map (RGBA) come apart, both in the scan's size, or with 2048
+    pixels on the longer side when the scan is larger.
     """
 
-    def job(ticket: Ticket) -> Answer:
+    def look(ticket: Ticket, bounds: Limits) -> Answer:
         if not predictor.card.has_map:
             raise ExplanationUnavailableError(
                 f"Model {predictor.card.name} has no class map; use /predict."
             )
-        answer, explanation = _run(predictor, data, limits, ticket, with_map=True)
-        assert explanation is not None  # asked for with with_map
+        answer, image, class_map = _look(predictor, data, bounds, ticket)
+        assert class_map is not None  # the card says so, and the predictor has checked it
         with ticket.stage("encode"):
-            return _with_pictures(answer, explanation, overlay_opacity)
+            shown = predictor.show(image, class_map, answer.prediction)
+            return _with_pictures(answer, shown, overlay_opacity)
+
+    return _large_ones_alone(look, limits)
+
+
+def _large_ones_alone(
+    look: Callable[[Ticket, Limits], Answer], limits: Limits
+) -> Callable[[Ticket], Answer]:
+    """Let large images through one at a time, so that memory is bounded by one of them.
+
+    How large an image is, its header tells; nothing was decoded when the first try refuses.
+    """
+    usual = replace(limits, max_pixels=min(limits.max_pixels, USUAL_PIXELS))
+
+    def job(ticket: Ticket) -> Answer:
+        try:
+            return look(ticket, usual)
+        except TooLargeError:
+            if usual == limits:
+                raise
+        with ticket.alone():
+            return look(ticket, limits)
 
     return job
 
 
-def _run(
-    predictor: Predictor, data: bytes, limits: Limits, ticket: Ticket, *, with_map: bool = False
-) -> tuple[Answer, Explanation | None]:
+def _look(
+    predictor: Predictor, data: bytes, limits: Limits, ticket: Ticket
+) -> tuple[Answer, Image, NDArray[np.float32] | None]:
+    """Return the answer, the image as it can be shown, and the class map if there is one."""
     begin = time.perf_counter()
     with ticket.stage("decode"):
         image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
@@ -94,10 +122,9 @@ def _run(
     elapsed_ms = (time.perf_counter() - begin) * 1000
     prediction = predictor.answer(float(logits[0]), quality, elapsed_ms)
     answer = Answer(prediction, _facts(image, len(data)))
-    if not with_map or maps is None:
-        return answer, None
-    with ticket.stage("encode"):
-        return answer, predictor.show(image, maps[0], prediction)
+    # The full picture is let go of here: what follows makes several more of its size.
+    image = replace(image, pixels=bounded(image.pixels))
+    return answer, image, None if maps is None else maps[0]
 
 
 def _with_pictures(answer: Answer, explanation: Explanation, opacity: float | None) -> Answer:
