@@ -4,7 +4,7 @@ Two hashes propose: one of the head's box, which ignores the border, and one of 
 looked up also by its middle parts, which finds copies with a margin cut off. A proposal counts when
 the heads, in the pose that fits best, agree in their local contrast, which is blind to brightness,
 gamma and windowing. Where the head's box was found differently in the two, nearly equal pictures
-(`FRAME_MAX_DISTANCE`) are compared whole.
+(`FRAME_MAX_DISTANCE`) are compared as they are, and with each other's middle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.looks import Look
+from tumorlens.data.looks import ZOOMS, Look
 from tumorlens.data.neighbours import Method, find_pairs
 from tumorlens.imaging.fingerprint import BITS, FRAME_MAX_DISTANCE, connected_groups
 from tumorlens.imaging.headbox import poses
@@ -111,7 +111,9 @@ class _ContrastOf:
 
     def __init__(self, looks: Sequence[Look]) -> None:
         self._head = lru_cache(maxsize=4096)(lambda i: local_contrast(looks[i].head))
-        self._frame = lru_cache(maxsize=4096)(lambda i: local_contrast(looks[i].frame))
+        self._middles = lru_cache(maxsize=1024)(
+            lambda i: [local_contrast(middle(looks[i].frame, zoom)) for zoom in ZOOMS]
+        )
 
     def agreement(self, i: int, j: int, *, whole: bool) -> float | None:
         """Correlation of two images if they are copies, else None.
@@ -120,10 +122,28 @@ class _ContrastOf:
         """
         plain, fitted = _correlate(self._head(i), self._head(j))
         if whole and plain < CORRELATION:
-            plain = max(plain, _best_pose(self._frame(i), self._frame(j))[0])
+            plain = max(plain, self._of_pictures(i, j))
         if plain >= CORRELATION or fitted >= FITTED_CORRELATION:
             return round(max(plain, fitted), 4)
         return None
+
+    def _of_pictures(self, i: int, j: int) -> float:
+        """Correlation of one picture with the other, or with the other's middle."""
+        one, other = self._middles(i), self._middles(j)
+        middles = [(part, other[0]) for part in one] + [(part, one[0]) for part in other[1:]]
+        return max(_best_pose(part, whole)[0] for part, whole in middles)
+
+
+def middle(frame: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
+    """Stretch the middle of a picture's sample, ``zoom`` of its side, to the whole sample."""
+    side = frame.shape[0]
+    edge = (1 - zoom) / 2 * side + zoom / 2 - 0.5
+    to_source = np.array([[zoom, 0, edge], [0, zoom, edge]], np.float32)
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    stretched = cv2.warpAffine(
+        frame, to_source, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(stretched, np.uint8)
 
 
 def local_contrast(sample: NDArray[np.uint8]) -> NDArray[np.float32]:
