@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -103,3 +104,14 @@ def test_a_broken_head_gets_a_problem_document(
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"application/problem+json" in answer
     assert still_serves(http)
+
+
+def test_too_many_connections_are_told_so(tiny_model_path: Path) -> None:
+    with LiveServer(tiny_model_path, max_connections=4) as server:
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as one_more:
+            answer = b"".join(iter(lambda: one_more.recv(65536), b""))
+        for connection in idle:
+            connection.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1" in answer

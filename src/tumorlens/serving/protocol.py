@@ -27,6 +27,7 @@ class GuardedConfig(Config):
 
     header_timeout: float = 10.0
     max_connections: int = 512
+    write_timeout: float = 30.0
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -43,7 +44,9 @@ class GuardedProtocol(HttpToolsProtocol):
         guarded = config if isinstance(config, GuardedConfig) else GuardedConfig
         self.header_timeout = guarded.header_timeout
         self.max_connections = guarded.max_connections
+        self.write_timeout = guarded.write_timeout
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
         self._stopping = False
@@ -60,6 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -67,6 +71,18 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we answer; give it so long and no longer."""
+        self._stop_write_timer()
+        # Closing would wait for the client to read the rest, for ever: the answer is dropped.
+        self._write_timer = self.loop.call_later(self.write_timeout, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._stop_write_timer()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         """A request's head begins; its time and size are bounded from here."""
@@ -130,6 +146,11 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -158,4 +158,5 @@ def _config(app: FastAPI | str, settings: Settings) -> GuardedConfig:
     )
     config.header_timeout = settings.header_timeout
     config.max_connections = settings.max_connections
+    config.write_timeout = settings.body_timeout
     return config

@@ -61,7 +61,9 @@ class Settings(BaseSettings):
         default=64 * MIB, ge=1, description="Bytes of one batch body, and of a zip once unpacked."
     )
     header_timeout: float = Field(default=10.0, gt=0, description="Seconds for a request's head.")
-    body_timeout: float = Field(default=30.0, gt=0, description="Seconds for a request's body.")
+    body_timeout: float = Field(
+        default=30.0, gt=0, description="Seconds for a request's body, and for an answer's."
+    )
     request_timeout: float = Field(default=60.0, gt=0, description="Seconds for a whole request.")
     batch_timeout: float = Field(
         default=300.0, gt=0, description="Seconds for a whole batch request."
