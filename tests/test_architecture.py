@@ -68,7 +68,6 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.neighbours": frozenset({"faiss"}),
     "data.shortcuts": frozenset({"sklearn"}),
-    "data.neighbours": frozenset({"faiss"}),
     "inference.batch": frozenset({"ray"}),
     "serving.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
