@@ -71,7 +71,8 @@ def _exact_with_faiss(bits: Bits, queries: Bits, max_distance: int) -> NDArray[n
     index.add(_as_bytes(bits))
     # faiss returns what is nearer than its radius, hence one more.
     limits, distances, entries = index.range_search(_as_bytes(queries), max_distance + 1)
-    counts = np.diff(np.asarray(limits, np.int64))
+    starts = np.asarray(limits, np.int64)
+    counts = starts[1:] - starts[:-1]
     asked = np.repeat(np.arange(len(counts)), counts)
     rows = [asked // queries.shape[1], entries // bits.shape[1], distances.astype(np.int64)]
     return _ordered(np.stack(rows, axis=1))
