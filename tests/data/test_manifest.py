@@ -99,7 +99,7 @@ def test_a_record_outside_the_folder_has_no_row(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_way_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").mkdir()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="is a folder"):
         write_manifest([Record("s:a", tmp_path / "a.png", "s")], tmp_path / "manifest.csv")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorlens.modelfile.atomic import atomic_file
+from tumorlens.atomic import atomic_file
 
 if TYPE_CHECKING:
     from tumorlens.data.audit import Audit

@@ -39,8 +39,8 @@ def bench(
     Starts a service of its own on a free port and stops it. Torch is measured beside ONNX
     Runtime when it is installed. Takes about a minute.
     """
+    from tumorlens.atomic import atomic_file
     from tumorlens.bench.run import Plan, run
-    from tumorlens.modelfile.atomic import atomic_file
 
     chosen = tuple(clients or _DEFAULT_CLIENTS)
     report = run(Plan(model, image, chosen, workers, requests, seconds))

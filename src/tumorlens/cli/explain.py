@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tumorlens.atomic import atomic_file
 from tumorlens.cli.app import EXIT_UNREADABLE
 from tumorlens.cli.output import Format, open_output, record, write_results
 from tumorlens.cli.predict import report_failures
 from tumorlens.errors import OutputError
-from tumorlens.modelfile.atomic import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from tumorlens.atomic import atomic_file
 from tumorlens.cli.app import EXIT_BROKEN_PIPE
-from tumorlens.modelfile.atomic import atomic_file
 
 if TYPE_CHECKING:
     from tumorlens.inference.batch import Result

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.sources import KNOWN_SOURCES, SourceInfo, cached_folder, kaggle_cache
 from tumorlens.errors import DownloadError, MissingExtraError, OutputError, SourceNotFoundError
 
@@ -214,12 +214,5 @@ def _write_hashes(path: Path, info: SourceInfo, files: dict[str, str]) -> None:
         "sha256": _digest(files),
         "files": files,
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, delete=False
-        ) as file:
-            json.dump(content, file, indent=1)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_file(path, parents=True) as file:
+        file.write(json.dumps(content, indent=1).encode())

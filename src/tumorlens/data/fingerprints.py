@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
-from tumorlens.errors import UnreadableFileError
+from tumorlens.errors import OutputError, UnreadableFileError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.fingerprint import POSES, Fingerprint, fingerprint
 
@@ -72,16 +72,14 @@ class FingerprintCache:
         self._bits = {**self._load(), **self._bits}
         digests = sorted(self._bits)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as file:
+            with atomic_file(self.path, parents=True) as file:
                 np.savez(
                     file,
                     sha256=np.array(digests, "S64"),
                     bits=np.stack([self._bits[digest] for digest in digests]),
                 )
-            Path(file.name).replace(self.path)
-        except OSError as error:
-            _log.warning("%s: fingerprints are not kept for the next run (%s)", self.path, error)
+        except OutputError as error:
+            _log.warning("fingerprints are not kept for the next run: %s", error)
             return
         self._stored = len(self._bits)
 

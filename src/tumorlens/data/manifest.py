@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tumorlens.errors import ManifestError, OutputError
+from tumorlens.atomic import atomic_file
+from tumorlens.errors import ManifestError
 
 Box = tuple[float, float, float, float]
 Polygon = tuple[tuple[float, float], ...]
@@ -105,17 +106,12 @@ def write_manifest(records: Sequence[Record], path: str | Path) -> None:
     """
     path = Path(path)
     rows = [_row(record, path) for record in records]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", newline="", encoding="utf-8", dir=path.parent, delete=False
-        ) as table:
-            writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        Path(table.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error})") from error
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_file(path, parents=True) as file:
+        file.write(table.getvalue().encode())
 
 
 def check_unique(records: Iterable[Record]) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Plane, Record
 from tumorlens.errors import OutputError
@@ -148,20 +146,8 @@ def _kept(file: Path, like: NDArray[Any]) -> NDArray[Any] | None:
 
 
 def _save(file: Path, array: NDArray[Any]) -> None:
-    """Write atomically: a run that is cut off leaves no half file behind."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.save(stream, array)
-            Path(name).replace(file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"{file}: cannot keep decoded images here ({error}); free space, or set "
-            "data.cache_dir=null to keep none"
-        ) from error
+        with atomic_file(file, parents=True) as stream:
+            np.save(stream, array)
+    except OutputError as error:
+        raise OutputError(f"{error}; or set data.cache_dir=null to keep none") from error

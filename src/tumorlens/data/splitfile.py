@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
-from tumorlens.errors import LeakageError, OutputError, SplitError
+from tumorlens.errors import LeakageError, SplitError
 
 PARTS = ("train", "validation", "calibration", "test")
 _FORMAT = 1
@@ -142,16 +143,9 @@ def write_split(split: Split, path: str | Path) -> None:
             )
         return
     text = json.dumps({**_body(split), "sha256": split.sha256}, indent=1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, delete=False
-        ) as file:
-            file.write(text + "\n")
-        Path(file.name).chmod(0o444)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error})") from error
+    with atomic_file(path, parents=True) as file:
+        file.write(f"{text}\n".encode())
+        os.fchmod(file.fileno(), 0o444)
 
 
 def read_split(path: str | Path, records: Sequence[Record] | None = None) -> Split:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tumorlens.atomic import atomic_file
 from tumorlens.errors import (
     ExportError,
     ForeignModelError,
@@ -26,7 +27,6 @@ from tumorlens.errors import (
     ModelNotFoundError,
     NewerModelError,
 )
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.modelfile.card import FORMAT_VERSION, ModelCard
 from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
 

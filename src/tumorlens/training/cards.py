@@ -13,11 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.catalogue import KNOWN_SOURCES, UNKNOWN_LICENCE, SourceInfo, source_info
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split
 from tumorlens.modelfile import ModelCard
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.modelfile.markdown import HEADLINE, model_card_markdown, table
 from tumorlens.training.claim import claim_markdown
 

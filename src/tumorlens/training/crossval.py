@@ -14,13 +14,13 @@ import structlog
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import Split, data_digest, grouped_folds
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import Predictions, summarize
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.training.config import plain, preprocess_from, without_logger
 from tumorlens.training.export import write_weights
 from tumorlens.training.package import package_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from tumorlens.atomic import atomic_file
 from tumorlens.errors import MissingExtraError, OutputError
-from tumorlens.modelfile.atomic import atomic_file
 
 
 def read_curves(run_dir: Path) -> dict[str, dict[int, float]]:

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tumorlens.atomic import atomic_file
 from tumorlens.errors import ExportError
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.training.compress import store_half
 
 OPSET = 18

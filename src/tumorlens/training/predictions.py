@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError
 from tumorlens.evaluation.calibration import sigmoid
 from tumorlens.evaluation.summary import Predictions
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.training.scoring import Calibration, Scores
 
 PREDICTIONS_NAME = "predictions.csv"

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.catalogue import source_info
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import PARTS, RANDOM_LEAKY, read_split
@@ -24,7 +25,6 @@ from tumorlens.evaluation.report import Picture, Report, to_json
 from tumorlens.evaluation.summary import Predictions, summarize, summarize_by
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import ModelCard, read_card
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.training.cards import write_cards
 from tumorlens.training.config import recipe
 from tumorlens.training.crossval import PLAN_NAME, read_crossval

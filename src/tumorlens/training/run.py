@@ -19,11 +19,11 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.splits import write_split
 from tumorlens.errors import ConfigError, OutputError, TumorLensError
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import Predictions
-from tumorlens.modelfile.atomic import atomic_file
 from tumorlens.models.registry import build
 from tumorlens.models.weights import is_torch_archive
 from tumorlens.training.augment import AugmentSpec

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.evaluation import metrics
 from tumorlens.evaluation.calibration import ece, fit_temperature, sigmoid
 from tumorlens.evaluation.decision import Threshold, threshold_for_sensitivity
 from tumorlens.evaluation.metrics import Estimate
-from tumorlens.modelfile.atomic import atomic_file
 
 # Fewer images of a class than this fix neither a temperature nor a threshold.
 SMALLEST_CALIBRATION = 20
