@@ -54,6 +54,7 @@ def answer_pictures(answers: Predictions, part: str, seed: int) -> list[Picture]
             "Scores by class",
             "How far apart the classes lie, and where the threshold cuts.",
             encode(plots.score_distributions(p.labels, p.prob, one)),
+            wide=True,
         ),
     ]
 
@@ -80,7 +81,7 @@ def curve_picture(run_dir: Path) -> list[Picture]:
         curves.pop("train/image_loss", None)  # no class map was taught: the loss has one part
     if not any(name.startswith(("train/", "val/")) for name in curves):
         return []
-    caption = "Over epochs; training with augmentation, validation without."
+    caption = "Over epochs; training figures are under augmentation, where there is any."
     return [Picture("Learning curves", caption, encode(plots.learning_curves(curves)), wide=True)]
 
 
