@@ -1,0 +1,79 @@
+"""``tumorlens crossval`` and ``report``: what reaches the training room, and what is printed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tumorlens.cli.app import run
+from tumorlens.evaluation.metrics import Estimate
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("arguments", [["crossval"], ["report", "run"]])
+def test_without_the_extra_it_says_what_to_install(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "tumorlens.cli.extras.find_spec", lambda name: None if name == "seaborn" else real(name)
+    )
+    assert run(arguments) == 2
+    expected = f"tumorlens {arguments[0]} needs the 'train' extra: pip install 'tumorlens[train]'"
+    assert capsys.readouterr().err == f"tumorlens: {expected}\n"
+
+
+def test_folds_settings_and_repeats_reach_the_training_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pytest.importorskip("lightning")
+    pytest.importorskip("seaborn")
+    import tumorlens.training.crossval
+    import tumorlens.training.report
+
+    given: list[Any] = []
+    estimates = {"roc_auc": Estimate(0.75, 0.7, 0.8, 40)}
+
+    def crossvalidate(config: Any, folds: int, repeats: int, *, export: bool) -> Any:
+        given.append((config.model.architecture, folds, repeats, export))
+        sys.stdout.write("noise of a library\n")
+        return SimpleNamespace(run_dir=Path("runs/cv"), repeats=(estimates,), overall=estimates)
+
+    monkeypatch.setattr(tumorlens.training.crossval, "crossvalidate", crossvalidate)
+    monkeypatch.setattr(tumorlens.training.report, "report_run", lambda folder: folder / "r.html")
+    assert run(["crossval", "model=notebook", "~logger", "--folds", "3", "--repeats", "2"]) == 0
+    assert given == [("notebook", 3, 2, False)]
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "run folder: runs/cv",
+        f"report: {Path('runs/cv') / 'r.html'}",
+        "repeat 0 roc_auc: 0.750 (0.700 to 0.800)",
+        "out of fold roc_auc: 0.750 (0.700 to 0.800, n = 40)",
+    ]
+    assert "noise of a library" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["crossval", "model=none_such"], "none_such"),
+        (["crossval", "--folds", "1"], "--folds"),
+        (["report", "no-such-run"], "no-such-run"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_is_a_two(
+    arguments: list[str], words: str, capsys: Capture
+) -> None:
+    pytest.importorskip("lightning")
+    pytest.importorskip("seaborn")
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert words in printed.err
+    assert "Traceback" not in printed.err
