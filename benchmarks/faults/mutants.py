@@ -53,9 +53,9 @@ def dicom(pixels: np.ndarray, rows: int | None = None, frames: int | None = None
     return buffer.getvalue()
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, body in members.items():
             archive.writestr(name, body)
     return buffer.getvalue()
@@ -174,5 +174,6 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "dicom-rows", dicom(small, rows=65_535)
     yield "dicom-frames", dicom(small, frames=2_000_000)
     yield "zip-bomb", zipped({f"{n}.png": bytes(20_000_000) for n in range(40)})
+    yield "zip-bzip2", zipped({"a.png": bytes(400_000_000)}, zipfile.ZIP_BZIP2)
     yield "zip-many", zipped({f"{n}.png": b"x" for n in range(20_000)})
     yield "zip-nested", zipped({"a.zip": zipped({"b.zip": zipped({"c": bytes(10_000_000)})})})

@@ -51,6 +51,17 @@ class Connection:
     async def ask(self, request: bytes) -> Answer:
         """Send one request and return its answer; raises OSError or EOFError when cut off."""
         begin = time.perf_counter()
+        reused = self._writer is not None
+        try:
+            return await self._exchange(request, begin)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.close()
+            # A kept connection may have been closed while it idled: every client tries again.
+            if not reused or getattr(error, "partial", b""):
+                raise
+        return await self._exchange(request, begin)
+
+    async def _exchange(self, request: bytes, begin: float) -> Answer:
         reader, writer = await self.open()
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -16,7 +16,7 @@ from tumorlens.inference.predictor import Predictor
 from tumorlens.serving.app import create_app
 from tumorlens.serving.limits import ByteBudget
 from tumorlens.serving.metrics import Metrics
-from tumorlens.serving.pool import Pool, Ticket
+from tumorlens.serving.pool import Entry, Pool, Ticket
 from tumorlens.serving.problems import ClientGoneError, ProblemError
 from tumorlens.serving.settings import Settings
 from tumorlens.serving.state import Service
@@ -187,6 +187,24 @@ def test_a_full_queue_sheds_at_once_and_then_takes_again() -> None:
         return done
 
     assert asyncio.run(scenario()) == ["done"] * 3
+
+
+def test_those_on_their_way_count_at_the_door_but_not_for_long() -> None:
+    async def scenario() -> list[bool]:
+        pool = Pool(1, 1, Metrics())
+        first, second = Entry(pool), Entry(pool)
+        found = [pool.crowded, pool.full]
+        first.leave()
+        first.leave()
+        found.append(pool.crowded)
+        Entry(pool)
+        while pool.entered:
+            await asyncio.sleep(0.01)
+        second.leave()
+        pool.close()
+        return [*found, pool.entered == 0]
+
+    assert asyncio.run(scenario()) == [True, False, False, True]
 
 
 def test_what_needs_much_memory_runs_alone() -> None:

@@ -71,6 +71,8 @@ async def predict_batch(request: Request) -> Response:
     service = service_of(request)
     service.pool.reserve()
     uploads = await read_uploads(request, service.settings.batch_max_files)
+    # Its images wait for places one by one; the request itself stands at no door any more.
+    request.scope["state"]["entry"].leave()
     # The archives are listed now, while a refusal can still be an answer of its own.
     loads = deque(images(uploads, service.settings))
     del uploads

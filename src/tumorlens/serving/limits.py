@@ -13,7 +13,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.serving.metrics import Metrics
-from tumorlens.serving.pool import Pool
+from tumorlens.serving.pool import Entry, Pool
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, response
 from tumorlens.serving.settings import Settings
 
@@ -183,13 +183,20 @@ class Shedder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 503."""
-        if scope["type"] == "http" and scope["path"] in IMAGE_PATHS and self.pool.full:
-            declared = _length(dict(scope["headers"]).get(b"content-length"))
-            # The server throws a small body away by itself; a larger one needs BodyGuard.
-            if declared is not None and declared <= SMALL_BYTES:
-                await response(self.pool.refusal(), scope)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] not in IMAGE_PATHS:
+            await self.app(scope, receive, send)
+            return
+        declared = _length(dict(scope["headers"]).get(b"content-length"))
+        # The server throws a small body away by itself; a larger one needs BodyGuard.
+        if self.pool.crowded and declared is not None and declared <= SMALL_BYTES:
+            await response(self.pool.refusal(), scope)(scope, receive, send)
+            return
+        entry = Entry(self.pool)
+        scope.setdefault("state", {})["entry"] = entry
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            entry.leave()
 
 
 class Deadline:

@@ -20,6 +20,7 @@ from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 T = TypeVar("T")
 # How often an image that waits for its turn looks whether its client is still there.
 TURN_SECONDS = 0.1
+DOOR_SECONDS = 0.2
 
 
 class Ticket:
@@ -63,6 +64,24 @@ class Ticket:
         self._metrics.stage.labels(name).observe(seconds)
 
 
+class Entry:
+    """A request past the door, on its way to a place: its body is still being read."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool: Pool | None = pool
+        pool.entered += 1
+        # A slow upload must not keep others out: it counts at the door for a moment only.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(DOOR_SECONDS, self.leave)
+
+    def leave(self) -> None:
+        """Count no longer: the image takes its place, the request has ended, or time is up."""
+        if self._pool is not None:
+            self._pool.entered -= 1
+            self._pool = None
+            self._timer.cancel()
+
+
 class Pool:
     """Threads and a bounded queue in front of them; used from one event loop."""
 
@@ -72,6 +91,7 @@ class Pool:
         self._places = threads + queue_size
         self._metrics = metrics
         self._pending = 0
+        self.entered = 0
         self._freed = asyncio.Event()
         self._turn = threading.Lock()
         self._seconds = 0.05  # running mean of one job, for Retry-After
@@ -80,6 +100,11 @@ class Pool:
     def full(self) -> bool:
         """Whether the next image would be shed."""
         return self._pending >= self._places
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the places are taken when those on their way to one are counted too."""
+        return self._pending + self.entered >= self._places
 
     def reserve(self) -> None:
         """Raise the 503 problem when the pool is full; cheap, so that it can be asked early."""

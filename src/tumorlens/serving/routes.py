@@ -19,7 +19,7 @@ from tumorlens.serving.schemas import (
     PredictionAnswer,
     Readiness,
 )
-from tumorlens.serving.state import note, service_of, unless_gone
+from tumorlens.serving.state import answer_for, note, service_of
 from tumorlens.serving.uploads import FormReader, Upload
 
 router = APIRouter()
@@ -113,7 +113,7 @@ async def predict(request: Request) -> Response:
     service.pool.reserve()
     upload = await read_upload(request)
     job = work.predict(service.model.predictor, upload.take(), service.image_limits)
-    answer, ticket = await unless_gone(request, service.pool.run(job))
+    answer, ticket = await answer_for(request, service, job)
     return JSONResponse(note(request, service, answer, ticket))
 
 
@@ -151,7 +151,7 @@ async def explain(
         service.image_limits,
         overlay_opacity=opacity if wants_png else None,
     )
-    answer, ticket = await unless_gone(request, service.pool.run(job))
+    answer, ticket = await answer_for(request, service, job)
     fields = note(request, service, answer, ticket)
     if answer.overlay_png is not None:
         return Response(answer.overlay_png, media_type="image/png")

@@ -144,6 +144,8 @@ def _config(app: FastAPI | str, settings: Settings) -> GuardedConfig:
         workers=settings.workers,
         http=GuardedProtocol,
         ws="none",
+        # uvloop, where it is installed, left new connections waiting for seconds in an overload.
+        loop="asyncio",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -42,7 +42,23 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def answer_for(
+    request: Request, service: Service, job: Callable[[Ticket], Answer]
+) -> tuple[Answer, Ticket]:
+    """Work on one image whose body was read, unless its client goes away meanwhile.
+
+    Raises the 503 problem when the queue is full, and :class:`ClientGoneError`.
+    """
+
+    async def take_a_place() -> tuple[Answer, Ticket]:
+        # From the door to the place in one step, so that nobody slips in between.
+        request.scope["state"]["entry"].leave()
+        return await service.pool.run(job)
+
+    return await _unless_gone(request, take_a_place())
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
     """Return what ``work`` gives, but stop it when the client closes the connection.
 
     Call it after the body was read: from then on the only message that can come is the
