@@ -106,11 +106,11 @@ def test_copies_across_the_split_are_counted_in_a_note(trained: RunResult, tmp_p
 
 
 def test_a_folder_that_is_no_run_is_refused(trained: RunResult, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError):
-        report_run(tmp_path)
-    shutil.copy(trained.model, tmp_path / "model.onnx")
     with pytest.raises(ConfigError, match=r"config\.yaml"):
         report_run(tmp_path)
     shutil.copy(trained.run_dir / "config.yaml", tmp_path)
+    with pytest.raises(ModelNotFoundError):
+        report_run(tmp_path)
+    shutil.copy(trained.model, tmp_path / "model.onnx")
     with pytest.raises(DataError):
         report_run(tmp_path)

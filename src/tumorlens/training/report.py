@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from tumorlens.atomic import atomic_file
 from tumorlens.data.catalogue import source_info
-from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import PARTS, RANDOM_LEAKY, read_split
-from tumorlens.errors import ConfigError, DataError, InputError, OutputError
+from tumorlens.errors import DataError, InputError, OutputError
 from tumorlens.evaluation.page import to_html
 from tumorlens.evaluation.report import Picture, Report, to_json
 from tumorlens.evaluation.summary import Predictions, summarize, summarize_by
@@ -29,7 +23,6 @@ from tumorlens.training.cards import write_cards
 from tumorlens.training.config import recipe
 from tumorlens.training.crossval import PLAN_NAME, read_crossval
 from tumorlens.training.package import LIMITATIONS
-from tumorlens.training.parts import load_records, read_records
 from tumorlens.training.pictures import (
     answer_pictures,
     curve_picture,
@@ -37,12 +30,9 @@ from tumorlens.training.pictures import (
     scan_pictures,
 )
 from tumorlens.training.predictions import (
-    PREDICTIONS_NAME,
     concatenated,
-    predictions_of,
-    read_predictions,
 )
-from tumorlens.training.scoring import Calibration, score_logits
+from tumorlens.training.rundata import RunData, read_config
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +60,9 @@ def report_run(run_dir: Path, output: Path | None = None) -> Path:
     """
     if (run_dir / PLAN_NAME).is_file():
         return write_report(_crossval_report(run_dir), output or run_dir)
-    page = write_report(_run_report(run_dir), output or run_dir)
-    _add_cards(run_dir, page.parent)
+    data = RunData(run_dir)
+    page = write_report(_run_report(run_dir, data), output or run_dir)
+    _add_cards(run_dir, data, page.parent)
     return page
 
 
@@ -87,10 +78,10 @@ def write_report(report: Report, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def _run_report(run_dir: Path) -> Report:
+def _run_report(run_dir: Path, data: RunData) -> Report:
     predictor = Predictor.open(run_dir / "model.onnx", threads=1)
-    card, config = predictor.card, _config(run_dir)
-    answers = _answers(run_dir, config, predictor)
+    card, config = predictor.card, data.config
+    answers = data.answers(predictor)
     part = next((name for name in _PREFERRED if name in answers), None)
     if part is None:
         raise DataError(f"{run_dir}: no part of the split was measured")
@@ -98,7 +89,7 @@ def _run_report(run_dir: Path) -> Report:
     metrics = summarize(main, seed=seed)
     by_source = summarize_by(main, main.sources)
     by_view = summarize_by(main, main.views)
-    scans, note = _scans(run_dir, config, predictor, main, seed)
+    scans, note = _scans(run_dir, data, predictor, main, seed)
     pictures = (
         *answer_pictures(main, part, seed),
         *forest_picture({"all": metrics, **by_source}, "source"),
@@ -124,7 +115,7 @@ def _run_report(run_dir: Path) -> Report:
 
 
 def _crossval_report(run_dir: Path) -> Report:
-    config = _config(run_dir)
+    config = read_config(run_dir)
     plan, folds = read_crossval(run_dir)
     seed, n_folds, repeats = int(config.seed), plan["folds"], plan["repeats"]
     main = concatenated(list(folds.values()))
@@ -171,36 +162,11 @@ def _crossval_report(run_dir: Path) -> Report:
     )
 
 
-def _answers(run_dir: Path, config: DictConfig, predictor: Predictor) -> dict[str, Predictions]:
-    """Read the run's answers, or ask its model again where they were not kept."""
-    if (run_dir / PREDICTIONS_NAME).is_file():
-        return read_predictions(run_dir / PREDICTIONS_NAME)
-    log.info("the run kept no answers; its model is asked again")
-    split, records = read_split(run_dir / "split.json"), load_records(config)
-    card, answers = predictor.card, {}
-    calibration = Calibration(card.temperature, card.threshold)
-    for part in _measured_parts(run_dir):
-        members = split.records(part, records)
-        inputs, _ = load_inputs(members, card.preprocess)
-        chunks = [predictor.forward(inputs[i : i + 32])[0] for i in range(0, len(members), 32)]
-        scores = score_logits(np.concatenate(chunks).astype(np.float64), members)
-        answers[part] = predictions_of(scores, members, calibration)
-    return answers
-
-
-def _measured_parts(run_dir: Path) -> list[str]:
-    path = run_dir / "metrics.json"
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["parts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); train the run again") from error
-
-
 def _scans(
-    run_dir: Path, config: DictConfig, predictor: Predictor, answers: Predictions, seed: int
+    run_dir: Path, data: RunData, predictor: Predictor, answers: Predictions, seed: int
 ) -> tuple[list[Picture], tuple[str, ...]]:
     try:
-        records = {record.key: record for record in read_records(config)}
+        records = {record.key: record for record in data.records}
         missing = set(answers.keys) - set(records)
         if missing:
             raise DataError(f"{len(missing)} scans are not in the data, first {min(missing)}")
@@ -210,12 +176,12 @@ def _scans(
         return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
 
 
-def _add_cards(run_dir: Path, folder: Path) -> None:
+def _add_cards(run_dir: Path, data: RunData, folder: Path) -> None:
     """Write the cards of a run that was packaged without them, when its data is at hand."""
     if (folder / "MODEL_CARD.md").exists():
         return
     try:
-        split, records = read_split(run_dir / "split.json"), load_records(_config(run_dir))
+        split, records = read_split(run_dir / "split.json"), data.grouped
         parts = {part: split.records(part, records) for part in PARTS}
     except (DataError, InputError) as error:
         log.warning("cards are not written", reason=str(error))
@@ -262,17 +228,6 @@ def _known(name: str, answers: Predictions) -> dict[str, Any]:
     n = len({key for key, source in zip(answers.keys, answers.sources, strict=True)
              if source == name})  # fmt: skip
     return {"source": name, "n": n, "licence": info["licence"], "citation": info["citation"]}
-
-
-def _config(run_dir: Path) -> DictConfig:
-    path = run_dir / "config.yaml"
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a run's folder") from error
-    if not isinstance(config, DictConfig):
-        raise ConfigError(f"{path}: not a run's configuration")
-    return config
 
 
 def _today() -> str:
