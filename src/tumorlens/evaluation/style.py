@@ -1,7 +1,7 @@
 """How every plot looks, in one place; and how a figure becomes bytes.
 
 Colours are those of Okabe & Ito (Color Universal Design, 2008), which stay apart for the colour
-blind; classes differ by marker or hatching too wherever they meet.
+blind; right and wrong, which matter most, differ in words and line width too.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def answer_pictures(answers: Predictions, part: str, seed: int) -> list[Picture]
         return []
     one = p.threshold[0] if np.unique(p.threshold).size == 1 else p.threshold
     limits = f"the threshold {one:.3f}" if np.ndim(one) == 0 else "each fold's own threshold"
-    band = "The band holds 95 % of curves when groups of scans are drawn again."
+    band = "At each point the band holds 95 % of the curves that resampled groups give."
     roc = plots.roc_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
     pr = plots.pr_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
     return [
