@@ -191,8 +191,8 @@ def test_a_full_queue_sheds_at_once_and_then_takes_again() -> None:
 
 def test_those_on_their_way_count_at_the_door_but_not_for_long() -> None:
     async def scenario() -> list[bool]:
-        pool = Pool(1, 1, Metrics())
-        first, second = Entry(pool), Entry(pool)
+        pool = Pool(1, 0, Metrics())
+        first, second, _ = Entry(pool), Entry(pool), Entry(pool)
         found = [pool.crowded, pool.full]
         first.leave()
         first.leave()

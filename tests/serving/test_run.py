@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -22,6 +23,8 @@ from tests.models_for_tests import write_tiny_model
 from tests.serving.live import LiveServer
 from tests.serving.scans import png_scan
 from tumorlens.cli.app import run
+from tumorlens.serving.run import _listen
+from tumorlens.serving.settings import Settings
 
 PATIENCE_SECONDS = 20.0
 
@@ -68,6 +71,12 @@ def test_what_cannot_start_says_why(
     monkeypatch.setattr("tumorlens.serving.run.configure_logging", lambda settings: None)
     assert run(["serve", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_answers_are_not_held_back_by_nagle() -> None:
+    # asyncio turns Nagle's algorithm off only where the socket names its protocol.
+    with _listen(Settings(port=0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_two_workers_count_together_and_survive_a_kill(tiny_model_path: Path) -> None:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 # How often an image that waits for its turn looks whether its client is still there.
 TURN_SECONDS = 0.1
 DOOR_SECONDS = 0.2
+DOOR_FACTOR = 3
 
 
 class Ticket:
@@ -103,8 +104,11 @@ class Pool:
 
     @property
     def crowded(self) -> bool:
-        """Whether the places are taken when those on their way to one are counted too."""
-        return self._pending + self.entered >= self._places
+        """Whether the places are taken, or too many are on their way to one.
+
+        Some of those will go away or be slow, so more may be on their way than there are places.
+        """
+        return self.full or self._pending + self.entered >= DOOR_FACTOR * self._places
 
     def reserve(self) -> None:
         """Raise the 503 problem when the pool is full; cheap, so that it can be asked early."""
