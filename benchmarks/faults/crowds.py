@@ -20,15 +20,21 @@ GONE = (OSError, EOFError, asyncio.IncompleteReadError)
 
 @asynccontextmanager
 async def healthy_client(url: str, outcome: Outcome, every: float = 0.1) -> AsyncIterator[None]:
-    """Ask politely the whole time; every answer must be 200 and their times are published."""
+    """Ask politely the whole time, again when told to wait; times and retries are published."""
     seconds: list[float] = []
+    retries = 0
     request = post("/predict", png_scan())
     stop = asyncio.Event()
 
     async def ask() -> None:
+        nonlocal retries
         async with Connection(url) as connection:
             while not stop.is_set():
                 answer = await connection.ask(request)
+                if answer.status == 503:
+                    retries += 1
+                    await asyncio.sleep(int(answer.headers["retry-after"]))
+                    continue
                 outcome.require(answer.status == 200, f"a healthy client got {answer.status}")
                 seconds.append(answer.seconds)
                 await asyncio.sleep(every)
@@ -41,7 +47,9 @@ async def healthy_client(url: str, outcome: Outcome, every: float = 0.1) -> Asyn
         await task
         outcome.figures["healthy_answers"] = len(seconds)
         outcome.figures["healthy_p99_ms"] = round(percentile(seconds, 0.99) * 1000)
+        outcome.figures["healthy_retries"] = retries
         outcome.require(bool(seconds), "the healthy client got no answer at all")
+        outcome.require(retries <= 2 + len(seconds) // 10, f"it was told to wait {retries} times")
 
 
 def memory(server: LiveServer, outcome: Outcome) -> None:
