@@ -51,6 +51,14 @@ def test_every_network_exports_to_the_same_function(architecture: str) -> None:
             assert np.abs(maps - expected.map.numpy()[:n]).max() < 1e-4
 
 
+def test_the_graph_says_nothing_of_the_machine_it_was_made_on() -> None:
+    arguments, spec = CASES["cnn"]
+    onnx_bytes = to_onnx(build("cnn", **arguments), spec)
+    here = Path(export.__file__).parent
+    for trace in (str(here), "site-packages", "stack_trace", 'File "'):
+        assert trace.encode() not in onnx_bytes
+
+
 def test_half_stored_weights_are_the_same_function() -> None:
     arguments, spec = CASES["cnn"]
     torch.manual_seed(0)

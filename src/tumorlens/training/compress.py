@@ -1,7 +1,7 @@
-"""Weights of half the size: rounded to 16 bits once, before anything is measured.
+"""A graph without traces of its machine, and weights of half the size.
 
-The network is rounded first and then calibrated, measured and exported, so every figure is
-that of the file. The rounded values are exact in both formats: the file stores them as
+Weights are rounded to 16 bits once, before the network is calibrated, measured and exported,
+so every figure is that of the file. The rounded values are exact in both formats: the file stores them as
 float16 and casts them when it is loaded, and inference still computes in float32.
 """
 
@@ -33,6 +33,20 @@ def round_weights(network: nn.Module) -> None:
             if not torch.isfinite(rounded).all():
                 raise ExportError(f"{name}: a weight does not fit 16 bits; set half_weights=false")
             parameter.copy_(rounded)
+
+
+def strip_provenance(onnx_bytes: bytes) -> bytes:
+    """Drop what the exporter notes of the machine it ran on.
+
+    It writes Python stack traces with the paths of source files into every node and value.
+    """
+    model = onnx.load_from_string(onnx_bytes)
+    graph = model.graph
+    noted = (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output)
+    for part in (*noted, *graph.initializer, *model.functions):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return bytes(model.SerializeToString())
 
 
 def store_half(onnx_bytes: bytes) -> bytes:

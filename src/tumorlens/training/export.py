@@ -19,7 +19,7 @@ from tumorlens.errors import ExportError
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.training.compress import store_half
+from tumorlens.training.compress import store_half, strip_provenance
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -69,7 +69,7 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec) -> bytes:
             )
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
-        onnx_bytes = store_half(path.read_bytes())
+        onnx_bytes = store_half(strip_provenance(path.read_bytes()))
     check_parity(onnx_bytes, probe.numpy(), expected.logit, expected.map)
     return onnx_bytes
 
