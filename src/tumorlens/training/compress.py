@@ -1,8 +1,8 @@
 """A graph without traces of its machine, and weights of half the size.
 
 Weights are rounded to 16 bits once, before the network is calibrated, measured and exported,
-so every figure is that of the file. The rounded values are exact in both formats: the file stores them as
-float16 and casts them when it is loaded, and inference still computes in float32.
+so every figure is that of the file. The rounded values are exact in both formats: the file
+stores them as float16 and casts them when it is loaded, and inference computes in float32.
 """
 
 from __future__ import annotations
