@@ -19,6 +19,7 @@ from tumorlens.data.splits import make_split, read_split, write_split
 from tumorlens.errors import ConfigError, LeakageError, OutputError, SourceNotFoundError
 from tumorlens.evaluation import metrics
 from tumorlens.evaluation.calibration import sigmoid
+from tumorlens.evaluation.summary import SCHEMES, ece_estimate
 from tumorlens.imaging.preprocess import preprocess
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import read_card
@@ -187,6 +188,11 @@ def test_reloaded_weights_give_the_reported_metric(finished: RunResult, heads: P
             groups=groups,
             threshold=card.threshold.value,
         )
+        for scheme in SCHEMES:
+            measured[f"ece_{scheme}"] = ece_estimate(
+                labels, sigmoid(logits / card.temperature), scheme, groups=groups
+            )
+        assert set(measured) == set(finished.metrics[part])
         for name, estimate in finished.metrics[part].items():
             for field in ("value", "low", "high"):
                 expected = getattr(estimate, field)

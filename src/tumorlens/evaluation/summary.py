@@ -16,6 +16,7 @@ from tumorlens.evaluation.metrics import Estimate, evaluate
 
 Floats = NDArray[np.float64]
 ECE_BINS = 15
+SCHEMES: tuple[Scheme, ...] = ("width", "mass")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def summarize(
     found = evaluate(
         p.labels, p.prob, groups=p.groups, threshold=p.threshold, n_boot=n_boot, seed=seed
     )
-    for scheme in ("width", "mass"):
+    for scheme in SCHEMES:
         found[f"ece_{scheme}"] = ece_estimate(
             p.labels, p.prob, scheme, groups=p.groups, n_boot=n_boot, seed=seed
         )

@@ -17,9 +17,10 @@ from torch import nn
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.evaluation import metrics
-from tumorlens.evaluation.calibration import ece, fit_temperature, sigmoid
+from tumorlens.evaluation.calibration import fit_temperature, sigmoid
 from tumorlens.evaluation.decision import Threshold, threshold_for_sensitivity
 from tumorlens.evaluation.metrics import Estimate
+from tumorlens.evaluation.summary import SCHEMES, ece_estimate
 
 # Fewer images of a class than this fix neither a temperature nor a threshold.
 SMALLEST_CALIBRATION = 20
@@ -104,20 +105,20 @@ def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibrati
 
 
 def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Estimate]:
-    """Return every metric of the scores with its interval, at the calibrated threshold."""
+    """Return every metric, both ECEs included, with its interval, at the calibrated threshold."""
     prob = sigmoid(scores.logits / calibration.temperature)
-    return metrics.evaluate(
+    found = metrics.evaluate(
         scores.labels,
         prob,
         groups=scores.groups,
         threshold=calibration.threshold.value,
         seed=seed,
     )
-
-
-def expected_calibration_error(scores: Scores, calibration: Calibration) -> float:
-    """Return the ECE (15 equal-width bins) of calibrated probabilities."""
-    return ece(scores.labels, sigmoid(scores.logits / calibration.temperature))
+    for scheme in SCHEMES:
+        found[f"ece_{scheme}"] = ece_estimate(
+            scores.labels, prob, scheme, groups=scores.groups, seed=seed
+        )
+    return found
 
 
 def write_metrics(
