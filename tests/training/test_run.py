@@ -292,7 +292,11 @@ def test_settings_that_cannot_be_are_refused(
         train(tiny_config(heads, tmp_path / "run", *overrides))
 
 
-def test_a_source_that_is_not_there_is_named(heads: Path, tmp_path: Path) -> None:
+def test_a_source_that_is_not_there_is_named(
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUMORLENS_DATA", raising=False)
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "nothing downloaded"))
     with pytest.raises(SourceNotFoundError, match="cheng2017"):
         train(tiny_config(heads, tmp_path / "run", "data.sources=[cheng2017]"))
 
