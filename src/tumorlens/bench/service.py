@@ -54,7 +54,8 @@ def running(model: Path | None, *, workers: int = 1, timeout_s: float = 60.0) ->
     Raises `ConfigError` with the service's own words when it does not come up in time.
     """
     command = [sys.executable, "-c", _MAIN, "serve", "--host", "127.0.0.1", "--port", "0"]
-    command += ["--workers", str(workers), "--log-level", "error"]
+    # All clients may wait: throughput is measured here, not shedding.
+    command += ["--workers", str(workers), "--log-level", "error", "--queue-size", "64"]
     command += ["--model", str(model)] if model else []
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()

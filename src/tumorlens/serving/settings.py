@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         description="Images worked on at once in a worker; 0: cores / workers.",
     )
     queue_size: int = Field(
-        default=8, ge=0, description="Images that may wait in a worker; one more is shed with 503."
+        default=3, ge=0, description="Images that may wait in a worker; one more is shed with 503."
     )
     max_upload_bytes: int = Field(default=32 * MIB, ge=1, description="Bytes of one request body.")
     max_pixels: int = Field(
