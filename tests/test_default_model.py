@@ -1,0 +1,64 @@
+"""The model in the package: whole, small, ours, and honest about itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tumorlens import Predictor
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.inference.predictor import find_model
+
+# Metrics that the card must give for scans held out of training, with n and interval.
+PROMISED = {"roc_auc", "sensitivity", "specificity", "balanced_accuracy"}
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor.open(threads=1)
+
+
+def test_the_file_is_small_and_tells_nothing_of_where_it_was_made() -> None:
+    content = find_model(None).read_bytes()
+    assert len(content) <= 25 * 2**20
+    assert not re.search(rb"site-packages|stack_trace|/home/|\.py\"", content)
+
+
+def test_the_card_says_how_it_was_made_and_measured(predictor: Predictor) -> None:
+    card = predictor.card
+    assert card.has_map
+    assert card.pooling is not None
+    assert card.recipe["seed"] == 0
+    assert card.recipe["data"]["split"]["kind"] == "grouped"
+    for split in ("validation", "test"):
+        measured = {metric.name: metric for metric in card.metrics if metric.split == split}
+        assert set(measured) >= PROMISED
+        assert all(m.low <= m.value <= m.high and m.n > 500 for m in measured.values())
+    assert not any(metric.split == "train" for metric in card.metrics)
+    licences = {source.source: source.licence for source in card.data}
+    assert licences.pop("cheng2017") == "CC-BY-4.0"
+    assert all(licence.startswith("unclear") for licence in licences.values())
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_drawn_lesion_raises_the_answer_and_lights_the_map(
+    predictor: Predictor, plane: str
+) -> None:
+    # Drawn heads are no MRI, so only the direction is asked for: the same head, with and without.
+    for seed in range(3):
+        with_lesion = draw_phantom(seed, lesion=True, plane=plane)  # type: ignore[arg-type]
+        without = draw_phantom(seed, lesion=False, plane=plane)  # type: ignore[arg-type]
+        seen = predictor.explain(with_lesion.image)
+        assert seen.prediction.prob > predictor.predict(without.image).prob
+        assert seen.heatmap[with_lesion.mask].mean() > 2 * seen.heatmap[~with_lesion.mask].mean()
+
+
+@pytest.mark.real
+def test_every_image_of_the_first_set_gets_an_answer(predictor: Predictor, data_root: Path) -> None:
+    folder = data_root / "brain_tumor_dataset"
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    answers = list(predictor.predict_many(paths))
+    assert len(answers) == len(paths) == 253
+    assert all(answer.in_domain and 0 <= answer.prob <= 1 for answer in answers)
