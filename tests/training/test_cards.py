@@ -14,9 +14,11 @@ from tests.models_for_tests import tiny_card, tiny_onnx
 from tests.training.drawn_data import drawn_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import RANDOM_LEAKY, grouped_split, random_split
+from tumorlens.evaluation.metrics import Estimate
 from tumorlens.modelfile import Metric, ModelCard
 from tumorlens.training.cards import data_card_markdown, monai_metadata, write_cards
 from tumorlens.training.claim import claim_markdown
+from tumorlens.training.package import card_metrics
 from tumorlens.training.parts import data_sources
 
 # The keys that MONAI's bundle specification makes mandatory.
@@ -137,3 +139,13 @@ def test_the_cards_are_written_into_the_run_folder(tmp_path: Path) -> None:
 def test_the_metadata_s_figures_are_those_of_the_test_where_there_are_any(split: str) -> None:
     assert monai_metadata(card(split))["eval_metrics"]["roc_auc"] == 0.8
     assert monai_metadata(card())["eval_metrics"] == {}
+
+
+@pytest.mark.parametrize(
+    ("fitted_on", "shown"),
+    [("calibration", {"validation", "test"}), ("validation", {"calibration", "test"})],
+)
+def test_a_card_shows_no_figure_of_scans_it_was_fitted_on(fitted_on: str, shown: set[str]) -> None:
+    parts = ("train", "validation", "calibration", "test")
+    metrics = {part: {"roc_auc": Estimate(0.9, 0.8, 1.0, 50)} for part in parts}
+    assert {metric.split for metric in card_metrics(metrics, fitted_on)} == shown

@@ -69,7 +69,7 @@ def package_model(
         has_map=pooling is not None,
         temperature=calibration.temperature,
         threshold=calibration.threshold,
-        metrics=card_metrics(metrics),
+        metrics=card_metrics(metrics, calibration.fitted_on),
         data=data_sources(parts.records["train"]),
         recipe=recipe(config, Path(config.data.root)),
         intended_use=INTENDED_USE,
@@ -83,12 +83,14 @@ def package_model(
     return weights, model
 
 
-def card_metrics(metrics: dict[str, dict[str, Estimate]]) -> tuple[Metric, ...]:
-    """Return the figures a card shows: every part but the training images themselves."""
+def card_metrics(
+    metrics: dict[str, dict[str, Estimate]], fitted_on: str | None
+) -> tuple[Metric, ...]:
+    """Return the figures a card shows: none from scans the model was trained or calibrated on."""
     return tuple(
         Metric(name=name, split=part, value=e.value, low=e.low, high=e.high, n=e.n)
         for part, values in metrics.items()
-        if part != "train"
+        if part not in ("train", fitted_on)
         for name, e in values.items()
         if e.value == e.value and e.low == e.low and e.high == e.high
     )

@@ -73,7 +73,8 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
 
     Args:
         config: As :func:`~tumorlens.training.config.compose_config` returns it.
-        run_dir: Where results go; by default Hydra's output folder, else ``runs/<name>``.
+        run_dir: Where results go; by default ``run_dir`` of the configuration, else Hydra's output
+            folder, else ``runs/<date>_<time>``.
 
     Raises:
         ConfigError: A setting is wrong, or the loss became infinite.

@@ -35,18 +35,21 @@ class Scores:
     groups: NDArray[np.int64]
     sources: tuple[str, ...]
 
-    @property
-    def both_classes(self) -> bool:
-        """Whether both labels occur."""
-        return 0 < int(self.labels.sum()) < len(self.labels)
-
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature and threshold, and where they come from."""
+    """Temperature and threshold.
+
+    Attributes:
+        temperature: ``prob = sigmoid(logit / temperature)``.
+        threshold: From this probability on a scan is called a tumour.
+        fitted_on: The part both were fitted on, which is then no measure of the model; None
+            when nothing was fitted.
+    """
 
     temperature: float
     threshold: Threshold
+    fitted_on: str | None = None
 
 
 @torch.no_grad()
@@ -99,9 +102,8 @@ def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibrati
     temperature = fit_temperature(scores.logits, scores.labels)
     prob = sigmoid(scores.logits / temperature)
     origin = f"sensitivity {target_sensitivity:g} on {part} scans"
-    return Calibration(
-        temperature, threshold_for_sensitivity(scores.labels, prob, target_sensitivity, origin)
-    )
+    threshold = threshold_for_sensitivity(scores.labels, prob, target_sensitivity, origin)
+    return Calibration(temperature, threshold, part)
 
 
 def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Estimate]:
