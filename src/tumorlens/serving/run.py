@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,10 @@ def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# Beyond the stop limit, which the workers keep themselves.
+_STOP_MARGIN_SECONDS = 2.0
+
+
 class _Supervisor(Multiprocess):
     """Keeps the workers alive; lets go of the port as soon as it is asked to stop.
 
@@ -96,6 +101,19 @@ class _Supervisor(Multiprocess):
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait for the workers within the stop limit; end one that hangs beyond it.
+
+        A worker that is told to stop while it still starts may never come to its end.
+        """
+        limit = (self.config.timeout_graceful_shutdown or 0) + _STOP_MARGIN_SECONDS
+        deadline = time.monotonic() + limit
+        for worker in self.processes:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+            worker.join()
 
 
 def _hand_down(settings: Settings) -> None:
