@@ -7,10 +7,59 @@ from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
+
+# The last layer of each network, which a file may leave out.
+_HEADS = ("head.", "backbone.fc.", "fc_model.4.")
+
+
+def load_network(network: nn.Module, path: Path) -> list[str]:
+    """Start a whole network from a file of weights; return the names of what was left fresh.
+
+    The file is what :func:`read_weights` reads: a run's ``weights.pt``, a checkpoint, or a
+    ``.safetensors`` with the same names. Every tensor of it must fit, and none may be missing,
+    with one exception: a file without any tensor of the last layer (``head.*`` of the evidence
+    network and the CNN, ``backbone.fc.*`` of a ResNet, ``fc_model.4.*`` of the notebook's
+    network) leaves that layer as it is, freshly drawn. Nothing is loaded when anything misfits.
+
+    Raises:
+        ModelNotFoundError: No file at ``path``.
+        ConfigError: Not a file of weights, or of another network; the message names what is
+            missing, misshapen and unknown.
+    """
+    given = {name.removeprefix("network."): tensor for name, tensor in read_weights(path).items()}
+    wanted = network.state_dict()
+    head = [name for name in wanted if name.startswith(_HEADS)]
+    fresh = head if not any(name in given for name in head) else []
+    # Counters of batches are left out by some writers, and do not change the function.
+    missing = [
+        name
+        for name in wanted
+        if name not in given and name not in fresh and not name.endswith("num_batches_tracked")
+    ]
+    shapes = {
+        name: f"{name} {list(tensor.shape)}, not {list(wanted[name].shape)}"
+        for name, tensor in given.items()
+        if name in wanted and wanted[name].shape != tensor.shape
+    }
+    unknown = [name for name in given if name not in wanted]
+    if missing or shapes or unknown:
+        found = (("missing", missing), ("misshapen", list(shapes.values())), ("unknown", unknown))
+        told = "; ".join(f"{what}: {_few(names)}" for what, names in found if names)
+        raise ConfigError(
+            f"{path}: weights of another network than the configured one; {told}. Choose the "
+            "model they were trained with, or start the backbone alone (model.arguments.weights)"
+        )
+    network.load_state_dict(given, strict=False)
+    return fresh
+
+
+def _few(names: list[str]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

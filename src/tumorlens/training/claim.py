@@ -116,6 +116,11 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
     recipe = card.recipe
     trainer, optimizer = recipe.get("trainer", {}), recipe.get("optimizer", {})
     pretrained = recipe.get("model", {}).get("arguments", {}).get("weights")
+    started = f"random, seed {recipe.get('seed')}"
+    if pretrained:
+        started = f"backbone from {pretrained}, the rest {started}"
+    if init := recipe.get("init"):
+        started = f"all weights from {init['file']}, sha256 {init['sha256']}"
     pooling = f"; class map pooled by {card.pooling.kind}" if card.pooling else ""
     averaged = recipe.get("ema_decay") or 0
     augmented = {k: v for k, v in recipe.get("augment", {}).items() if k.startswith("p_") and v}
@@ -123,8 +128,7 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
         ("model described", "done",
          f"{card.architecture} {_settings(card.architecture_args)}{pooling}"),
         ("software", "done", ", ".join(f"{name} {found}" for name, found in versions.items())),
-        ("initialisation", "done",
-         f"weights of {pretrained}" if pretrained else f"random, seed {recipe.get('seed')}"),
+        ("initialisation", "done", started),
         ("training", "done",
          f"optimiser {_settings(optimizer)}; at most {trainer.get('max_epochs')} epochs of batches "
          f"of {recipe.get('data', {}).get('batch_size')}; augmentation {_settings(augmented)}; "

@@ -32,6 +32,7 @@ from tumorlens.training.predictions import (
     write_predictions,
 )
 from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.start import note_start
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,7 @@ def crossvalidate(
     """
     config = config.copy()
     _check(config, repeats)
+    note_start(config)
     records = load_records(config)
     plan = {
         "folds": n_folds,

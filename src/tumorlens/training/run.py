@@ -41,6 +41,7 @@ from tumorlens.training.predictions import (
     write_predictions,
 )
 from tumorlens.training.scoring import Calibration, Scores, calibrate, measure, score, write_metrics
+from tumorlens.training.start import load_start, note_start
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
             folder, else ``runs/<date>_<time>``.
 
     Raises:
-        ConfigError: A setting is wrong, or the loss became infinite.
+        ConfigError: A setting is wrong, ``init`` does not fit, or the loss became infinite.
+        ModelNotFoundError: ``init`` or the backbone's weights do not exist.
         DataError: The data or the split cannot be used; LeakageError when groups cross.
         OutputError: The run folder cannot be written.
         ExportError: torch and ONNX disagree.
@@ -167,13 +169,17 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
 
 
 def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
-    """Make the run folder (see `train`), set ``config.run_dir``, and write config.yaml into it."""
+    """Make the run folder (see `train`) and write config.yaml into it.
+
+    Sets ``config.run_dir`` and ``config.started_from``.
+    """
     if run_dir is None and config.run_dir is not None:
         run_dir = Path(config.run_dir)
     if run_dir is None:
         under_hydra = HydraConfig.initialized()
         run_dir = Path(HydraConfig.get().runtime.output_dir) if under_hydra else _new_run_dir()
     config.run_dir = str(run_dir)
+    note_start(config)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -189,6 +195,7 @@ def _new_run_dir() -> Path:
 
 def _classifier(config: DictConfig) -> Classifier:
     network = build(config.model.architecture, **plain(config.model.arguments))
+    load_start(network, config)
     return Classifier(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         spec_from(config.loss, LossSpec, "loss"),

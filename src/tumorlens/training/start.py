@@ -1,0 +1,75 @@
+"""What a run starts from: weights of another run, named and hashed before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import structlog
+from omegaconf import DictConfig
+from torch import nn
+
+from tumorlens.errors import ConfigError, ModelNotFoundError
+from tumorlens.models.weights import load_network
+
+log = structlog.get_logger(__name__)
+
+WEIGHTS_NAME = "weights.pt"
+
+
+def init_path(init: str) -> Path:
+    """Return the file of weights that ``init`` means; a run folder means its ``weights.pt``.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    path = Path(init).expanduser()
+    if path.is_dir():
+        path = path / WEIGHTS_NAME
+    if not path.is_file():
+        raise ModelNotFoundError(
+            f"init: {path} does not exist; give a run folder, its {WEIGHTS_NAME}, or a "
+            ".safetensors file"
+        )
+    return path
+
+
+def note_start(config: DictConfig) -> None:
+    """Set ``config.started_from`` to file name and SHA-256 of ``config.init``, or to None.
+
+    Called before a run writes its configuration, so that its folder, the plan of a
+    cross-validation and the model's card say the same.
+
+    Raises:
+        ModelNotFoundError: ``init`` names no file.
+        ConfigError: It cannot be read.
+    """
+    if config.init is None:
+        config.started_from = None
+        return
+    path = init_path(str(config.init))
+    config.started_from = {"file": path.name, "sha256": _sha256(path)}
+
+
+def load_start(network: nn.Module, config: DictConfig) -> None:
+    """Load the weights that ``config.init`` names, if any, into the network.
+
+    Raises:
+        ModelNotFoundError: ``init`` names no file.
+        ConfigError: It does not fit the network, or is another file than `note_start` hashed.
+    """
+    if config.init is None:
+        return
+    path = init_path(str(config.init))
+    if config.started_from is not None and config.started_from.sha256 != _sha256(path):
+        raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
+    fresh = load_network(network, path)
+    log.info("starting weights", file=path.name, fresh=fresh or None)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"init: {path} cannot be read ({error})") from error

@@ -1,0 +1,179 @@
+"""Starting from another run's weights: what is loaded, what is refused, what is written down."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tests.training.drawn_data import draw_heads, tiny_config
+from tumorlens.errors import ConfigError, ModelNotFoundError
+from tumorlens.models.registry import build
+from tumorlens.training.config import plain, recipe
+from tumorlens.training.crossval import PLAN_NAME, crossvalidate
+from tumorlens.training.parts import load_parts
+from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.start import load_start, note_start
+
+STILL = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("drawn"), each=10)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))
+
+
+def drawn(network: nn.Module, seed: int = 3) -> dict[str, Tensor]:
+    """Other weights of the same names, none of them what a fresh network has."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.rand(tensor.shape, generator=generator) + 0.5
+        if tensor.is_floating_point()
+        else torch.tensor(7)
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def cnn() -> nn.Module:
+    return build("cnn", widths=[4, 8])
+
+
+@pytest.mark.parametrize("kind", ["folder", "weights.pt", "weights.safetensors", "last.ckpt"])
+def test_every_tensor_is_taken_over(kind: str, heads: Path, tmp_path: Path) -> None:
+    weights, path = drawn(cnn()), tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+        torch.save(weights, path / "weights.pt")
+    elif kind == "weights.safetensors":
+        save_file(weights, str(path))
+    elif kind == "last.ckpt":
+        inside = {f"network.{name}": tensor for name, tensor in weights.items()}
+        torch.save({"state_dict": inside, "epoch": 1}, path)
+    else:
+        torch.save(weights, path)
+    config = tiny_config(heads, tmp_path / "run", f"init={path}")
+    note_start(config)
+    network = cnn()
+    load_start(network, config)
+    loaded = network.state_dict()
+    assert [name for name in weights if not torch.equal(loaded[name], weights[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "head"),
+    [
+        ("evidence", {"width": 8}, ["head.weight", "head.bias"]),
+        ("resnet", {}, ["backbone.fc.weight", "backbone.fc.bias"]),
+        ("cnn", {"widths": [4]}, ["head.weight", "head.bias"]),
+        ("notebook", {}, ["fc_model.4.weight", "fc_model.4.bias"]),
+    ],
+)
+def test_a_file_without_a_head_leaves_it_fresh(
+    architecture: str, settings: dict[str, object], head: list[str], heads: Path, tmp_path: Path
+) -> None:
+    from tumorlens.models.weights import load_network
+
+    network = build(architecture, **settings)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    weights = {name: tensor for name, tensor in drawn(network).items() if name not in head}
+    torch.save(weights, tmp_path / "weights.pt")
+    assert load_network(network, tmp_path / "weights.pt") == head
+    after = network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in head)
+    assert all(torch.equal(after[name], weights[name]) for name in weights)
+
+
+def change(weights: dict[str, Tensor], how: str) -> str:
+    """Spoil the weights; return what the message has to say."""
+    if how == "missing":
+        del weights["features.5.running_mean"]
+        return "missing: features.5.running_mean"
+    if how == "half a head":
+        del weights["head.bias"]
+        return "missing: head.bias"
+    if how == "misshapen":
+        weights["features.0.weight"] = torch.zeros(4, 3, 3, 3)
+        return r"misshapen: features.0.weight \[4, 3, 3, 3\], not \[4, 1, 3, 3\]"
+    weights["layer5.weight"] = torch.zeros(1)
+    return "unknown: layer5.weight"
+
+
+@pytest.mark.parametrize("how", ["missing", "half a head", "misshapen", "unknown"])
+def test_weights_of_another_network_are_refused_and_change_nothing(
+    how: str, heads: Path, tmp_path: Path
+) -> None:
+    weights = drawn(cnn())
+    told = change(weights, how)
+    torch.save(weights, tmp_path / "weights.pt")
+    config = tiny_config(heads, tmp_path / "run", f"init={tmp_path}/weights.pt")
+    network = cnn()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ConfigError, match=rf"weights\.pt: weights of another .*{told}\."):
+        load_start(network, config)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_weights_that_are_not_there_are_named_before_data_is_read(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path / "no data", tmp_path / "run", f"init={tmp_path}")
+    with pytest.raises(ModelNotFoundError, match=r"init: .*weights\.pt does not exist"):
+        prepare_run_dir(config, None)
+
+
+def test_a_file_that_changes_under_way_is_noticed(heads: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(drawn(cnn()), path)
+    config = tiny_config(heads, tmp_path / "run", f"init={path}")
+    note_start(config)
+    torch.save(drawn(cnn(), seed=4), path)
+    with pytest.raises(ConfigError, match="changed while"):
+        load_start(cnn(), config)
+
+
+def test_a_run_starts_from_them_and_says_so(heads: Path, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere" / "weights.pt"
+    path.parent.mkdir()
+    weights = drawn(cnn())
+    torch.save(weights, path)
+    config = tiny_config(heads, tmp_path / "run", f"init={path}", *STILL)
+    run_dir = prepare_run_dir(config, None)
+    network = fit(config, load_parts(config), run_dir).network
+    # At rate 0 every parameter stays; the running statistics move with the data.
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter, weights[name]), name
+    stated = recipe(config, heads)
+    assert stated["init"] == {
+        "file": "weights.pt",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    assert "elsewhere" not in str(stated)
+    assert "started_from" not in stated
+    assert recipe(tiny_config(heads, tmp_path / "run"), heads)["init"] is None
+
+
+def test_folds_start_from_them_and_other_weights_are_another_plan(
+    heads: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pt"
+    weights = drawn(cnn())
+    torch.save(weights, path)
+    config = tiny_config(heads, tmp_path / "cv", f"init={path}", *STILL)
+    before = plain(config)
+    result = crossvalidate(config, 2)
+    assert plain(config) == before
+    for fold in ("r0-f0", "r0-f1"):
+        kept = torch.load(result.run_dir / fold / "weights.pt", weights_only=True)
+        assert torch.equal(kept["features.0.weight"], weights["features.0.weight"])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in (result.run_dir / PLAN_NAME).read_text()
+    torch.save(drawn(cnn(), seed=4), path)
+    with pytest.raises(ConfigError, match="holds another cross-validation"):
+        crossvalidate(config, 2)
