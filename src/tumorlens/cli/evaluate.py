@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -15,8 +18,13 @@ from tumorlens.cli.app import complain
 from tumorlens.cli.output import open_output
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tumorlens.evaluation.metrics import Estimate
     from tumorlens.training.evaluate import Evaluation
+    from tumorlens.training.subject import Subject
+
+Progress = Callable[[int, int], None]
 
 
 class Form(StrEnum):
@@ -24,6 +32,17 @@ class Form(StrEnum):
 
     table = "table"
     json = "json"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the answer: its keys in the JSON document, and how it is shown as text.
+
+    Each part is made by one function below; `evaluate` lists them in the order they appear.
+    """
+
+    content: dict[str, Any]
+    show: Callable[[Console], None]
 
 
 def evaluate(
@@ -50,38 +69,61 @@ def evaluate(
     Every figure has a 95 % interval that resamples groups of copies and patients, overall and
     for each source. Says so when the model has seen the images in training.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from tumorlens.training.subject import choose_subject
 
-    from tumorlens.training.evaluate import evaluate_model
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading images", total=None)
-        found = evaluate_model(
-            model,
-            data,
-            split=split,
-            part=part,
-            seed=seed,
-            threads=threads,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    subject = choose_subject(model, data, split=split, part=part, threads=threads)
+    with _progress_bar() as stage:
+        sections = [_figures(subject, seed, stage("reading images"))]
     with open_output(output) as out:
         if form is Form.json:
-            out.write(json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n")
+            _write_json(sections, out)
         else:
-            _write_table(found, out)
+            _write_text(sections, out)
     if form is Form.json or output is not None:
-        for warning in found.warnings:
+        for warning in subject.warnings:
             complain(f"warning: {warning}")
 
 
-def _write_table(found: Evaluation, out: TextIO) -> None:
+def _figures(subject: Subject, seed: int, progress: Progress) -> Section:
+    """Every metric, over all and by source."""
+    from tumorlens.training.evaluate import measure
+
+    found = measure(subject, seed=seed, progress=progress)
+    return Section(found.to_dict(), lambda console: _show_figures(found, console))
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[str], Progress]]:
+    """Show a bar on stderr; the function it gives starts a stage and returns its progress."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+
+        def stage(name: str) -> Progress:
+            task = bar.add_task(name, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        yield stage
+
+
+def _write_json(sections: Sequence[Section], out: TextIO) -> None:
+    document = {key: value for section in sections for key, value in section.content.items()}
+    out.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_text(sections: Sequence[Section], out: TextIO) -> None:
+    from rich.console import Console
 
     wide = None if out is sys.stdout and sys.stdout.isatty() else 10_000
     console = Console(file=out, width=wide, highlight=False, markup=False, emoji=False)
+    for section in sections:
+        section.show(console)
+
+
+def _show_figures(found: Evaluation, console: Console) -> None:
+    from rich.table import Table
+
     name = f"{found.model['name']} {found.model['version']} ({found.model['sha256'][:16]})"
     console.print(f"model: {name}", soft_wrap=True)
     console.print(

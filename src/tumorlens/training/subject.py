@@ -1,0 +1,142 @@
+"""What is measured: an opened model file, labelled scans, and what speaks against the figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tumorlens.data.grouping import group_records
+from tumorlens.data.manifest import Record
+from tumorlens.data.sources import load_source
+from tumorlens.data.splits import PARTS, Split, data_digest, read_split
+from tumorlens.errors import DataError, SplitError
+from tumorlens.inference.predictor import Predictor, find_model
+from tumorlens.modelfile import ModelCard
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the scans it is measured on.
+
+    Attributes:
+        predictor: The opened model file.
+        records: Labelled and grouped.
+        part: Part of the split that they are; None for all of the data.
+        warnings: What speaks against trusting figures on these scans.
+    """
+
+    predictor: Predictor
+    records: tuple[Record, ...]
+    part: str | None
+    warnings: tuple[str, ...]
+
+
+def choose_subject(
+    model: str | Path | None,
+    data: Sequence[str | Path],
+    *,
+    split: str | Path | None = None,
+    part: str = "test",
+    threads: int | None = None,
+) -> Subject:
+    """Open a model file and choose the scans to measure it on.
+
+    Args:
+        model: The file; None takes the default, as `Predictor.open` does.
+        data: Folders, manifests or names of sources, as `load_source` takes them.
+        split: Only the records that this split file holds in ``part``.
+        part: ``train``, ``validation``, ``calibration`` or ``test``; without a split all count.
+        threads: Threads of the network.
+
+    Raises:
+        ModelFileError: The model cannot be used.
+        DataError: The data, or the split, cannot be used, or a record has no label.
+    """
+    predictor = Predictor.open(model, threads=threads)
+    loaded = group_records([record for each in data for record in load_source(each)])
+    given = None if split is None else read_split(split)
+    chosen = loaded if given is None else _part_of(given, part, loaded)
+    _check_labelled(chosen)
+    warnings = _doubts(predictor.card, chosen, loaded, given, part)
+    if given is None and (beside := _split_beside(model, predictor.card)) is not None:
+        warnings = _overlap(beside, chosen, loaded)
+    return Subject(predictor, tuple(chosen), None if given is None else part, tuple(warnings))
+
+
+def _part_of(split: Split, part: str, loaded: Sequence[Record]) -> list[Record]:
+    if part not in PARTS:
+        raise SplitError(f"no part {part!r} in a split; the parts are {', '.join(PARTS)}")
+    keys = set(split.parts()[part])
+    chosen = [record for record in loaded if record.key in keys]
+    if not chosen:
+        raise SplitError(
+            f"none of the {len(keys)} records of part '{part}' of split '{split.name}' are in the "
+            "data given; name the sources the split was made for, as it was made"
+        )
+    return chosen
+
+
+def _check_labelled(records: Sequence[Record]) -> None:
+    unlabelled = [record.key for record in records if record.label is None]
+    if unlabelled:
+        raise DataError(
+            f"{len(unlabelled)} of {len(records)} images have no label, first {unlabelled[0]}; "
+            "put them into folders such as yes/ and no/, or fill the column label of a manifest"
+        )
+
+
+def _doubts(
+    card: ModelCard,
+    chosen: Sequence[Record],
+    loaded: Sequence[Record],
+    split: Split | None,
+    part: str,
+) -> list[str]:
+    """Return what speaks against the figures, as far as card and split tell."""
+    learned = {source.source: source.n for source in card.data}
+    if split is None:
+        return [
+            f"the model learned from {learned[source]} images of {source}, and no split says "
+            f"which: the figures on its {n} images may be flattered; give the run's --split"
+            for source, n in sorted(Counter(record.source for record in chosen).items())
+            if source in learned
+        ]
+    doubts = _overlap(split, chosen, loaded)
+    if sum(learned.values()) != len(split.train):
+        doubts.append(
+            f"the split has {len(split.train)} training images and the model's card "
+            f"{sum(learned.values())}: perhaps the model was trained by another split"
+        )
+    held = len(split.parts()[part])
+    if len(chosen) < held:
+        doubts.append(f"only {len(chosen)} of the {held} records of part '{part}' are in the data")
+    if data_digest(loaded) != split.data_sha256:
+        doubts.append("the split was made for other data: files, labels or groups differ")
+    return doubts
+
+
+def _split_beside(model: str | Path | None, card: ModelCard) -> Split | None:
+    """Return the split of the run folder that the model lies in, when it is the model's."""
+    path = find_model(model).parent / "split.json"
+    if not path.is_file():
+        return None
+    split = read_split(path)
+    return split if sum(source.n for source in card.data) == len(split.train) else None
+
+
+def _overlap(split: Split, chosen: Sequence[Record], loaded: Sequence[Record]) -> list[str]:
+    """Tell how many records the training has seen: themselves, or a copy or the same patient."""
+    train, total = set(split.train), len(chosen)
+    groups = {record.group for record in loaded if record.key in train}
+    seen = sum(record.key in train for record in chosen)
+    akin = sum(record.key not in train and record.group in groups for record in chosen)
+    tuned = {*split.validation, *split.calibration}
+    used = sum(record.key in tuned for record in chosen)
+    counts = (
+        (seen, "were in the model's training part: their figures are flattered"),
+        (akin, "are copies or patients of training images: their figures are flattered"),
+        (used, "were used to choose the epoch or the threshold: their figures are optimistic"),
+    )
+    return [f"{count} of {total} images {what}" for count, what in counts if count]
