@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tumorlens.models.hub import weights_path
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
 
@@ -25,7 +24,8 @@ class EvidenceNet(nn.Module):
         width: Channels of the decoder.
         pooling, k, r: See :class:`~tumorlens.models.output.MapPooling`.
         dropout: Probability of dropping a decoder channel before the class map.
-        weights: Backbone weights to start from, or None.
+        weights: Backbone weights to start from (a file, or a name of the Hub: see
+            :func:`~tumorlens.models.hub.weights_path`), or None.
 
     Takes float32 ``[N, in_channels, H, W]``; H and W divisible by 32. The map is
     ``[N, H / 8, W / 8]``.
@@ -57,11 +57,19 @@ class EvidenceNet(nn.Module):
         self.head = nn.Conv2d(width, 1, kernel_size=1)
         self.pooling = MapPooling(pooling, k, r)
         if weights is not None:
-            load_backbone(self.backbone, Path(weights))
+            load_backbone(self.backbone, weights_path(weights))
 
     def forward(self, image: Tensor) -> Evidence:
         """Return the logit and the class map."""
-        _, fine, middle, coarse = stages(self.backbone, image)
+        return self.answer(self.features(image))
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
+        return stages(self.backbone, image)
+
+    def answer(self, features: list[Tensor]) -> Evidence:
+        """Return the logit and the class map of an image's features."""
+        _, fine, middle, coarse = features
         x = self.lateral[2](coarse)
         x = self.lateral[1](middle) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = self.lateral[0](fine) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
