@@ -104,7 +104,7 @@ class ManifestError(DataError):
 
 
 class DownloadError(DataError):
-    """A data set could not be downloaded."""
+    """A data set, or pretrained weights, could not be downloaded."""
 
 
 class SplitError(DataError):

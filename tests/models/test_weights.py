@@ -96,7 +96,34 @@ def test_a_grey_network_answers_as_the_rgb_one_does_on_grey(
     for a, b in zip(one, three, strict=True):
         assert a.abs().max() > 0
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
-    assert torch.equal(backbones[3].conv1.weight, pretrained["conv1.weight"])
+
+
+def test_weights_of_imagenet_answer_images_in_0_to_1_as_normalised_ones(
+    pretrained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = write(pretrained, tmp_path / "weights.pt")
+    folded, plain = build_backbone(18, 3).eval(), build_backbone(18, 3).eval()
+    load_backbone(folded, path)
+    plain.load_state_dict({n: t for n, t in pretrained.items() if "fc" not in n}, strict=False)
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalised = (image - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    with torch.no_grad():
+        given = folded.bn1(folded.conv1(image))
+        expected = plain.bn1(plain.conv1(normalised))
+    inner = (..., slice(2, -2), slice(2, -2))  # at the rim padding means another grey
+    assert torch.allclose(given[inner], expected[inner], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(given, plain.bn1(plain.conv1(image)), atol=0.1)
+
+
+def test_weights_of_other_classes_are_taken_as_they_are(
+    pretrained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    weights = {**pretrained, "fc.weight": torch.zeros(1, 512), "fc.bias": torch.zeros(1)}
+    backbone = build_backbone(18, 3)
+    load_backbone(backbone, write(weights, tmp_path / "weights.pt"))
+    assert torch.equal(backbone.conv1.weight, pretrained["conv1.weight"])
+    assert torch.equal(backbone.bn1.running_mean, pretrained["bn1.running_mean"])
 
 
 def test_weights_reach_the_networks(pretrained: dict[str, Tensor], tmp_path: Path) -> None:

@@ -150,13 +150,10 @@ def test_a_run_starts_from_them_and_says_so(heads: Path, tmp_path: Path) -> None
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter, weights[name]), name
     stated = recipe(config, heads)
-    assert stated["init"] == {
-        "file": "weights.pt",
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert stated["started_from"] == {"init": {"file": "weights.pt", "sha256": digest}}
+    assert stated["init"] is None
     assert "elsewhere" not in str(stated)
-    assert "started_from" not in stated
-    assert recipe(tiny_config(heads, tmp_path / "run"), heads)["init"] is None
 
 
 def test_folds_start_from_them_and_other_weights_are_another_plan(

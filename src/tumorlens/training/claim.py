@@ -115,12 +115,10 @@ def _data(
 def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
     recipe = card.recipe
     trainer, optimizer = recipe.get("trainer", {}), recipe.get("optimizer", {})
-    pretrained = recipe.get("model", {}).get("arguments", {}).get("weights")
     started = f"random, seed {recipe.get('seed')}"
-    if pretrained:
-        started = f"backbone from {pretrained}, the rest {started}"
-    if init := recipe.get("init"):
-        started = f"all weights from {init['file']}, sha256 {init['sha256']}"
+    for part, weights in sorted((recipe.get("started_from") or {}).items()):
+        whole = "all weights" if part == "init" else part
+        started = f"{whole} from {weights['file']}, sha256 {weights['sha256']}; else {started}"
     pooling = f"; class map pooled by {card.pooling.kind}" if card.pooling else ""
     averaged = recipe.get("ema_decay") or 0
     augmented = {k: v for k, v in recipe.get("augment", {}).items() if k.startswith("p_") and v}

@@ -76,8 +76,8 @@ def recipe(config: DictConfig, root: Path) -> dict[str, Any]:
     """Return the configuration as it goes into a model card: no path of this machine in it."""
     values = plain(without_logger(config))
     values["data"] = {**values["data"], "root": "<data>", "cache_dir": None}
-    # A run folder or file elsewhere; the card says which weights they were by name and hash.
-    values |= {"resume": None, "run_dir": None, "init": values.pop("started_from", None)}
+    # What the run started from is told by started_from, with name and hash instead of a place.
+    values |= {"resume": None, "run_dir": None, "init": None}
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):

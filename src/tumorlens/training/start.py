@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from tumorlens.errors import ConfigError, ModelNotFoundError
+from tumorlens.models.hub import origin, weights_path
 from tumorlens.models.weights import load_network
 
 log = structlog.get_logger(__name__)
@@ -35,20 +36,32 @@ def init_path(init: str) -> Path:
 
 
 def note_start(config: DictConfig) -> None:
-    """Set ``config.started_from`` to file name and SHA-256 of ``config.init``, or to None.
+    """Set ``config.started_from`` to name and SHA-256 of the files a run starts from, or to None.
 
-    Called before a run writes its configuration, so that its folder, the plan of a
-    cross-validation and the model's card say the same.
+    ``init`` is the whole network's, ``backbone`` that of ``model.arguments.weights``, which is
+    fetched from the Hub now where it is not at hand. Called before a run writes its
+    configuration, so that its folder, the plan of a cross-validation and the model's card say
+    the same.
 
     Raises:
-        ModelNotFoundError: ``init`` names no file.
+        ModelNotFoundError: ``init`` or the backbone's file does not exist.
         ConfigError: It cannot be read.
+        DownloadError: The Hub does not have or give it.
     """
-    if config.init is None:
-        config.started_from = None
-        return
-    path = init_path(str(config.init))
-    config.started_from = {"file": path.name, "sha256": _sha256(path)}
+    started = {}
+    backbone = config.model.arguments.get("weights")
+    if backbone is not None:
+        path = weights_path(str(backbone))
+        if not path.is_file():
+            raise ModelNotFoundError(
+                f"model.arguments.weights: {path} does not exist; give a file, hf:owner/repository "
+                "of the Hub, or a name such as resnet18.a1_in1k"
+            )
+        started["backbone"] = {"file": origin(str(backbone), path), "sha256": _sha256(path)}
+    if config.init is not None:
+        path = init_path(str(config.init))
+        started["init"] = {"file": path.name, "sha256": _sha256(path)}
+    config.started_from = started or None
 
 
 def load_start(network: nn.Module, config: DictConfig) -> None:
@@ -61,7 +74,8 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
     if config.init is None:
         return
     path = init_path(str(config.init))
-    if config.started_from is not None and config.started_from.sha256 != _sha256(path):
+    noted = config.started_from
+    if noted is not None and noted.init.sha256 != _sha256(path):
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
     fresh = load_network(network, path)
     log.info("starting weights", file=path.name, fresh=fresh or None)
@@ -72,4 +86,4 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ConfigError(f"init: {path} cannot be read ({error})") from error
+        raise ConfigError(f"starting weights: {path} cannot be read ({error})") from error
