@@ -24,12 +24,13 @@ LABELS = [1, 0, 1, 1, 0, 0, 1, 0, 0, 0]
 def test_an_item(channels: int) -> None:
     train = drawn_dataset(LABELS, "train", channels)
     item = train[2]
-    assert set(item) == {"image", "label", "lesion", "annotated"}
+    assert set(item) == {"image", "label", "lesion", "annotated", "view"}
     assert {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in item.items()} == {
         "image": (torch.float32, (channels, SIZE, SIZE)),
         "label": (torch.float32, ()),
         "lesion": (torch.float32, (1, SIZE, SIZE)),
         "annotated": (torch.float32, ()),
+        "view": (torch.int64, ()),
     }
     assert item["image"].unique().tolist() == pytest.approx([0.02])
     assert item["lesion"].unique().tolist() == pytest.approx([0, 128 / 255, 1])

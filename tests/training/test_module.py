@@ -117,6 +117,7 @@ def batch(n: int = 4) -> dict[str, Tensor]:
         "label": (torch.arange(n) % 2).float(),
         "lesion": torch.zeros(n, 1, 32, 32),
         "annotated": torch.ones(n),
+        "view": torch.zeros(n, dtype=torch.int64),
     }
 
 
@@ -143,7 +144,7 @@ def test_validation_never_augments(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("augmentation outside training")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Augment, "__call__", fail)
+        patch.setattr(Augment, "geometry", fail)
         patch.setattr("tumorlens.training.module.paste", fail)
         with torch.no_grad():
             module.validation_step(batch(), 0)

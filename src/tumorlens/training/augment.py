@@ -37,7 +37,10 @@ class AugmentSpec:
         p_cutout: A square of ``cutout`` of the side set to zero.
         cutout: Side of the square, as a share.
         p_border: Bright lines or a bar at the picture's edge, as screenshots have.
-        p_paste: A healthy picture receives a patch of another picture of the batch.
+        p_contrast: Smooth random remapping that need not keep the order of intensities.
+        p_paste: A healthy picture receives a patch of another one (see `training.edits`).
+        p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
+        p_window: Zoom into a window, with the lesion or without it.
     """
 
     p_flip: float = 0.5
@@ -59,7 +62,10 @@ class AugmentSpec:
     p_cutout: float = 0.0
     cutout: float = 0.2
     p_border: float = 0.0
+    p_contrast: float = 0.0
     p_paste: float = 0.0
+    p_take_out: float = 0.0
+    p_window: float = 0.0
 
 
 class Augment:
@@ -76,7 +82,7 @@ class Augment:
         self, image: Tensor, lesion: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
         """Return the augmented image and lesion; the inputs are not changed."""
-        image, lesion = self._geometry(image, lesion, generator)
+        image, lesion = self.geometry(image, lesion, generator)
         return self.intensity(image, generator), lesion
 
     def intensity(self, image: Tensor, generator: Generator) -> Tensor:
@@ -85,6 +91,7 @@ class Augment:
         steps = (
             (spec.p_blur, self._blur),
             (spec.p_gibbs, self._gibbs),
+            (spec.p_contrast, self._contrast),
             (spec.p_remap, self._remap),
             (spec.p_invert, self._invert),
             (spec.p_gamma, self._gamma),
@@ -101,7 +108,8 @@ class Augment:
                 image[chosen] = changed
         return image
 
-    def _geometry(self, image: Tensor, lesion: Tensor, g: Generator) -> tuple[Tensor, Tensor]:
+    def geometry(self, image: Tensor, lesion: Tensor, g: Generator) -> tuple[Tensor, Tensor]:
+        """Return image and lesion flipped, turned, zoomed and shifted together."""
         spec, n = self.spec, len(image)
         flip_x = torch.where(torch.rand(n, generator=g) < spec.p_flip, -1.0, 1.0)
         flip_y = torch.where(torch.rand(n, generator=g) < spec.p_flip_vertical, -1.0, 1.0)
@@ -128,6 +136,11 @@ class Augment:
         steps = torch.rand(len(x), 5, generator=g).add(0.1)
         knots = torch.cat([torch.zeros(len(x), 1), steps.cumsum(1)], dim=1)
         return _through_knots(x, knots / knots[:, -1:])
+
+    def _contrast(self, x: Tensor, g: Generator) -> Tensor:
+        """Piecewise-linear map through four random levels, 0 → 0: as of another sequence."""
+        levels = torch.rand(len(x), 4, generator=g)
+        return _through_knots(x, torch.cat([torch.zeros(len(x), 1), levels], dim=1))
 
     def _invert(self, x: Tensor, g: Generator) -> Tensor:
         """Turn the head's contrast over; what is dark outside stays dark."""
@@ -183,36 +196,6 @@ class Augment:
                 x[row, :, band, :] = level
                 x[row] = torch.rot90(x[row], -turn, (1, 2))
         return x
-
-
-def paste(
-    image: Tensor, lesion: Tensor, label: Tensor, probability: float, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Paste feathered patches into healthy pictures: of tumours, and of healthy tissue.
-
-    Half of the chosen healthy pictures receive another picture's lesion and become tumours;
-    the others receive healthy tissue cut in a lesion's shape and stay healthy, so neither
-    the seam nor the host's view, source or border tells the answer.
-
-    Args:
-        image: ``[N, C, S, S]``. lesion: ``[N, 1, S, S]``. label: ``[N]``, 0 or 1.
-    """
-    has_lesion = torch.nonzero((lesion.amax(dim=(1, 2, 3)) > 0.9) & (label > 0.5)).flatten()
-    healthy = torch.nonzero(label < 0.5).flatten()
-    hosts = healthy[torch.rand(len(healthy), generator=generator) < probability]
-    if not len(hosts) or not len(has_lesion):
-        return image, lesion, label
-    shapes = has_lesion[torch.randint(len(has_lesion), (len(hosts),), generator=generator)]
-    others = healthy[torch.randint(len(healthy), (len(hosts),), generator=generator)]
-    becomes_tumour = (torch.rand(len(hosts), generator=generator) < 0.5).to(image.device)
-    donors = torch.where(becomes_tumour, shapes, others)
-    # The unsure ring around a lesion is taken along, and its edge feathered.
-    alpha = functional.avg_pool2d((lesion[shapes] > 0.25).float(), 7, stride=1, padding=3)
-    image, lesion, label = image.clone(), lesion.clone(), label.clone()
-    image[hosts] = (1 - alpha) * image[hosts] + alpha * image[donors]
-    lesion[hosts[becomes_tumour]] = lesion[shapes[becomes_tumour]]
-    label[hosts[becomes_tumour]] = 1.0
-    return image, lesion, label
 
 
 def _uniform(shape: int | tuple[int, ...], low: float, high: float, g: Generator) -> Tensor:

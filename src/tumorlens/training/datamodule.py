@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -17,6 +17,7 @@ from tumorlens.data.manifest import Record
 from tumorlens.errors import ConfigError, DataError
 
 Mode = Literal["train", "validation", "test"]
+VIEWS = ("axial", "coronal", "sagittal", None)
 
 
 class ScanDataset(Dataset[dict[str, Tensor]]):
@@ -24,9 +25,10 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
 
     An item holds ``image`` float32 ``[C, H, W]`` and ``label`` float32 ``[]`` (0 or 1). In
     ``train`` mode it also holds ``lesion`` float32 ``[1, H, W]`` (1 lesion, 0 none, between:
-    unsure) and ``annotated`` float32 ``[]``: 1 where the place is known, which it is in every
-    healthy picture. Augmentation is not done here but on whole batches in the training step,
-    so validation and test items are what the service would compute.
+    unsure), ``annotated`` float32 ``[]``: 1 where the place is known, which it is in every
+    healthy picture, and ``view`` int64 ``[]``: its place in ``VIEWS``. Augmentation is not
+    done here but on whole batches in the training step, so validation and test items are
+    what the service would compute.
 
     Args:
         records: The part's records; every label must be known.
@@ -54,6 +56,7 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
             [record.label == 0 or bool(record.boxes or record.polygons) for record in records],
             dtype=np.float32,
         )
+        self._views = [VIEWS.index(record.view) for record in records]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -68,6 +71,7 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
             lesion = torch.from_numpy(np.array(self._lesions[index]))
             item["lesion"] = lesion.float().div(255)[None]
             item["annotated"] = torch.tensor(self._annotated[index])
+            item["view"] = torch.tensor(self._views[index])
         return item
 
 
@@ -111,17 +115,23 @@ class SeededSampler(Sampler[int]):
 
 
 def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return drawing probabilities ``[N]``: labels equal, sources by the root of their size.
+    """Return drawing probabilities ``[N]``: labels equal, views and sources by roots.
 
-    The root lies between drawing all images alike (large sources would rule) and all
-    sources alike (the smallest would be learnt by heart).
+    In a label each view weighs as the root of what it holds, and in a view each source as the
+    root of its size: between drawing all images alike (large sources would rule, and the view
+    tell the answer) and all sources alike (the smallest would be learnt by heart).
     """
-    cells = [(record.label, record.source) for record in records]
+    cells = [(record.label, record.view, record.source) for record in records]
     sizes = Counter(cells)
-    per_label: dict[int | None, float] = {}
-    for (label, _), size in sizes.items():
-        per_label[label] = per_label.get(label, 0.0) + size**0.5
-    weights = np.array([sizes[cell] ** -0.5 / per_label[cell[0]] for cell in cells])
+    views: dict[tuple[int | None, str | None], float] = defaultdict(float)
+    for (label, view, _), size in sizes.items():
+        views[label, view] += size**0.5
+    labels: dict[int | None, float] = defaultdict(float)
+    for (label, _), held in views.items():
+        labels[label] += held**0.5
+    weights = np.array(
+        [sizes[cell] ** -0.5 * views[cell[:2]] ** -0.5 / labels[cell[0]] for cell in cells]
+    )
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 

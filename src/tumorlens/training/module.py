@@ -15,7 +15,8 @@ from torch import Generator, Tensor, nn
 from tumorlens.errors import ConfigError
 from tumorlens.evaluation import metrics
 from tumorlens.models.output import Evidence, MapPooling
-from tumorlens.training.augment import Augment, AugmentSpec, paste
+from tumorlens.training.augment import Augment, AugmentSpec
+from tumorlens.training.edits import paste, take_out, window
 from tumorlens.training.losses import LossSpec, image_loss, map_loss
 
 Batch = dict[str, Tensor]
@@ -46,7 +47,8 @@ class Classifier(L.LightningModule):
     """Train and validate a network that returns :class:`Evidence`.
 
     Batches hold ``image`` float32 ``[N, C, H, W]`` and ``label`` float32 ``[N]``; where the
-    place is known also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``.
+    place is known also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``, and
+    ``view`` int64 ``[N]``.
     """
 
     def __init__(
@@ -97,13 +99,15 @@ class Classifier(L.LightningModule):
         return loss
 
     def _augmented(self, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
-        image, label = batch["image"], batch["label"]
-        if self.augment_spec == AugmentSpec(p_flip=0.0):
-            return image, label, batch["lesion"], batch["annotated"]
-        lesion = batch["lesion"]
-        image, lesion = self.augment(image, lesion, generator)
-        image, lesion, label = paste(image, lesion, label, self.augment_spec.p_paste, generator)
-        return image, label, lesion, batch["annotated"]
+        image, label, lesion = batch["image"], batch["label"], batch["lesion"]
+        annotated, view, spec = batch["annotated"], batch["view"], self.augment_spec
+        if spec == AugmentSpec(p_flip=0.0):
+            return image, label, lesion, annotated
+        image, lesion = self.augment.geometry(image, lesion, generator)
+        image, lesion, label = paste(image, lesion, label, view, spec.p_paste, generator)
+        image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
+        image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
+        return self.augment.intensity(image, generator), label, lesion, annotated
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect logits; the metrics need all of them at once."""
