@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
 from tumorlens.cli.app import complain
+from tumorlens.cli.extras import require
 from tumorlens.cli.output import open_output
+from tumorlens.cli.tables import show_battery, show_curves, show_figures
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tumorlens.evaluation.metrics import Estimate
-    from tumorlens.training.evaluate import Evaluation
     from tumorlens.training.subject import Subject
 
 Progress = Callable[[int, int], None]
@@ -63,6 +62,23 @@ def evaluate(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network.  [default: all cores]")
     ] = None,
+    shortcuts: Annotated[
+        bool, typer.Option("--shortcuts", help="Test whether it answers by anything but tumours.")
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of the model: --shortcuts looks into its network as well."),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Measure on nine kinds of worse pictures too.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the curves of --robustness: a .png or .svg file.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=20, help="Images for --shortcuts and --robustness.  [default: all]"),
+    ] = None,
 ) -> None:
     """Measure a model file on labelled images, at the temperature and threshold of its card.
 
@@ -71,9 +87,16 @@ def evaluate(
     """
     from tumorlens.training.subject import choose_subject
 
+    if weights is not None and not shortcuts:
+        raise typer.BadParameter("only --shortcuts looks into a network", param_hint="--weights")
+    kind = None if plot is None else _picture_kind(plot, robustness)
     subject = choose_subject(model, data, split=split, part=part, threads=threads)
     with _progress_bar() as stage:
         sections = [_figures(subject, seed, stage("reading images"))]
+        if shortcuts:
+            sections.append(_shortcuts(subject, limit, seed, weights, stage("shortcut battery")))
+        if robustness:
+            sections.append(_robustness(subject, limit, seed, plot, kind, stage("worse pictures")))
     with open_output(output) as out:
         if form is Form.json:
             _write_json(sections, out)
@@ -89,7 +112,63 @@ def _figures(subject: Subject, seed: int, progress: Progress) -> Section:
     from tumorlens.training.evaluate import measure
 
     found = measure(subject, seed=seed, progress=progress)
-    return Section(found.to_dict(), lambda console: _show_figures(found, console))
+    return Section(found.to_dict(), lambda console: show_figures(found, console))
+
+
+def _shortcuts(
+    subject: Subject, limit: int | None, seed: int, weights: Path | None, progress: Progress
+) -> Section:
+    """What the answer hangs on: tests that take things away, put them in or exchange them."""
+    from tumorlens.training.battery import shortcut_battery
+
+    found = shortcut_battery(
+        subject.predictor,
+        subject.records,
+        part=subject.part or "all records",
+        limit=limit,
+        seed=seed,
+        weights=weights,
+        progress=progress,
+    )
+    return Section({"shortcuts": found.to_dict()}, lambda console: show_battery(found, console))
+
+
+def _robustness(
+    subject: Subject,
+    limit: int | None,
+    seed: int,
+    plot: Path | None,
+    kind: Literal["svg", "png"] | None,
+    progress: Progress,
+) -> Section:
+    """ROC-AUC, sensitivity and specificity over five levels of nine corruptions."""
+    from tumorlens.training.robustness import robustness_curves
+
+    found = robustness_curves(
+        subject.predictor,
+        subject.records,
+        part=subject.part or "all records",
+        limit=limit,
+        seed=seed,
+        progress=progress,
+    )
+    if plot is not None and kind is not None:
+        from tumorlens.atomic import atomic_file
+        from tumorlens.evaluation.style import encode
+
+        with atomic_file(plot) as stream:
+            stream.write(encode(found.plot(), kind))
+    return Section({"robustness": found.to_dict()}, lambda console: show_curves(found, console))
+
+
+def _picture_kind(plot: Path, robustness: bool) -> Literal["svg", "png"]:
+    if not robustness:
+        raise typer.BadParameter("only --robustness has curves to draw", param_hint="--plot")
+    kinds: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
+    if plot.suffix.lower() not in kinds:
+        raise typer.BadParameter("give a file that ends in .png or .svg", param_hint="--plot")
+    require("train", "drawing curves", "matplotlib", "seaborn")
+    return kinds[plot.suffix.lower()]
 
 
 @contextmanager
@@ -119,37 +198,3 @@ def _write_text(sections: Sequence[Section], out: TextIO) -> None:
     console = Console(file=out, width=wide, highlight=False, markup=False, emoji=False)
     for section in sections:
         section.show(console)
-
-
-def _show_figures(found: Evaluation, console: Console) -> None:
-    from rich.table import Table
-
-    name = f"{found.model['name']} {found.model['version']} ({found.model['sha256'][:16]})"
-    console.print(f"model: {name}", soft_wrap=True)
-    console.print(
-        f"at temperature {found.temperature:.4g}, threshold {found.threshold:.4g} "
-        f"({found.threshold_origin})",
-        soft_wrap=True,
-    )
-    console.print(f"data: {found.part or 'all records'}, {len(found.answers)} images")
-    if found.refused:
-        console.print(f"{found.refused} of them are no usable slices of a head; they count here")
-    for warning in found.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True, style="bold")
-    sources = found.by_source if len(found.by_source) > 1 else {}
-    columns = {"all": found.overall, **sources}
-    heads = [f"{each} (n = {_count(values)})" for each, values in columns.items()]
-    table = Table("metric", *heads, box=None, pad_edge=False, header_style="bold")
-    for metric in found.overall:
-        table.add_row(metric, *(_figure(values[metric]) for values in columns.values()))
-    console.print(table)
-
-
-def _count(values: dict[str, Estimate]) -> int:
-    return max(estimate.n for estimate in values.values())
-
-
-def _figure(estimate: Estimate) -> str:
-    if not math.isfinite(estimate.value):
-        return "not defined"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -79,6 +79,15 @@ def roc_auc(labels: ArrayLike, prob: ArrayLike) -> float:
     return float(_roc_auc(_Ranking(y, p), np.ones((1, y.size)))[0])
 
 
+def weighted_roc_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Floats:
+    """Return the ROC-AUC ``[B]`` of scores ``[N]`` of any range, for scan weights ``[B, N]``.
+
+    It is ``nan`` for a row of weights that leaves one class without weight.
+    """
+    y, p = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    return _roc_auc(_Ranking(y, p), np.asarray(weights, dtype=np.float64))
+
+
 def pr_auc(labels: ArrayLike, prob: ArrayLike) -> float:
     """Return average precision, ``sum (R_k - R_{k-1}) P_k`` over distinct scores."""
     y, p = _checked(labels, prob)

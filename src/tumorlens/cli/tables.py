@@ -1,0 +1,110 @@
+"""Figures with their intervals as text tables: one look for every verb that shows some."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tumorlens.evaluation.metrics import Estimate
+    from tumorlens.training.battery import Battery
+    from tumorlens.training.evaluate import Evaluation
+    from tumorlens.training.robustness import Robustness
+
+
+def show_table(
+    console: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
+) -> None:
+    """Write a table without lines, under a title if there is one."""
+    from rich.table import Table
+
+    if title is not None:
+        console.print(f"\n{title}", soft_wrap=True, style="bold")
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def figure_text(estimate: Estimate) -> str:
+    """Return ``value [low, high]`` with three places, or ``not defined``."""
+    if not math.isfinite(estimate.value):
+        return "not defined"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def limit_text(at_least: float | None, at_most: float | None) -> str:
+    """Return a stated limit in words, empty without one."""
+    if at_least is not None and at_most is not None:
+        return f"{at_least:g} to {at_most:g}"
+    if at_least is not None:
+        return f"at least {at_least:g}"
+    return "" if at_most is None else f"at most {at_most:g}"
+
+
+def show_figures(found: Evaluation, console: Console) -> None:
+    """Write what model and data are, what speaks against the figures, and every metric."""
+    name = f"{found.model['name']} {found.model['version']} ({found.model['sha256'][:16]})"
+    console.print(f"model: {name}", soft_wrap=True)
+    console.print(
+        f"at temperature {found.temperature:.4g}, threshold {found.threshold:.4g} "
+        f"({found.threshold_origin})",
+        soft_wrap=True,
+    )
+    console.print(f"data: {found.part or 'all records'}, {len(found.answers)} images")
+    if found.refused:
+        console.print(f"{found.refused} of them are no usable slices of a head; they count here")
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True, style="bold")
+    sources = found.by_source if len(found.by_source) > 1 else {}
+    columns = {"all": found.overall, **sources}
+    heads = [f"{each} (n = {_count(values)})" for each, values in columns.items()]
+    rows = [
+        [metric, *(figure_text(values[metric]) for values in columns.values())]
+        for metric in found.overall
+    ]
+    show_table(console, ["metric", *heads], rows)
+
+
+def show_battery(found: Battery, console: Console) -> None:
+    """Write the figures of the shortcut battery, and a sentence for each that misses its limit."""
+    drawn = "" if found.images == found.of else f", drawn from {found.of} (seed {found.seed})"
+    rows = [
+        [
+            figure.test,
+            figure.name,
+            figure_text(figure.estimate),
+            str(figure.estimate.n),
+            limit_text(figure.at_least, figure.at_most),
+            "missed" if figure.fails else "",
+        ]
+        for figure in found.figures
+    ]
+    title = f"shortcut battery: {found.part}, {found.images} images{drawn}"
+    show_table(console, ["test", "figure", "value", "n", "should be", ""], rows, title)
+    _show_findings(found.findings(), console)
+
+
+def show_curves(found: Robustness, console: Console) -> None:
+    """Write the metrics at every level of every corruption, and what falls below the target."""
+    drawn = "" if found.images == found.of else f", drawn from {found.of} (seed {found.seed})"
+    rows = [["none", "", *(figure_text(found.clean[metric]) for metric in found.clean)]]
+    for curve in found.curves:
+        for strength, level in zip(curve.strengths, curve.levels, strict=True):
+            figures = [figure_text(level[metric]) for metric in found.clean]
+            rows.append([curve.name, f"{strength:g} {curve.unit}", *figures])
+    title = f"worse pictures: {found.part}, {found.images} images{drawn}"
+    show_table(console, ["corruption", "strength", *found.clean], rows, title)
+    _show_findings(found.findings(), console)
+
+
+def _show_findings(findings: Sequence[str], console: Console) -> None:
+    for sentence in findings:
+        console.print(f"finding: {sentence}", soft_wrap=True, style="bold")
+
+
+def _count(values: dict[str, Estimate]) -> int:
+    return max(estimate.n for estimate in values.values())

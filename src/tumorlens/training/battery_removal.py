@@ -1,0 +1,140 @@
+"""Tests that take something away: the head, the middle, the tumour, the detail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from tumorlens.training.battery_scans import Scan
+from tumorlens.training.battery_trial import Figure, Trial
+from tumorlens.training.surgery import (
+    Mask,
+    Picture,
+    blurred,
+    border_only,
+    centre_disc,
+    fill_grey,
+    fill_inpainted,
+    fill_tissue,
+    moved,
+    thumbnail,
+)
+
+CENTRE_RADIUS = 0.6
+"""Of half the head's longer side: the disc covers most of the brain and leaves skull and scalp."""
+THUMBNAIL_SIDE = 16
+BLUR_SHARE = 0.05
+"""Standard deviation of the strong blur, of the side of the network's input."""
+
+_COVERED = 0.9  # of the tumour must lie in the disc for the picture to count as without it
+Fill = Callable[[Picture, Mask, Mask], Picture]
+
+
+def untouched(trial: Trial) -> list[Figure]:
+    """What the model reaches on these scans as they are, to compare the rest with."""
+    return [Figure("untouched", "ROC-AUC", trial.auc(trial.base), share=False)]
+
+
+def without_head(trial: Trial) -> list[Figure]:
+    """Only border and background are left: nobody can tell a tumour, so ROC-AUC should be 0.5."""
+    answers = trial.ask([border_only(scan.picture, scan.head) for scan in trial.scans])
+    says = "Border and background alone, with the head taken out, give a ROC-AUC of {}"
+    called = trial.share(trial.calls(answers), np.arange(len(trial.scans)))
+    return [
+        Figure("border only", "ROC-AUC", trial.auc(answers), 0.4, 0.6, says, share=False),
+        Figure("border only", "called tumour", called),
+    ]
+
+
+def without_detail(trial: Trial) -> list[Figure]:
+    """Thumbnails and blurred pictures: what is left shows shape, view and large tumours only."""
+    changes: dict[str, Callable[[Picture], Picture]] = {
+        f"thumbnail {THUMBNAIL_SIDE} × {THUMBNAIL_SIDE}": partial(thumbnail, side=THUMBNAIL_SIDE),
+        f"blur of {BLUR_SHARE:.0%}".replace("%", " %"): partial(blurred, share=BLUR_SHARE),
+    }
+    figures = []
+    for name, change in changes.items():
+        answers = trial.ask([change(scan.picture) for scan in trial.scans])
+        says = f"With detail gone ({name}) the ROC-AUC is still {{}}"
+        auc = trial.auc(answers)
+        figures.append(Figure(name, "ROC-AUC", auc, None, 0.85, says, share=False))
+    return figures
+
+
+def without_centre(trial: Trial) -> list[Figure]:
+    """Grey out the middle of the head: a tumour that lay there must not be answered any more."""
+    discs = [centre_disc(scan.head, CENTRE_RADIUS) for scan in trial.scans]
+    answers = trial.ask(
+        [fill_grey(s.picture, d, s.head) for s, d in zip(trial.scans, discs, strict=True)]
+    )
+    calls, called = trial.calls(answers), trial.called
+    covered = np.array([_covered(s, d) for s, d in zip(trial.scans, discs, strict=True)])
+    lost = np.flatnonzero(covered & called & (trial.labels == 1))
+    healthy = np.flatnonzero((trial.labels == 0) & ~called)
+    says = "With the middle of the head greyed out, and the tumour with it, {} are still called one"
+    still = trial.share(calls[lost], lost)
+    return [
+        Figure("masked centre", "still called tumour", still, None, 0.15, says),
+        Figure("masked centre", "healthy now called tumour", trial.share(calls[healthy], healthy)),
+        Figure("masked centre", "ROC-AUC", trial.auc(answers), share=False),
+    ]
+
+
+def without_tumour(trial: Trial) -> list[Figure]:
+    """Fill the annotated tumour, and as a control as much of the same head elsewhere."""
+    rows = [row for row, scan in enumerate(trial.scans) if scan.tumour.any()]
+    shifts = {
+        row: trial.place(trial.scans[row].tumour, row, trial.scans[row].tumour) for row in rows
+    }
+    free = [row for row in rows if shifts[row] is not None]
+    fills: dict[str, Fill] = {"inpainted": fill_inpainted, "grey": fill_grey}
+    figures = []
+    for name, fill in fills.items():
+        filled = [fill(s.picture, s.tumour, s.head) for s in (trial.scans[row] for row in rows)]
+        figures += _drop(trial, rows, filled, name)
+        elsewhere = []
+        for row in free:
+            scan, shift = trial.scans[row], shifts[row]
+            assert shift is not None
+            elsewhere.append(fill(scan.picture, moved(scan.tumour, shift), scan.head))
+        figures += _control(trial, free, elsewhere, name)
+    tissue = []
+    for row in free:
+        scan, shift = trial.scans[row], shifts[row]
+        assert shift is not None
+        tissue.append(fill_tissue(scan.picture, scan.tumour, shift))
+    return figures + _drop(trial, free, tissue, "own tissue")
+
+
+def _drop(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) -> list[Figure]:
+    answers = trial.ask(pictures)
+    before, calls = trial.base.prob[rows], trial.calls(answers)
+    was = trial.called[rows]
+    turned = trial.share(~calls[was], np.array(rows, dtype=np.int64)[was])
+    says = f"Masking the tumour ({fill}) lowers the probability in only {{}} of tumour images"
+    drops = trial.share(answers.prob < before, rows)
+    return [
+        Figure("masked tumour", f"{fill}: probability drops", drops, 0.9, None, says),
+        Figure("masked tumour", f"{fill}: mean drop", trial.share(before - answers.prob, rows),
+               share=False),
+        Figure("masked tumour", f"{fill}: turns to healthy", turned),
+    ]  # fmt: skip
+
+
+def _control(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) -> list[Figure]:
+    answers = trial.ask(pictures)
+    before, was = trial.base.prob[rows], trial.called[rows]
+    lost = trial.share(~trial.calls(answers)[was], np.array(rows, dtype=np.int64)[was])
+    says = f"Masking as much of the head beside the tumour ({fill}) turns {{}} to healthy"
+    drop = trial.share(before - answers.prob, rows)
+    return [
+        Figure("masked elsewhere", f"{fill}: mean drop", drop, share=False),
+        Figure("masked elsewhere", f"{fill}: turns to healthy", lost, None, 0.1, says),
+    ]
+
+
+def _covered(scan: Scan, disc: Mask) -> bool:
+    tumour = scan.tumour
+    return bool(tumour.any() and (tumour & disc).sum() >= _COVERED * tumour.sum())

@@ -1,0 +1,167 @@
+"""What goes wrong with scans on their way to a model, in five steps each, the third the middle.
+
+Every function takes a whole picture uint8 ``[H, W]``, a strength and a generator, and returns a
+picture uint8 ``[H', W']``. Strengths are given relative to the head, so that they mean the same for
+every size of picture. `CORRUPTIONS` names them with their five strengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.imaging.head import find_head
+
+Shown = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+LEVELS = 5
+MIDDLE = 3
+
+_WORDS = ("T1 SE", "R", "512 x 512", "L 12/24", "HFS", "A", "SP: 43.2", "W 180", "10 cm", "P")
+# Where words begin, as shares of width and height: corners, edges, then over the head.
+_SPOTS = (
+    *((0.02, 0.08), (0.72, 0.08), (0.02, 0.97), (0.72, 0.97)),
+    *((0.02, 0.5), (0.86, 0.5), (0.4, 0.08), (0.4, 0.97)),
+    *((0.3, 0.35), (0.5, 0.65), (0.4, 0.5), (0.25, 0.75)),
+)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One way to spoil a picture.
+
+    Attributes:
+        name: Short, for tables and the JSON.
+        unit: What the strengths are, for a plot's axis.
+        strengths: Five, from mild to severe.
+        apply: ``(picture, strength, generator) -> picture``.
+    """
+
+    name: str
+    unit: str
+    strengths: tuple[float, float, float, float, float]
+    apply: Callable[[Shown, float, np.random.Generator], Shown]
+
+
+def rotate(shown: Shown, degrees: float, rng: np.random.Generator) -> Shown:
+    """Turn one way or the other on a canvas that loses nothing, filled with the darkest grey."""
+    angle = degrees * _sign(rng)
+    height, width = shown.shape
+    turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, 1.0)
+    cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
+    size = (int(np.ceil(height * sin + width * cos)), int(np.ceil(height * cos + width * sin)))
+    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    return _levels(cv2.warpAffine(shown, turn, size, borderValue=float(shown.min())))
+
+
+def blur(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+    """Blur by a Gaussian; the strength is its standard deviation in % of the head's side."""
+    return _levels(cv2.GaussianBlur(shown.astype(np.float32), (0, 0), _side(shown) * percent / 100))
+
+
+def noise(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+    """Make the magnitude of a complex signal with Gaussian noise in both parts (Rician).
+
+    The strength is the noise's standard deviation in % of the head's bright tissue; a picture of
+    magnitudes has Rician noise (Gudbjartsson & Patz, Magn. Reson. Med. 1995).
+    """
+    sigma = percent / 100 * _bright(shown)
+    real = shown + rng.normal(0, sigma, shown.shape)
+    return _levels(np.hypot(real, rng.normal(0, sigma, shown.shape)))
+
+
+def contrast(shown: Shown, factor: float, rng: np.random.Generator) -> Shown:
+    """Divide the contrast by a factor, or multiply by it until both ends of the range saturate."""
+    gain = factor if _sign(rng) > 0 else 1 / factor
+    _, head = find_head(shown)
+    middle = float(shown[head].mean()) if head.any() else 127.5
+    return _levels(middle + gain * (shown.astype(np.float32) - middle))
+
+
+def resolution(shown: Shown, pixels: float, rng: np.random.Generator) -> Shown:
+    """Shrink until the head's side has so many pixels, and enlarge to the old size again."""
+    shrink = min(1.0, pixels / _side(shown))
+    height, width = shown.shape
+    small = (max(4, round(width * shrink)), max(4, round(height * shrink)))
+    less = cv2.resize(shown, small, interpolation=cv2.INTER_AREA)
+    return _levels(cv2.resize(less, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def jpeg(shown: Shown, quality: float, rng: np.random.Generator) -> Shown:
+    """Compress to JPEG of a quality (100 best)."""
+    _, data = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    return _levels(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)))
+
+
+def bias_field(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+    """Multiply by a smooth field; the strength is its largest change in %, either way.
+
+    The field is a random polynomial of third order over the picture, as MONAI's bias field is.
+    """
+    height, width = shown.shape
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+    powers = [(i, j) for i in range(4) for j in range(4 - i) if i + j]
+    terms = [rng.uniform(-1, 1) * x**i * y**j for i, j in powers]
+    field = np.sum(terms, axis=0)
+    _, head = find_head(shown)
+    inside = field[head] if head.any() else field
+    reach = np.quantile(np.abs(inside - inside.mean()), 0.9)
+    field = np.clip((field - inside.mean()) / max(float(reach), 1e-6), -1, 1)
+    return _levels(shown * np.exp(np.log1p(percent / 100) * field))
+
+
+def gamma(shown: Shown, power: float, rng: np.random.Generator) -> Shown:
+    """Raise the brightness to a power or its inverse, between the darkest and the brightest."""
+    low, high = float(shown.min()), max(float(shown.max()), float(shown.min()) + 1)
+    exponent = power if _sign(rng) > 0 else 1 / power
+    return _levels(low + (high - low) * ((shown - low) / (high - low)) ** exponent)
+
+
+def burned_in_text(shown: Shown, words: float, rng: np.random.Generator) -> Shown:
+    """Write white words: first in the corners, then at the edges and, at last, over the head."""
+    marked = shown.copy()
+    height, width = shown.shape
+    scale = min(height, width) / 400
+    ink = float(max(shown.max(), 128))
+    for x, y in _SPOTS[: round(words)]:
+        text = _WORDS[rng.integers(len(_WORDS))]
+        corner = (round(x * width), round(y * height))
+        cv2.putText(
+            marked, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, [ink], max(1, round(2 * scale))
+        )
+    return marked
+
+
+CORRUPTIONS: tuple[Corruption, ...] = (
+    Corruption("rotation", "degrees", (5, 10, 15, 30, 45), rotate),
+    Corruption("blur", "% of the head's side", (0.25, 0.5, 1.0, 1.5, 2.5), blur),
+    Corruption("noise", "% of bright tissue", (3, 6, 9, 13, 20), noise),
+    Corruption("contrast", "factor, either way", (1.25, 1.5, 2, 3, 5), contrast),
+    Corruption("resolution", "pixels across the head", (128, 96, 64, 48, 32), resolution),
+    Corruption("jpeg", "quality", (50, 30, 15, 10, 5), jpeg),
+    Corruption("bias field", "% either way", (10, 20, 40, 60, 100), bias_field),
+    Corruption("gamma", "power, either way", (1.2, 1.4, 1.7, 2.2, 3), gamma),
+    Corruption("burned-in text", "words", (1, 4, 6, 8, 12), burned_in_text),
+)
+
+
+def _sign(rng: np.random.Generator) -> int:
+    return 1 if rng.random() < 0.5 else -1
+
+
+def _side(shown: Shown) -> float:
+    (x0, y0, x1, y1), _ = find_head(shown)
+    return float(max(x1 - x0, y1 - y0))
+
+
+def _bright(shown: Shown) -> float:
+    _, head = find_head(shown)
+    return max(1.0, float(np.percentile(shown[head], 99.5))) if head.any() else 255.0
+
+
+def _levels(values: NDArray[np.generic]) -> Shown:
+    return np.asarray(np.clip(np.rint(np.asarray(values, np.float64)), 0, 255), dtype=np.uint8)
