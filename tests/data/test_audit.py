@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -151,6 +152,22 @@ def test_without_a_shortcut_nothing_is_suspicious(tmp_path: Path) -> None:
     tried = find_shortcuts(looks, np.arange(60))
     assert len(tried) == 5
     assert not any(shortcut.suspicious for shortcut in tried)
+
+
+def test_the_view_is_a_clue_among_images_whose_view_is_known(tmp_path: Path) -> None:
+    """Every tumour sagittal, every healthy head axial; of half of them the view is not known."""
+    looks = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))
+
+    def seen_from(look: Look) -> Look:
+        view = "sagittal" if look.record.label else "axial"
+        return replace(look, record=replace(look.record, view=view))
+
+    mixed = [*looks[:30], *map(seen_from, looks[30:])]
+    (found,) = find_shortcuts(mixed, np.arange(60), clues=["view"])
+    assert (found.clue, found.target, found.suspicious) == ("view", "label", True)
+    assert (found.auc.value, found.auc.n) == (1.0, 30)
+    mixed[30] = looks[30]
+    assert find_shortcuts(mixed, np.arange(60), clues=["view"]) == [], "nine tumours are too few"
 
 
 def test_copies_cannot_be_remembered(tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from tumorlens.data.fingerprints import FingerprintCache, fingerprint_records, read_bytes
-from tumorlens.data.manifest import Record, check_unique, with_group
+from tumorlens.data.manifest import Record, check_unique
 from tumorlens.data.neighbours import find_pairs
 from tumorlens.data.sources import source_info
+from tumorlens.data.views import known_view
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
     DEFAULT_MAX_DISTANCE,
@@ -37,6 +39,8 @@ def group_records(
     max_distance: int = DEFAULT_MAX_DISTANCE,
 ) -> list[Record]:
     """Return the records in the same order, each with its group and its file's SHA-256.
+
+    A scan of a public source gets its view too, where its manifest does not state it (see `views`).
 
     Bound together, across sources and through chains: near-duplicates (heads within
     ``max_distance`` of 256 bits in the best of eight poses, or whole pictures within
@@ -65,7 +69,7 @@ def group_records(
         ],
     )
     return [
-        with_group(record, int(group), digest)
+        replace(record, group=int(group), sha256=digest, view=record.view or known_view(digest))
         for record, group, digest in zip(records, groups, digests, strict=True)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Record
+from tumorlens.data.views import known_view
 from tumorlens.errors import InputError
 from tumorlens.imaging.decode import decode, to_grey
 from tumorlens.imaging.fingerprint import difference_hash, pose_bits
@@ -46,7 +47,7 @@ class Look:
     """One image as the audit sees it.
 
     Attributes:
-        record: which image.
+        record: which image; with its view, where that is known.
         sha256: of the file's bytes.
         n_bytes: the file's size.
         format: by content, such as ``jpeg``.
@@ -102,10 +103,11 @@ def look_at(record: Record) -> Look | Unreadable:
     pixels = image.pixels
     grey: NDArray[Any] = to_grey(pixels)
     head, whole = samples(pixels, ZOOMS)
+    digest = hashlib.sha256(raw).hexdigest()
     height, width = grey.shape
     return Look(
-        record=record,
-        sha256=hashlib.sha256(raw).hexdigest(),
+        record=replace(record, view=record.view or known_view(digest)),
+        sha256=digest,
         n_bytes=len(raw),
         format=image.format,
         width=width,

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -121,11 +121,6 @@ def check_unique(records: Iterable[Record]) -> None:
         if record.key in seen:
             raise ManifestError(f"{record.key}: stands in the data twice; remove one of the rows")
         seen.add(record.key)
-
-
-def with_group(record: Record, group: int, sha256: str) -> Record:
-    """Return the record with its group and the digest of its bytes filled in."""
-    return replace(record, group=group, sha256=sha256)
 
 
 def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:

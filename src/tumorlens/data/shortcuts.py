@@ -1,9 +1,10 @@
 """Can something that is not the lesion give the answer away?
 
-For each kind of clue (file type, size, aspect, border, a 16×16 thumbnail) a random forest tries to
-tell the label, or the source, of images it has not seen. Copies stay on one side of every fold, so
-that remembering a scan does not count. A ROC-AUC well above one half means that a network can score
-by the clue instead of the tumour. A thumbnail may show a large tumour too; a file type cannot.
+For each kind of clue (file type, size, aspect, border, view, a 16×16 thumbnail) a random forest
+tries to tell the label, or the source, of images it has not seen. Copies stay on one side of every
+fold, so that remembering a scan does not count. A ROC-AUC well above one half means that a network
+can score by the clue instead of the tumour. A thumbnail may show a large tumour too; a file type
+cannot. The view is a clue only among images whose view is known.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.data.looks import Look
+from tumorlens.data.manifest import Plane
 from tumorlens.errors import MissingExtraError
 from tumorlens.evaluation.metrics import Estimate, evaluate
 
-CLUES = ("file type", "size", "aspect", "border", "thumbnail")
+CLUES = ("file type", "size", "aspect", "border", "view", "thumbnail")
 SUSPICIOUS = 0.6
 """A clue is reported when the interval of its ROC-AUC begins above this."""
 
+_PLANES = get_args(Plane)
 _FOLDS = 5
 _TREES = 100
 _SMALLEST_LEAF = 3
@@ -74,20 +77,24 @@ def find_shortcuts(
         seed: of folds, forests and bootstrap.
 
     Returns:
-        What could be tried; a target needs ten groups of each class.
+        What could be tried; a target needs ten groups of each class, among the images in which
+        the clue is known.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     check_installed()
-    features = {clue: _features(looks, clue) for clue in clues}
+    features = {clue: (_features(looks, clue), _known(looks, clue)) for clue in clues}
     found = []
     for within, target, members, classes in _questions(looks, groups):
-        for clue, values in features.items():
-            scores = _out_of_fold(values[members], classes, groups[members], seed)
-            for name, truth, score in _one_against_rest(target, classes, scores):
+        for clue, (values, known) in features.items():
+            rows, of = members[known[members]], classes[known[members]]
+            if not _enough(of, groups[rows]):
+                continue
+            scores = _out_of_fold(values[rows], of, groups[rows], seed)
+            for name, truth, score in _one_against_rest(target, of, scores):
                 estimate = evaluate(
-                    truth, score, groups=groups[members], n_boot=_RESAMPLES, seed=seed
+                    truth, score, groups=groups[rows], n_boot=_RESAMPLES, seed=seed
                 )["roc_auc"]
                 found.append(Shortcut(clue, within, name, estimate))
     return found
@@ -159,6 +166,11 @@ def _out_of_fold(
     return scores
 
 
+def _known(looks: Sequence[Look], clue: str) -> NDArray[np.bool_]:
+    """Whether the clue is known, ``[N]``: a missing view tells of the source, not of the head."""
+    return np.array([clue != "view" or look.record.view in _PLANES for look in looks], bool)
+
+
 def _features(looks: Sequence[Look], clue: str) -> NDArray[np.float64]:
     """Numbers ``[N, F]`` that hold the clue and nothing else."""
     if clue == "file type":
@@ -171,4 +183,6 @@ def _features(looks: Sequence[Look], clue: str) -> NDArray[np.float64]:
         return np.array([[look.width / look.height] for look in looks])
     if clue == "border":
         return np.array([look.border for look in looks])
+    if clue == "view":
+        return np.array([[look.record.view == plane for plane in _PLANES] for look in looks], float)
     return np.stack([look.thumbnail.ravel() for look in looks]).astype(np.float64)
