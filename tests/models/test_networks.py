@@ -135,6 +135,16 @@ def test_the_default_network_pools_as_it_is_told(pooling: Any) -> None:
     assert torch.allclose(answer.logit, pooled(answer.map, pooling, **given), atol=1e-5)
 
 
+@pytest.mark.parametrize(("stride", "cells"), [(4, (16, 24)), (8, (8, 12))])
+def test_the_default_network_draws_its_map_as_finely_as_it_is_told(
+    stride: int, cells: tuple[int, int]
+) -> None:
+    network = build("evidence", width=8, stride=stride).eval()
+    assert network(noise(2, 1, 64, 96)).map.shape == (2, *cells)
+    with pytest.raises(ConfigError, match="stride is 16; use 4 or 8"):
+        build("evidence", stride=16)
+
+
 def pooled(evidence: Tensor, kind: str, k: int = 0, r: float = 0.0) -> Tensor:
     """The pooling as the card's reader would write it down."""
     cells = evidence.flatten(1).double()

@@ -60,7 +60,8 @@ def lesion_of(*cells: tuple[int, int], side: int = 16, cell: int = 4) -> Tensor:
         (lambda p: p[..., 0:4, 0:4].fill_(1), 1, 15),
         (lambda p: p[..., 0:4, 0:6].fill_(1), 2, 14),  # half of the second cell: lesion
         (lambda p: p[..., 0:4, 0:5].fill_(1), 1, 14),  # a quarter of it: takes no part
-        (lambda p: p[..., 0:4, 0:4].fill_(0.4), 1, 15),  # only unsure, yet where it is largest
+        (lambda p: p[..., 0:4, 0:4].fill_(0.5), 0, 15),  # only unsure: takes no part
+        (lambda p: p[..., 0:1, 0:1].fill_(0.5), 0, 16),  # a sixteenth of it unsure: clear
         (lambda p: p[..., 1:3, 1:3].fill_(1), 1, 15),  # smaller than a cell marks its cell
         (lambda p: p.fill_(1), 16, 0),
     ],
@@ -84,6 +85,11 @@ def test_the_cells_loss_by_hand() -> None:
     # The same map of a healthy head: every cell is clear.
     loss = map_loss(evidence, torch.zeros_like(lesion), torch.zeros(1), known, *given)
     assert loss.item() == pytest.approx((2.126928 + 3 * LN2) / 4, rel=1e-5)
+    # Of 12 × 12 cells with one lesion in the corner the three beside it weigh as much as the rest.
+    wide = torch.zeros(1, 12, 12)
+    wide[0, :2, :2] = 2.0
+    far = map_loss(wide, lesion_of((0, 0), side=48), tumour, known, *given)
+    assert far.item() == pytest.approx(0.126928 + (2.126928 + LN2) / 2, rel=1e-5)
     half = map_loss(evidence, lesion, tumour, known, MapPooling("mean"), LossSpec(cells=0.5))
     assert half.item() == pytest.approx((0.126928 + LN2) / 2, rel=1e-5)
 
@@ -99,6 +105,14 @@ def test_the_place_loss_by_hand() -> None:
         LossSpec(place=1.0),
     )
     # The highest clear cell is -1, the highest other cell is 2.
+    assert loss.item() == pytest.approx(0.313262 + 0.126928, rel=1e-5)
+
+
+def test_a_lesion_of_few_cells_need_not_fill_the_pooling() -> None:
+    evidence = torch.full((1, 4, 4), -1.0)
+    evidence[0, 0, 0] = 2.0
+    given = (torch.ones(1), torch.ones(1), MapPooling("topk", k=3), LossSpec(place=1.0))
+    loss = map_loss(evidence, lesion_of((0, 0)), *given)
     assert loss.item() == pytest.approx(0.313262 + 0.126928, rel=1e-5)
 
 

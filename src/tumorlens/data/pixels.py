@@ -25,8 +25,8 @@ from tumorlens.imaging.volume import Volume, load_volume, take_slice
 # ellipse that fills it, or just beside an outline).
 LESION, UNSURE = 255, 128
 _SUPERSAMPLE = 4
-# Part of every kept file's name; counted up when preprocessing computes something else.
-_PREPROCESSING = 1
+# Part of every kept file's name; counted up when inputs or lesion pictures become others.
+_PREPROCESSING = 2
 
 
 def read_pixels(record: Record) -> NDArray[Any]:
@@ -51,7 +51,7 @@ def lesion_picture(record: Record, frame: Frame) -> NDArray[np.uint8]:
     """Draw the record's boxes and outlines in the input's square: uint8 ``[size, size]``.
 
     An outline is filled; a box counts as the ellipse that fills it, since its corners
-    usually hold healthy tissue, and the rest of the box as unsure. A margin of 4 % of the
+    usually hold healthy tissue, and the rest of the box as unsure. A margin of 1 % of the
     side around both is unsure too. A record without annotation gives zeros.
     """
     size = frame.size
@@ -71,7 +71,7 @@ def lesion_picture(record: Record, frame: Frame) -> NDArray[np.uint8]:
             cv2.rectangle(unsure, tuple(corners[:2]), tuple(corners[2:]), 1, cv2.FILLED)
     if not sure.any():
         return picture
-    reach = 2 * round(0.04 * scale) + 1
+    reach = 2 * round(0.01 * scale) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     around = cv2.dilate(np.maximum(sure, unsure), kernel)
     full = np.where(sure > 0, LESION, np.where(around > 0, UNSURE, 0)).astype(np.uint8)

@@ -6,12 +6,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tumorlens.models.hub import weights_path
+from tumorlens.errors import ConfigError
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
 
+# Channels of a ResNet's stages, and how many of them (from the coarse end) make a map of a stride.
+_CHANNELS = (64, 128, 256, 512)
+_STAGES = {8: 3, 4: 4}
+
 
 class EvidenceNet(nn.Module):
-    """ResNet stages at strides 8, 16 and 32, merged top-down into a class map at stride 8.
+    """ResNet stages at strides up to 32, merged top-down into a class map at stride 4 or 8.
 
     The decoder is a feature pyramid (Lin et al., CVPR 2017) cut to one level: the coarse
     stages say whether something is abnormal, the fine one where. The logit is a pooling of
@@ -22,13 +27,16 @@ class EvidenceNet(nn.Module):
         depth: 18 or 34.
         in_channels: 1 or 3.
         width: Channels of the decoder.
+        stride: Side of a map's cell in pixels of the input, 4 or 8.
         pooling, k, r: See :class:`~tumorlens.models.output.MapPooling`.
         dropout: Probability of dropping a decoder channel before the class map.
         weights: Backbone weights to start from (a file, or a name of the Hub: see
             :func:`~tumorlens.models.hub.weights_path`), or None.
 
     Takes float32 ``[N, in_channels, H, W]``; H and W divisible by 32. The map is
-    ``[N, H / 8, W / 8]``.
+    ``[N, H / stride, W / stride]``.
+
+    Raises `ConfigError` for another depth or stride, and what `load_backbone` raises.
     """
 
     def __init__(
@@ -41,12 +49,15 @@ class EvidenceNet(nn.Module):
         r: float = 4.0,
         dropout: float = 0.1,
         weights: str | None = None,
+        stride: int = 8,
     ) -> None:
         super().__init__()
+        if stride not in _STAGES:
+            raise ConfigError(f"the map's stride is {stride}; use 4 or 8")
         self.backbone = build_backbone(depth, in_channels)
         del self.backbone.fc
         self.lateral = nn.ModuleList(
-            nn.Conv2d(channels, width, kernel_size=1) for channels in (128, 256, 512)
+            nn.Conv2d(channels, width, kernel_size=1) for channels in _CHANNELS[-_STAGES[stride] :]
         )
         self.smooth = nn.Sequential(
             nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),
@@ -69,9 +80,10 @@ class EvidenceNet(nn.Module):
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of an image's features."""
-        _, fine, middle, coarse = features
-        x = self.lateral[2](coarse)
-        x = self.lateral[1](middle) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
-        x = self.lateral[0](fine) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
-        evidence = self.head(self.smooth(x)).squeeze(1)
+        used = features[-len(self.lateral) :]
+        narrow = [lateral(stage) for lateral, stage in zip(self.lateral, used, strict=True)]
+        merged, *finer = reversed(narrow)
+        for stage in finer:
+            merged = stage + functional.interpolate(merged, scale_factor=2.0, mode="nearest")
+        evidence = self.head(self.smooth(merged)).squeeze(1)
         return Evidence(self.pooling(evidence), evidence)

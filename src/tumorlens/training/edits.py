@@ -82,8 +82,7 @@ def take_out(
         return image, lesion, label
     donors = _like(chosen, healthy, view, generator)
     shapes = _like(chosen, has_lesion, view, generator)
-    # Wider than the lesion, so that none of its edge is left to be seen through the feathering.
-    own = _feathered(functional.max_pool2d(lesion[chosen], 7, stride=1, padding=3))
+    own = _feathered(lesion[chosen])
     clear = ((lesion[chosen].flip(-1) > 0.2) & (lesion[chosen] > 0.2)).flatten(1).sum(1) == 0
     mirrored = clear & _chance(len(chosen), _MIRRORED, generator).to(image.device)
     out = _chance(len(chosen), _TAKEN_OUT, generator).to(image.device)
@@ -170,8 +169,9 @@ def _like(hosts: Tensor, pool: Tensor, view: Tensor, generator: Generator) -> Te
 
 
 def _feathered(lesion: Tensor) -> Tensor:
-    """Return a patch's opacity; the unsure ring around a lesion is taken along."""
-    return functional.avg_pool2d((lesion > 0.25).float(), 7, stride=1, padding=3)
+    """Return a patch's opacity: whole over the lesion and what is unsure, fading beside it."""
+    whole = functional.max_pool2d((lesion > 0.25).float(), 7, stride=1, padding=3)
+    return functional.avg_pool2d(whole, 7, stride=1, padding=3)
 
 
 def _blend(host: Tensor, donor: Tensor, alpha: Tensor) -> Tensor:

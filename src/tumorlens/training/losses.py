@@ -10,6 +10,13 @@ from torch.nn import functional
 
 from tumorlens.models.output import MapPooling
 
+# A pixel above is surely lesion, one below its complement surely none.
+_SURE = 0.75
+# A cell with a smaller share of pixels that may be lesion is clear of it.
+_CLEAR = 0.1
+# Evidence of a cell that is left out of a pooling, in logits.
+_NOTHING = -30.0
+
 
 @dataclass(frozen=True)
 class LossSpec:
@@ -17,7 +24,8 @@ class LossSpec:
 
     Attributes:
         label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
-        positive_weight: Weight of tumour images in the image loss.
+        positive_weight: Weight of tumour images in the image loss. A configuration may say
+            ``auto`` for healthy / tumour of the training part.
         focal_gamma: Focal loss exponent (Lin et al., ICCV 2017); 0 is cross-entropy.
         cells: Weight of the cell-by-cell loss where the place is known.
         place: Weight of pooling only inside, and only outside, the known lesion.
@@ -37,7 +45,7 @@ def image_loss(logit: Tensor, label: Tensor, spec: LossSpec) -> Tensor:
     loss = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
     if spec.focal_gamma > 0:
         prob = torch.sigmoid(logit)
-        miss = torch.where(label > 0.5, 1 - prob, prob)
+        miss = (label - prob).abs()
         loss = loss * miss**spec.focal_gamma
     return (loss * weight).mean()
 
@@ -46,13 +54,13 @@ def cell_targets(lesion: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor
     """Return (is lesion, is clear) masks ``[N, h, w]`` of a map's cells.
 
     ``lesion`` is float ``[N, 1, S, S]``: 1 lesion, 0 none, between: unsure. A cell is lesion
-    when at least half of it is, clear when nothing in it is, and takes no part otherwise.
-    A lesion smaller than a cell marks the cell where it is largest.
+    when at least half of it surely is, clear when less than a tenth may be, and takes no part
+    otherwise. A lesion smaller than a cell marks the cell where it is largest.
     """
-    share = functional.adaptive_avg_pool2d(lesion, shape).squeeze(1)
-    peak = share.flatten(1).amax(dim=1).clamp(0.05, 0.5)[:, None, None]
-    clear = functional.adaptive_max_pool2d(lesion, shape).squeeze(1) < 0.05
-    return share >= peak, clear
+    sure = functional.adaptive_avg_pool2d((lesion > _SURE).float(), shape).squeeze(1)
+    maybe = functional.adaptive_avg_pool2d((lesion > 1 - _SURE).float(), shape).squeeze(1)
+    inside = sure >= sure.flatten(1).amax(dim=1).clamp(0.05, 0.5)[:, None, None]
+    return inside, (maybe < _CLEAR) & ~inside
 
 
 def map_loss(
@@ -71,9 +79,10 @@ def map_loss(
             pictures with boxes or outlines.
 
     ``cells`` is the mean over each picture's lesion cells plus the mean over its clear cells
-    (so that a small lesion weighs as much as the rest). ``place`` pools the map twice, over
-    the clear cells (target healthy) and over the rest (target tumour): high evidence beside
-    the lesion costs as much as in a healthy picture.
+    (so that a small lesion weighs as much as the rest); of the clear cells those just around
+    the lesion weigh as much as all others, which keeps the map from spreading over its edge.
+    ``place`` pools the map twice, over the clear cells (target healthy) and over the rest
+    (target tumour): high evidence beside the lesion costs as much as in a healthy picture.
     """
     known = annotated > 0.5
     if not known.any():
@@ -82,16 +91,37 @@ def map_loss(
     inside, clear = cell_targets(lesion, (evidence.shape[1], evidence.shape[2]))
     inside = inside & tumour[:, None, None]
     clear = clear | ~tumour[:, None, None]
-    loss = _mean_where(functional.softplus(evidence), clear)
-    loss = loss + _mean_where(functional.softplus(-evidence), inside)
+    near = clear & _grown(~clear)
+    rising = functional.softplus(evidence)
+    far = clear & ~near
+    both = near.flatten(1).any(dim=1) & far.flatten(1).any(dim=1)
+    beside = torch.where(
+        both,
+        (_mean_where(rising, near) + _mean_where(rising, far)) / 2,
+        _mean_where(rising, clear),
+    )
+    loss = beside + _mean_where(functional.softplus(-evidence), inside)
     total = spec.cells * loss.mean()
     if spec.place > 0 and tumour.any():
-        low = evidence.new_full((), -30.0)
-        outside = pooling(torch.where(clear, evidence, low)[tumour])
-        within = pooling(torch.where(clear, low, evidence)[tumour].clamp_min(-8))
+        outside = pooling(torch.where(clear, evidence, _NOTHING)[tumour])
+        within = _pooled_where(evidence[tumour], ~clear[tumour], pooling)
         place = functional.softplus(outside).mean() + functional.softplus(-within).mean()
         total = total + spec.place * place
     return total
+
+
+def _pooled_where(evidence: Tensor, mask: Tensor, pooling: MapPooling) -> Tensor:
+    """Pool the masked cells; where they are fewer than the pooling's, their mean ``[N]``."""
+    pooled = pooling(torch.where(mask, evidence, _NOTHING))
+    few = mask.flatten(1).sum(dim=1) < (pooling.k if pooling.kind == "topk" else 0)
+    return torch.where(few, _mean_where(evidence, mask), pooled)
+
+
+def _grown(mask: Tensor) -> Tensor:
+    """Widen masks ``[N, h, w]`` by a twelfth of their side, at least a cell."""
+    reach = 2 * max(1, mask.shape[-1] // 12) + 1
+    wide = functional.max_pool2d(mask.float(), reach, stride=1, padding=reach // 2)
+    return wide > 0.5
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
