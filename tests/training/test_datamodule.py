@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from tests.training.drawn_data import SIZE, drawn_dataset, drawn_records
 from tumorlens.errors import ConfigError, DataError
@@ -48,6 +49,17 @@ def test_an_item_does_not_share_memory_with_the_store() -> None:
     dataset = ScanDataset(drawn_records([0, 1]), inputs, np.zeros((2, 8, 8), np.uint8), "train")
     dataset[0]["image"].fill_(1)
     assert dataset[0]["image"].sum() == 0
+
+
+@pytest.mark.parametrize("mode", ["train", "validation"])
+def test_a_batch_is_its_items_stacked(mode: str) -> None:
+    dataset = drawn_dataset(LABELS, mode)  # type: ignore[arg-type]
+    batch = dataset.__getitems__([3, 0, 3])
+    stacked = default_collate([dataset[3], dataset[0], dataset[3]])
+    assert list(batch) == list(stacked)
+    for name, tensor in batch.items():
+        assert tensor.dtype == stacked[name].dtype
+        assert torch.equal(tensor, stacked[name])
 
 
 def test_records_that_do_not_fit_are_refused() -> None:
