@@ -16,6 +16,8 @@ from tumorlens.training.datamodule import (
     ScanDataset,
     SeededSampler,
     balanced_weights,
+    balancing_weight,
+    class_weights,
 )
 
 LABELS = [1, 0, 1, 1, 0, 0, 1, 0, 0, 0]
@@ -154,6 +156,30 @@ def test_weights_balance_labels_and_calm_large_sources() -> None:
     share = np.bincount(list(sampler), minlength=29)[:20].sum() / 6000
     assert len(sampler) == 6000
     assert share == pytest.approx(0.5, abs=0.03)
+
+
+def test_class_weights_are_torch_s_usual_ones() -> None:
+    weights = class_weights(drawn_records([1, 1, 1, 0]))
+    assert weights.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    sampler = SeededSampler(4, 0, weights=weights, count=6000)
+    drawn = np.array(list(sampler))
+    assert np.isin(drawn, [0, 1, 2]).mean() == pytest.approx(0.5, abs=0.03)
+    assert list(sampler) == drawn.tolist()
+    sampler.set_epoch(1)
+    assert list(sampler) != drawn.tolist()
+
+
+@pytest.mark.parametrize(("labels", "weight"), [([1, 0], 1), ([1, 1, 1, 0], 1 / 3), ([0, 0, 1], 2)])
+def test_the_weight_that_balances(labels: list[int], weight: float) -> None:
+    assert balancing_weight(np.array(labels, dtype=np.float32)) == pytest.approx(weight)
+
+
+def test_the_weighted_loader_evens_out_the_classes() -> None:
+    parts = {"train": drawn_dataset([1] * 90 + [0] * 10, "train")}
+    loader = ScanDataModule(parts, sampler="weighted", epoch_images=2000).train_dataloader()  # type: ignore[arg-type]
+    labels = torch.cat([batch["label"] for batch in loader])
+    assert len(labels) == 2000
+    assert float(labels.mean()) == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_balanced_loader_draws_as_many_as_asked() -> None:

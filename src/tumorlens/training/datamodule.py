@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -129,24 +129,48 @@ class SeededSampler(Sampler[int]):
 
 
 def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return drawing probabilities ``[N]``: labels equal, views and sources by roots.
+    """Return drawing probabilities ``[N]``: labels equal, sources by the root of their size.
 
-    In a label each view weighs as the root of what it holds, and in a view each source as the
-    root of its size: between drawing all images alike (large sources would rule, and the view
-    tell the answer) and all sources alike (the smallest would be learnt by heart).
+    The root lies between drawing all images alike (large sources would rule) and all
+    sources alike (the smallest would be learnt by heart).
     """
-    cells = [(record.label, record.view, record.source) for record in records]
+    cells = [(record.label, record.source) for record in records]
     sizes = Counter(cells)
-    views: dict[tuple[int | None, str | None], float] = defaultdict(float)
-    for (label, view, _), size in sizes.items():
-        views[label, view] += size**0.5
-    labels: dict[int | None, float] = defaultdict(float)
-    for (label, _), held in views.items():
-        labels[label] += held**0.5
-    weights = np.array(
-        [sizes[cell] ** -0.5 * views[cell[:2]] ** -0.5 / labels[cell[0]] for cell in cells]
-    )
+    per_label: dict[int | None, float] = {}
+    for (label, _), size in sizes.items():
+        per_label[label] = per_label.get(label, 0.0) + size**0.5
+    weights = np.array([sizes[cell] ** -0.5 / per_label[cell[0]] for cell in cells])
     return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def class_weights(records: Sequence[Record]) -> NDArray[np.float64]:
+    """Return drawing probabilities ``[N]`` that make both labels equally likely."""
+    sizes = Counter(record.label for record in records)
+    weights = np.array([1 / sizes[record.label] for record in records])
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def balancing_weight(labels: NDArray[np.float32]) -> float:
+    """Return the weight of tumours, healthy over tumours, that makes both classes' losses equal."""
+    tumours = float((labels > 0.5).sum())
+    return (len(labels) - tumours) / tumours
+
+
+_WEIGHTS = {"balanced": balanced_weights, "weighted": class_weights}
+
+
+class SharedSampler(Sampler[int]):
+    """Every ``world``-th of ``size`` items in order, the last repeated to make shares equal."""
+
+    def __init__(self, size: int, *, rank: int, world: int) -> None:
+        self.size, self.rank, self.world = size, rank, world
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        places = range(self.rank, len(self) * self.world, self.world)
+        return (min(at, self.size - 1) for at in places)
 
 
 class ScanDataModule(L.LightningDataModule):
@@ -155,8 +179,9 @@ class ScanDataModule(L.LightningDataModule):
     Args:
         parts: A dataset per part; a part without records is left out.
         batch_size: Images a batch and process.
-        sampler: ``shuffle`` or ``balanced`` (see :func:`balanced_weights`).
-        epoch_images: Draws per epoch under ``balanced``; None draws as many as there are.
+        sampler: ``shuffle``, ``balanced`` (see :func:`balanced_weights`) or ``weighted`` (see
+            :func:`class_weights`); the last two draw with replacement.
+        epoch_images: Draws per epoch with replacement; None draws as many as there are.
         num_workers: Loader processes.
         seed: Orders the training images.
     """
@@ -166,14 +191,14 @@ class ScanDataModule(L.LightningDataModule):
         parts: dict[Mode, ScanDataset],
         *,
         batch_size: int = 32,
-        sampler: Literal["shuffle", "balanced"] = "shuffle",
+        sampler: Literal["shuffle", "balanced", "weighted"] = "shuffle",
         epoch_images: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if sampler not in ("shuffle", "balanced"):
-            raise ConfigError(f"data.sampler is {sampler!r}; use shuffle or balanced")
+        if sampler not in ("shuffle", *_WEIGHTS):
+            raise ConfigError(f"data.sampler is {sampler!r}; use shuffle, balanced or weighted")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
         self.parts, self.batch_size, self.sampler = parts, batch_size, sampler
@@ -192,21 +217,34 @@ class ScanDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return the shuffling loader over the training part."""
         dataset = self.parts["train"]
-        balanced = self.sampler == "balanced"
-        trainer = self.trainer
+        weigh = _WEIGHTS.get(self.sampler)
+        rank, world = self._place()
         sampler = SeededSampler(
             len(dataset),
             self.seed,
-            weights=balanced_weights(dataset.records) if balanced else None,
-            count=self.epoch_images if balanced else None,
-            rank=trainer.global_rank if trainer else 0,
-            world=trainer.world_size if trainer else 1,
+            weights=weigh(dataset.records) if weigh else None,
+            count=self.epoch_images if weigh else None,
+            rank=rank,
+            world=world,
         )
         return self._loader("train", sampler)
 
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process and number of processes."""
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Return the validation loader in fixed order; none when the split has no such part."""
-        return [self._loader("validation", None)] if "validation" in self.parts else []
+        """Return the validation loader in fixed order; none when the split has no such part.
+
+        Of several processes each gets its share (see :class:`SharedSampler`).
+        """
+        if "validation" not in self.parts:
+            return []
+        rank, world = self._place()
+        size = len(self.parts["validation"])
+        shared = SharedSampler(size, rank=rank, world=world) if world > 1 else None
+        return [self._loader("validation", shared)]
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         """Return the test loader in fixed order; none when the split has no such part."""
