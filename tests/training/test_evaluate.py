@@ -14,6 +14,7 @@ from tests.models_for_tests import write_tiny_model
 from tests.training.drawn_data import draw_heads
 from tumorlens.cli.app import run
 from tumorlens.data.grouping import group_records
+from tumorlens.data.manifest import write_manifest
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import grouped_split, make_split, write_split
 from tumorlens.errors import DataError, DecodeError, SplitError
@@ -84,6 +85,29 @@ def test_each_source_has_its_figures(heads: Path, tiny_model_path: Path, tmp_pat
         "other": 4,
     }
     assert found.overall["accuracy"].n == 20
+
+
+def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> None:
+    data = draw_heads(tmp_path, each=4) / "heads"
+    records = load_source(data)
+    planes = dict(zip([r.key for r in records], ["axial"] * 2 + ["sagittal"] * 5, strict=False))
+    stated = [replace(record, view=planes.get(record.key)) for record in records]
+    write_manifest(stated, data / "views.csv")
+    model = write_tiny_model(tmp_path / "m.onnx")
+    found = evaluate_model(model, [data / "views.csv"], n_boot=50, threads=1)
+    assert {view: values["accuracy"].n for view, values in found.by_view.items()} == {
+        "axial": 2,
+        "sagittal": 5,
+    }
+    by_hand = found.answers.take([view == "sagittal" for view in found.answers.views])
+    expected = metrics.accuracy(by_hand.labels, by_hand.prob, found.threshold)
+    assert found.by_view["sagittal"]["accuracy"].value == pytest.approx(expected)
+    assert found.to_dict()["by_view"]["axial"]["accuracy"]["n"] == 2
+    assert run(["evaluate", str(model), str(data / "views.csv"), "--threads", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    title = lines.index("by view, known of 7 of 8 images")
+    assert " ".join(lines[title + 1].split()) == "metric axial (n = 2) sagittal (n = 5)"
+    assert evaluate_model(model, [data], n_boot=50, threads=1).by_view == {}
 
 
 def test_a_part_of_a_split_is_measured(heads: Path, tmp_path: Path) -> None:

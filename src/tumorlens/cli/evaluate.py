@@ -82,8 +82,8 @@ def evaluate(
 ) -> None:
     """Measure a model file on labelled images, at the temperature and threshold of its card.
 
-    Every figure has a 95 % interval that resamples groups of copies and patients, overall and
-    for each source. Says so when the model has seen the images in training.
+    Every figure has a 95 % interval that resamples groups of copies and patients, overall,
+    for each source and for each known view. Says so when the model has seen the images in training.
     """
     from tumorlens.training.subject import choose_subject
 
@@ -108,7 +108,7 @@ def evaluate(
 
 
 def _figures(subject: Subject, seed: int, progress: Progress) -> Section:
-    """Every metric, over all and by source."""
+    """Every metric, over all, by source and by view."""
     from tumorlens.training.evaluate import measure
 
     found = measure(subject, seed=seed, progress=progress)

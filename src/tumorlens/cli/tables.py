@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,13 +60,11 @@ def show_figures(found: Evaluation, console: Console) -> None:
     for warning in found.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, style="bold")
     sources = found.by_source if len(found.by_source) > 1 else {}
-    columns = {"all": found.overall, **sources}
-    heads = [f"{each} (n = {_count(values)})" for each, values in columns.items()]
-    rows = [
-        [metric, *(figure_text(values[metric]) for values in columns.values())]
-        for metric in found.overall
-    ]
-    show_table(console, ["metric", *heads], rows)
+    _show_columns(console, {"all": found.overall, **sources})
+    if found.by_view:
+        known = sum(view is not None for view in found.answers.views)
+        title = f"by view, known of {known} of {len(found.answers)} images"
+        _show_columns(console, found.by_view, title)
 
 
 def show_battery(found: Battery, console: Console) -> None:
@@ -101,10 +99,19 @@ def show_curves(found: Robustness, console: Console) -> None:
     _show_findings(found.findings(), console)
 
 
+def _show_columns(
+    console: Console, columns: Mapping[str, Mapping[str, Estimate]], title: str | None = None
+) -> None:
+    """Write a metric a row and a set of scans a column."""
+    heads = [
+        f"{name} (n = {max(estimate.n for estimate in values.values())})"
+        for name, values in columns.items()
+    ]
+    metrics = next(iter(columns.values()))
+    rows = [[name, *(figure_text(each[name]) for each in columns.values())] for name in metrics]
+    show_table(console, ["metric", *heads], rows, title)
+
+
 def _show_findings(findings: Sequence[str], console: Console) -> None:
     for sentence in findings:
         console.print(f"finding: {sentence}", soft_wrap=True, style="bold")
-
-
-def _count(values: dict[str, Estimate]) -> int:
-    return max(estimate.n for estimate in values.values())

@@ -29,6 +29,7 @@ class Evaluation:
         part: Part of the split that was measured; None for all of the data.
         overall: Metric → estimate with a 95 % grouped-bootstrap interval and n.
         by_source: The same for each source.
+        by_view: The same for each view, over the scans whose view is known.
         refused: Scans that the service would call no usable slice of a head; they count.
         answers: One row a scan.
         warnings: What speaks against trusting the figures.
@@ -41,6 +42,7 @@ class Evaluation:
     part: str | None
     overall: dict[str, Estimate]
     by_source: dict[str, dict[str, Estimate]]
+    by_view: dict[str, dict[str, Estimate]]
     refused: int
     answers: Predictions
     warnings: tuple[str, ...]
@@ -58,6 +60,7 @@ class Evaluation:
             "warnings": list(self.warnings),
             "overall": _plain(self.overall),
             "by_source": {name: _plain(values) for name, values in self.by_source.items()},
+            "by_view": {name: _plain(values) for name, values in self.by_view.items()},
         }
 
 
@@ -118,6 +121,7 @@ def measure(
         subject.part,
         summary(answers),
         summarize_by(answers, answers.sources, summary),
+        summarize_by(answers, answers.views, summary),
         refused,
         answers,
         subject.warnings,
