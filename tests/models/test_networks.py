@@ -91,6 +91,20 @@ def test_the_notebook_s_function_by_hand() -> None:
     assert torch.allclose(network(image).logit, x[:, 0], atol=1e-6)
 
 
+def test_the_notebook_s_training_skips_only_what_its_pooling_throws_away() -> None:
+    network, image = NotebookCNN(), noise(4, 3, 128, 128, seed=2)
+    slopes = []
+    for training in (True, False):
+        network.train(training).zero_grad()
+        logit = network(image).logit
+        logit.square().sum().backward()
+        slopes.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+        assert len(slopes[-1]) == 10
+    assert torch.allclose(logit, network.train()(image).logit, atol=1e-6)
+    for fast, plain in zip(*slopes, strict=True):
+        assert torch.allclose(fast, plain, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(("activation", "layer"), [("relu", nn.ReLU), ("silu", nn.SiLU)])
 def test_the_improved_network_layer_by_layer(activation: str, layer: type[nn.Module]) -> None:
     network = build("cnn", in_channels=3, widths=[4, 8], activation=activation)

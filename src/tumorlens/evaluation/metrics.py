@@ -143,22 +143,23 @@ def evaluate(
         raise DataError(f"{y.size} labels but {limit.size} thresholds")
     names, member = np.unique(rows, return_inverse=True)
     rng = np.random.default_rng(seed)
-    single = _all_metrics(y, p, limit, np.ones((1, y.size)))
+    single = all_metrics(y, p, limit, np.ones((1, y.size)))
     drawn: dict[str, list[Floats]] = {name: [] for name in single}
     # In chunks, so that 2000 resamples of many scans stay within some tens of megabytes.
     chunk = max(1, min(n_boot, 4_000_000 // y.size))
     for start in range(0, n_boot, chunk):
         size = min(chunk, n_boot - start)
         counts = rng.multinomial(names.size, np.full(names.size, 1 / names.size), size=size)
-        for name, values in _all_metrics(y, p, limit, counts[:, member].astype(float)).items():
+        for name, values in all_metrics(y, p, limit, counts[:, member].astype(float)).items():
             drawn[name].append(values)
     return {
-        name: _estimate(float(value[0]), np.concatenate(drawn[name]), y.size)
+        name: estimate_from(float(value[0]), np.concatenate(drawn[name]), y.size)
         for name, value in single.items()
     }
 
 
-def _estimate(value: float, resampled: Floats, n: int) -> Estimate:
+def estimate_from(value: float, resampled: Floats, n: int) -> Estimate:
+    """Return a value with the 95 % percentile interval of its resamples ``[B]``, nan left out."""
     defined = resampled[np.isfinite(resampled)]
     if not math.isfinite(value) or defined.size == 0:
         return Estimate(value, math.nan, math.nan, n)
@@ -182,10 +183,10 @@ def _at_threshold(name: str, labels: ArrayLike, prob: ArrayLike, threshold: floa
     return float(_confusion_metrics(y, p, threshold, np.ones((1, y.size)))[name][0])
 
 
-def _all_metrics(
+def all_metrics(
     y: NDArray[np.int64], p: Floats, threshold: ArrayLike, weights: Floats
 ) -> dict[str, Floats]:
-    """Return name → values ``[B]`` for scan weights ``[B, N]``."""
+    """Return name → values ``[B]`` for scan weights ``[B, N]``; the arrays are taken as checked."""
     ranking = _Ranking(y, p)
     total = weights.sum(axis=1)
     return {
