@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 import typer
 
 from tumorlens.cli.app import complain
+from tumorlens.cli.explanations import measure_explanations, show_explanations
 from tumorlens.cli.extras import require
 from tumorlens.cli.output import open_output
 from tumorlens.cli.tables import show_battery, show_curves, show_figures
@@ -67,7 +68,9 @@ def evaluate(
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Run folder of the model: --shortcuts looks into its network as well."),
+        typer.Option(
+            help="Run folder of the model: --shortcuts and --explain look into its network as well."
+        ),
     ] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Measure on nine kinds of worse pictures too.")
@@ -75,9 +78,21 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the curves of --robustness: a .png or .svg file.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Measure the heat maps beside rivals on annotated tumours."),
+    ] = False,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page of --explain's hits and misses.  [default: explanations.html in --weights]"
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=20, help="Images for --shortcuts and --robustness.  [default: all]"),
+        typer.Option(
+            min=20, help="Images for --shortcuts, --robustness and --explain.  [default: all]"
+        ),
     ] = None,
 ) -> None:
     """Measure a model file on labelled images, at the temperature and threshold of its card.
@@ -87,8 +102,12 @@ def evaluate(
     """
     from tumorlens.training.subject import choose_subject
 
-    if weights is not None and not shortcuts:
-        raise typer.BadParameter("only --shortcuts looks into a network", param_hint="--weights")
+    if weights is not None and not (shortcuts or explain):
+        raise typer.BadParameter(
+            "only --shortcuts and --explain look into a network", param_hint="--weights"
+        )
+    if gallery is not None and not explain:
+        raise typer.BadParameter("only --explain has hits and misses", param_hint="--gallery")
     kind = None if plot is None else _picture_kind(plot, robustness)
     subject = choose_subject(model, data, split=split, part=part, threads=threads)
     with _progress_bar() as stage:
@@ -97,6 +116,9 @@ def evaluate(
             sections.append(_shortcuts(subject, limit, seed, weights, stage("shortcut battery")))
         if robustness:
             sections.append(_robustness(subject, limit, seed, plot, kind, stage("worse pictures")))
+        if explain:
+            bar = stage("explanations")
+            sections.append(_explanations(subject, limit, seed, weights, gallery, bar))
     with open_output(output) as out:
         if form is Form.json:
             _write_json(sections, out)
@@ -159,6 +181,21 @@ def _robustness(
         with atomic_file(plot) as stream:
             stream.write(encode(found.plot(), kind))
     return Section({"robustness": found.to_dict()}, lambda console: show_curves(found, console))
+
+
+def _explanations(
+    subject: Subject,
+    limit: int | None,
+    seed: int,
+    weights: Path | None,
+    gallery: Path | None,
+    progress: Progress,
+) -> Section:
+    """Where the maps lie on annotated tumours, beside rivals, and a page of hits and misses."""
+    found = measure_explanations(subject, limit, seed, weights, gallery, progress)
+    return Section(
+        {"explanations": found.to_dict()}, lambda console: show_explanations(found, console)
+    )
 
 
 def _picture_kind(plot: Path, robustness: bool) -> Literal["svg", "png"]:
