@@ -7,9 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
+from tumorlens.evaluation.calibration import sigmoid
 from tumorlens.evaluation.decision import (
     Conformal,
     decide,
+    effective_size,
     fit_conformal,
     prediction_set,
     threshold_for_sensitivity,
@@ -92,7 +94,7 @@ def draw(rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[n
     return labels, 1 / (1 + np.exp(-logit))
 
 
-@pytest.mark.parametrize("alpha", [0.1, 0.2])
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2])
 def test_each_class_is_covered_as_promised(alpha: float) -> None:
     rng = np.random.default_rng(7)
     covered = {"tumor": [], "healthy": []}  # type: dict[str, list[float]]
@@ -103,6 +105,52 @@ def test_each_class_is_covered_as_promised(alpha: float) -> None:
         covered["healthy"].append(float(np.mean(prob[labels == 0] <= fitted.healthy)))
     for label, shares in covered.items():
         assert np.mean(shares) == pytest.approx(1 - alpha, abs=0.01), label
+
+
+def draw_grouped(rng: np.random.Generator, groups: int) -> tuple[NDArray[np.float64], ...]:
+    """Groups of 1 to 12 scans of one class; half of a logit's variance is its group's."""
+    sizes = rng.integers(1, 13, groups)
+    ids = np.repeat(np.arange(groups), sizes)
+    labels = ids % 2
+    noise = (rng.standard_normal(groups)[ids] + rng.standard_normal(ids.size)) / np.sqrt(2)
+    return labels, sigmoid(3 * (noise + 2.0 * labels - 1)), ids
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+def test_groups_widen_the_sets_until_the_promise_holds(alpha: float) -> None:
+    rng, tests = np.random.default_rng(11), np.random.default_rng(12)
+    labels, prob, _ = draw_grouped(tests, 4000)
+    kept: dict[str, list[float]] = {"grouped": [], "plain": []}
+    for _ in range(200):
+        y, p, ids = draw_grouped(rng, 160)
+        for name, known in (("grouped", ids), ("plain", None)):
+            fitted = fit_conformal(y, p, alpha, known)
+            kept[name].append(float(np.mean(1 - prob[labels == 1] <= fitted.tumor)))
+            kept[name].append(float(np.mean(prob[labels == 0] <= fitted.healthy)))
+    assert np.mean(kept["grouped"]) == pytest.approx(1 - alpha, abs=0.01)
+    assert np.mean(kept["plain"]) < np.mean(kept["grouped"])
+
+
+def test_groups_of_one_scan_change_nothing_but_the_counts() -> None:
+    labels, prob = draw(np.random.default_rng(3), 200)
+    plain, single = (fit_conformal(labels, prob, 0.1, ids) for ids in (None, np.arange(200)))
+    assert (single.tumor, single.healthy) == (plain.tumor, plain.healthy)
+    assert (single.groups_tumor, single.groups_healthy) == (50, 150)
+    assert (single.effective_tumor, single.effective_healthy) == (50, 150)
+    assert plain.groups_tumor is None
+
+
+@pytest.mark.parametrize(
+    ("hits", "groups", "size"),
+    [
+        ([1, 0, 1, 0], [0, 1, 2, 3], 3.0),  # p(1-p) / (1/16 * 4/3)
+        ([1, 1, 0, 0], [0, 0, 1, 1], 1.0),  # two groups, each of one mind
+        ([1, 1, 1, 1], [0, 0, 1, 1], 2.0),  # nothing to tell by: the number of groups
+        ([1, 0, 1, 0], [0, 0, 1, 1], 2.0),
+    ],
+)
+def test_effective_size(hits: list[int], groups: list[int], size: float) -> None:
+    assert effective_size(hits, groups) == pytest.approx(size)
 
 
 CONFIDENT = Conformal(0.1, tumor=0.4, healthy=0.3, n_tumor=50, n_healthy=50)  # a gap between

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tumorlens.errors import DataError
 
@@ -59,14 +59,21 @@ def threshold_for_sensitivity(
 class Conformal:
     """Class-conditional split-conformal quantiles of ``1 - P(class)``.
 
-    A class is in the prediction set when ``1 - P(class)`` is at most its quantile. For
-    exchangeable scans each class is in its own scans' sets with probability at least
-    ``1 - alpha``; Vovk, Conditional validity of inductive conformal predictors, ACML 2012.
+    A class is in the prediction set when ``1 - P(class)`` is at most its quantile. For a scan
+    exchangeable with the calibration scans of its class, the class is in the set with probability
+    at least ``1 - alpha``: on average over scans and calibrations, for each class by itself, at
+    any sample size (Vovk, Conditional validity of inductive conformal predictors, ACML 2012).
+    Near-duplicates and slices of one person are not exchangeable with new scans; there the
+    effective number of scans takes the place of their number, and the promise holds approximately.
+    Nothing is promised for one given picture, one source, or another hospital's scans.
 
     Attributes:
         alpha: Error rate, 0..1.
-        tumor, healthy: The quantiles, 0..1.
+        tumor, healthy: The quantiles, 0..1; 1 keeps the class in every set.
         n_tumor, n_healthy: Calibration scans behind each.
+        groups_tumor, groups_healthy: Groups of near-duplicates among them; None where every scan
+            was taken for its own group.
+        effective_tumor, effective_healthy: How many scans without groups they are worth, or None.
     """
 
     alpha: float
@@ -74,31 +81,65 @@ class Conformal:
     healthy: float
     n_tumor: int
     n_healthy: int
+    groups_tumor: int | None = None
+    groups_healthy: int | None = None
+    effective_tumor: float | None = None
+    effective_healthy: float | None = None
 
 
-def fit_conformal(labels: ArrayLike, prob: ArrayLike, alpha: float) -> Conformal:
+def fit_conformal(
+    labels: ArrayLike, prob: ArrayLike, alpha: float, groups: ArrayLike | None = None
+) -> Conformal:
     """Fit the quantiles on calibration scans.
 
-    The quantile is the ``ceil((n + 1)(1 - alpha))``-th smallest score of the class, or 1 (the
-    class is always in the set) when n is too small for that.
+    The quantile is the ``ceil((n + 1)(1 - alpha))``-th smallest of the class's n scores, or 1 (the
+    class is always in the set) when n is too small for that. With groups the rank is
+    ``ceil(n (1 + 1/m)(1 - alpha))`` with the effective number of scans m, which follows from how
+    much a group's scans exceed the quantile together; see `effective_size`.
+
+    Args:
+        labels: 0 or 1, ``[N]``.
+        prob: P(tumour), ``[N]``, from scans neither trained on nor used to choose the network.
+        alpha: Error rate.
+        groups: Group ids ``[N]``, or None.
 
     Raises:
         DataError: A class without scans, lengths that differ, or alpha outside (0, 1).
     """
     y, p = np.asarray(labels), np.asarray(prob, dtype=np.float64)
-    if y.shape != p.shape or not 0 < alpha < 1 or not 0 < np.count_nonzero(y == 1) < y.size:
+    ids = np.arange(y.size) if groups is None else np.asarray(groups)
+    fits = y.shape == p.shape == ids.shape
+    if not fits or not 0 < alpha < 1 or not 0 < np.count_nonzero(y == 1) < y.size:
         raise DataError(
             f"conformal sets need scans of both classes and alpha in (0, 1); got {y.size} labels, "
-            f"{p.size} probabilities, alpha {alpha}"
+            f"{p.size} probabilities, {ids.size} groups, alpha {alpha}"
         )
-    tumour, healthy = 1 - p[y == 1], p[y == 0]
-    return Conformal(
-        alpha,
-        _upper_quantile(tumour, alpha),
-        _upper_quantile(healthy, alpha),
-        int(tumour.size),
-        int(healthy.size),
-    )
+    tumor, healthy = y == 1, y == 0
+    upper, m_tumor = _upper_quantile(1 - p[tumor], ids[tumor], alpha)
+    lower, m_healthy = _upper_quantile(p[healthy], ids[healthy], alpha)
+    counts = (int(tumor.sum()), int(healthy.sum()))
+    if groups is None:
+        return Conformal(alpha, upper, lower, *counts)
+    kinds = (len(np.unique(ids[tumor])), len(np.unique(ids[healthy])))
+    return Conformal(alpha, upper, lower, *counts, *kinds, m_tumor, m_healthy)
+
+
+def effective_size(hits: ArrayLike, groups: ArrayLike) -> float:
+    """Return how many independent scans a share over grouped scans ``[N]`` is worth, 1..N.
+
+    ``p (1 - p)`` over the variance of the share ``p`` between groups: Kish, Survey Sampling, 1965.
+    Where all or none of ``hits`` are true nothing tells how alike a group's scans are, and
+    the number of groups is returned.
+    """
+    h, ids = np.asarray(hits, dtype=np.float64), np.asarray(groups)
+    share = float(h.mean())
+    _, inverse = np.unique(ids, return_inverse=True)
+    gaps = np.bincount(inverse, weights=h - share)
+    spread, count = share * (1 - share), len(gaps)
+    between = float((gaps**2).sum()) / h.size**2 * count / max(count - 1, 1)
+    if spread <= 0 or between <= 0 or count < 2:
+        return float(count)
+    return min(float(h.size), max(spread / between, 1.0))
 
 
 def prediction_set(prob: float, conformal: Conformal) -> tuple[str, ...]:
@@ -113,8 +154,9 @@ def prediction_set(prob: float, conformal: Conformal) -> tuple[str, ...]:
 def decide(prob: float, threshold: float, conformal: Conformal | None) -> Decision:
     """Return the decision: the label, or ``uncertain`` when the set does not hold just one class.
 
-    Without conformal quantiles the label is the decision. A set of one class that is not the
-    label at the threshold is uncertain too.
+    The label follows the threshold alone, and the set the quantiles alone; the decision is the
+    label only where they agree. A set of one class that is not the label at the threshold is
+    therefore uncertain too. Without conformal quantiles the label is the decision.
     """
     label: Decision = "tumor" if prob >= threshold else "healthy"
     if conformal is None or prediction_set(prob, conformal) == (label,):
@@ -123,7 +165,13 @@ def decide(prob: float, threshold: float, conformal: Conformal | None) -> Decisi
 
 
 def _upper_quantile(
-    scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]], alpha: float
-) -> float:
-    rank = math.ceil((scores.size + 1) * (1 - alpha) - 1e-9)
-    return float(np.sort(scores)[rank - 1]) if rank <= scores.size else 1.0
+    scores: NDArray[np.float64], groups: NDArray[np.generic], alpha: float
+) -> tuple[float, float]:
+    """Return the quantile and the effective number of scans behind it."""
+    n, ranked = scores.size, np.sort(scores)
+    size = float(n)
+    if len(np.unique(groups)) < n:
+        plain = ranked[math.ceil(n * (1 - alpha) - 1e-9) - 1]
+        size = effective_size(scores > plain, groups)
+    rank = math.ceil(n * (1 + 1 / size) * (1 - alpha) - 1e-9)
+    return (float(ranked[rank - 1]) if rank <= n else 1.0), size
