@@ -83,6 +83,8 @@ def show_battery(found: Battery, console: Console) -> None:
     ]
     title = f"shortcut battery: {found.part}, {found.images} images{drawn}"
     show_table(console, ["test", "figure", "value", "n", "should be", ""], rows, title)
+    for what in found.left_out:
+        console.print(f"not tried: {what}", soft_wrap=True)
     _show_findings(found.findings(), console)
 
 

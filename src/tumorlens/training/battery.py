@@ -17,7 +17,13 @@ from tumorlens.errors import DataError
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import Metric
 from tumorlens.training.battery_exchange import pasted, swapped
-from tumorlens.training.battery_probes import associations, check_installed, map_features, probes
+from tumorlens.training.battery_probes import (
+    associations,
+    check_installed,
+    left_out,
+    map_features,
+    probes,
+)
 from tumorlens.training.battery_removal import (
     untouched,
     without_centre,
@@ -45,6 +51,7 @@ class Battery:
         of: Scans they were drawn from; the same number when all were taken.
         seed: Of the draw, the places, the partners and the intervals.
         figures: Every figure, with its limit where one is stated.
+        left_out: What could not be tried on these scans, and why.
     """
 
     part: str
@@ -52,6 +59,7 @@ class Battery:
     of: int
     seed: int
     figures: tuple[Figure, ...]
+    left_out: tuple[str, ...] = ()
 
     def to_metrics(self) -> tuple[Metric, ...]:
         """Return every defined figure as a model card states it, named ``shortcut: TEST: NAME``."""
@@ -80,6 +88,7 @@ class Battery:
             "of": self.of,
             "seed": self.seed,
             "figures": [figure.to_dict() for figure in self.figures],
+            "left_out": list(self.left_out),
             "findings": list(self.findings()),
         }
 
@@ -138,7 +147,7 @@ def shortcut_battery(
         steps.done()
     figures += probes(trial, features)
     steps.done()
-    return Battery(part, len(chosen), len(records), seed, tuple(figures))
+    return Battery(part, len(chosen), len(records), seed, tuple(figures), left_out(trial))
 
 
 class _Steps:

@@ -19,7 +19,7 @@ from tumorlens.evaluation.shares import auc_estimate, macro_auc_estimate
 from tumorlens.training.battery_trial import Figure, Trial
 
 _FOLDS = 5
-_FEWEST_GROUPS = 10  # of each class; below, a cross-validated figure says nothing
+_FEWEST_GROUPS = 5  # of each class, one a fold; below, nothing is tried
 _PENALTY = 0.01  # inverse strength of the regression's L2 penalty; features outnumber scans
 _READABLE = 0.8
 _ASSOCIATED = (0.3, 0.7)
@@ -111,6 +111,16 @@ def properties(trial: Trial) -> dict[str, NDArray[np.str_]]:
         "view": np.array([record.view or "" for record in records]),
         "resolution": np.array([names[i] for i in np.searchsorted(edges, sides, side="right")]),
     }
+
+
+def left_out(trial: Trial) -> tuple[str, ...]:
+    """Return what was not tried for want of groups, in words."""
+    return tuple(
+        f"{target} among {word}: fewer than two classes with {_FEWEST_GROUPS} groups of scans"
+        for target, values in properties(trial).items()
+        for label, word in _WORDS.items()
+        if np.unique(values[_usable(values, trial, label)]).size < 2
+    )
 
 
 def map_features(trial: Trial) -> dict[str, NDArray[np.float64]]:

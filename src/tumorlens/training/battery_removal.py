@@ -17,6 +17,7 @@ from tumorlens.training.surgery import (
     centre_disc,
     fill_grey,
     fill_inpainted,
+    fill_shuffled,
     fill_tissue,
     moved,
     thumbnail,
@@ -43,7 +44,7 @@ def without_head(trial: Trial) -> list[Figure]:
     says = "Border and background alone, with the head taken out, give a ROC-AUC of {}"
     called = trial.share(trial.calls(answers), np.arange(len(trial.scans)))
     return [
-        Figure("border only", "ROC-AUC", trial.auc(answers), 0.4, 0.6, says, share=False),
+        Figure("border only", "ROC-AUC", trial.auc(answers), None, 0.6, says, share=False),
         Figure("border only", "called tumour", called),
     ]
 
@@ -64,16 +65,23 @@ def without_detail(trial: Trial) -> list[Figure]:
 
 
 def without_centre(trial: Trial) -> list[Figure]:
-    """Grey out the middle of the head: a tumour that lay there must not be answered any more."""
+    """Take the middle of the head out: a tumour that lay there must not be answered any more.
+
+    The disc is filled with pixels drawn from its healthy part; a grey disc would itself be taken
+    for a mass. Healthy scans that turn into tumours tell how far the filling still is.
+    """
     discs = [centre_disc(scan.head, CENTRE_RADIUS) for scan in trial.scans]
     answers = trial.ask(
-        [fill_grey(s.picture, d, s.head) for s, d in zip(trial.scans, discs, strict=True)]
+        [
+            fill_shuffled(scan.picture, disc, disc & ~scan.tumour, trial.generator(row))
+            for row, (scan, disc) in enumerate(zip(trial.scans, discs, strict=True))
+        ]
     )
     calls, called = trial.calls(answers), trial.called
     covered = np.array([_covered(s, d) for s, d in zip(trial.scans, discs, strict=True)])
     lost = np.flatnonzero(covered & called & (trial.labels == 1))
     healthy = np.flatnonzero((trial.labels == 0) & ~called)
-    says = "With the middle of the head greyed out, and the tumour with it, {} are still called one"
+    says = "With the middle of the head made noise, and the tumour with it, {} are still called one"
     still = trial.share(calls[lost], lost)
     return [
         Figure("masked centre", "still called tumour", still, None, 0.15, says),

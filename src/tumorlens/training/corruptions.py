@@ -53,7 +53,9 @@ def rotate(shown: Shown, degrees: float, rng: np.random.Generator) -> Shown:
     height, width = shown.shape
     turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, 1.0)
     cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
-    size = (int(np.ceil(height * sin + width * cos)), int(np.ceil(height * cos + width * sin)))
+    # A hair less, or rounding at a quarter turn adds a row.
+    reach = height * sin + width * cos, height * cos + width * sin
+    size = (int(np.ceil(reach[0] - 1e-6)), int(np.ceil(reach[1] - 1e-6)))
     turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
     return _levels(cv2.warpAffine(shown, turn, size, borderValue=float(shown.min())))
 

@@ -62,6 +62,18 @@ def fill_grey(picture: Picture, gone: Mask, head: Mask) -> Picture:
     return np.where(gone, level[:, None, None], picture).astype(np.float32)
 
 
+def fill_shuffled(picture: Picture, gone: Mask, source: Mask, rng: np.random.Generator) -> Picture:
+    """Fill a region with pixels drawn at random from ``source``: its brightness without structure.
+
+    A smooth or grey region of some size looks like a mass; noise of the tissue's own brightness
+    does not. Without source pixels the picture's own are drawn.
+    """
+    pool = picture[:, source] if source.any() else picture.reshape(len(picture), -1)
+    filled = picture.copy()
+    filled[:, gone] = pool[:, rng.integers(pool.shape[1], size=int(gone.sum()))]
+    return filled
+
+
 def fill_inpainted(picture: Picture, gone: Mask, head: Mask) -> Picture:
     """Fill a region from its rim inwards (Telea, J. Graphics Tools 2004).
 
@@ -186,7 +198,7 @@ def _outline(shown: NDArray[np.uint8]) -> tuple[Box, Mask]:
     ground = float(np.median(shown[~head])) if not head.all() else 0.0
     white = float(np.percentile(shown[head], 99.5)) if head.any() else 255.0
     level = ground + _FAINT * (white - ground)
-    bright = np.asarray(shown > level).astype(np.uint8)
+    bright = np.asarray(cv2.medianBlur(shown, 5) > level).astype(np.uint8)
     pieces, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     points = [np.argwhere(head)[:, ::-1].astype(np.int32)] if head.any() else []
     room = _SCALP * max(x1 - x0, y1 - y0)
