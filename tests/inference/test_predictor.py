@@ -186,7 +186,9 @@ def test_the_heat_map_is_the_evidence_on_a_fixed_scale(predictor: Predictor) -> 
     explanation = predictor.explain(tall)
     maps = predictor.forward(preprocess(tall, TINY_SPEC)[None])[1]
     assert maps is not None
-    wanted = locate(tall, TINY_SPEC).map_to_image(1 / (1 + np.exp(-maps[0] / 0.5)))
+    spread = locate(tall, TINY_SPEC).map_to_image(maps[0])
+    wanted = np.maximum(0, 2 / (1 + np.exp(-spread / 0.5)) - 1)
+    assert wanted.max() > 0.1
     np.testing.assert_allclose(explanation.heatmap, wanted, atol=1e-6)
     assert explanation.heatmap.shape == (400, 200)
     assert explanation.heatmap.dtype == np.float32

@@ -10,12 +10,27 @@ from numpy.typing import NDArray
 
 from tumorlens.errors import InputError
 from tumorlens.imaging.decode import Pixels, to_grey
+from tumorlens.imaging.frame import Frame
 
 # Below the first value the scan shows through untouched; from the second on the colour is as
-# opaque as it gets. Neutral evidence is 0.5, and a healthy cell usually lies below 0.1.
+# opaque as it gets. Neutral evidence is 0, as is evidence against a tumour.
 _CLEAR, _FULL = 0.1, 0.7
 # Share of pixels at either end that may saturate when a 16-bit or float scan is shown.
 _WINDOW = (0.5, 99.8)
+
+
+def as_heat(
+    class_map: NDArray[np.float32], frame: Frame, temperature: float
+) -> NDArray[np.float32]:
+    """Turn a class map ``[h, w]`` in logit units into a heat map on the scan's pixels.
+
+    Returns float32 ``[H, W]``: how far the evidence speaks for a tumour, ``2p - 1`` where the
+    probability ``p = sigmoid(map / temperature)`` is over one half, else 0; 0 outside the frame.
+    The map is spread in logits and squashed afterwards, which keeps its peaks where they are.
+    """
+    logits = frame.map_to_image(class_map)
+    # tanh(x / 2) is 2 sigmoid(x) - 1.
+    return np.maximum(np.tanh(logits / np.float32(2 * temperature)), np.float32(0))
 
 
 def as_scan(pixels: Pixels) -> NDArray[np.uint8]:

@@ -65,8 +65,9 @@ class Explanation:
     Attributes:
         prediction: The same answer that `Predictor.predict` gives.
         heatmap: float32 ``[H, W]`` on the source image's pixels, 0..1 on a fixed scale:
-            ``sigmoid(map / temperature)``, bilinear between the map's cells, 0 outside the
-            part of the image the network saw. 0.5 is neutral; never stretched per image.
+            ``max(0, 2 sigmoid(map / temperature) - 1)``, bilinear between the map's cells. 0 is
+            neutral, evidence against a tumour, or outside what the network saw; never stretched
+            per image.
         scan: uint8 ``[H, W]``: the source image in grey, as shown under the heat map.
     """
 

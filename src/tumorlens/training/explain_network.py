@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tumorlens.errors import ConfigError
-from tumorlens.evaluation.calibration import sigmoid
 from tumorlens.evaluation.localisation import rank_correlation
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.shares import mean_estimate
+from tumorlens.inference.overlay import as_heat
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import ModelCard
 from tumorlens.models.gradcam import grad_cam
@@ -158,9 +158,8 @@ class NetworkTests:
         return np.maximum(case.frame.map_to_image(cam[0].numpy()), np.float32(0))
 
     def _random_map(self, case: Case) -> Heat:
-        temperature = np.float32(self._predictor.card.temperature)
-        heat = sigmoid(_map_of(self._random, case.inputs) / temperature)
-        return case.frame.map_to_image(heat.astype(np.float32))
+        drawn = _map_of(self._random, case.inputs)
+        return as_heat(drawn, case.frame, self._predictor.card.temperature)
 
 
 def _fresh(card: ModelCard) -> nn.Module:
