@@ -26,30 +26,33 @@ def draw_heads(root: Path, each: int = 20, size: int = 64) -> Path:
     return root
 
 
-def tiny_config(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+def tiny_settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
     """Settings of a run of a few seconds: a tiny CNN, two epochs, 40 heads of 64 pixels."""
-    return compose_config(
-        [
-            f"data.root={root}",
-            "data.sources=[heads]",
-            "data.split.train=0.5",
-            "data.split.validation=0.3",
-            "data.split.calibration=0.0",
-            "data.split.test=0.2",
-            "data.batch_size=8",
-            "model=cnn",
-            "model.arguments.widths=[4,8]",
-            f"model.preprocess.size={SIZE}",
-            "trainer=debug",
-            "trainer.max_epochs=2",
-            "trainer.limit_train_batches=1.0",
-            "trainer.limit_val_batches=1.0",
-            "optimizer.lr=0.01",
-            "logger=none",
-            f"run_dir={run_dir}",
-            *overrides,
-        ]
-    )
+    return [
+        f"data.root={root}",
+        "data.sources=[heads]",
+        "data.split.train=0.5",
+        "data.split.validation=0.3",
+        "data.split.calibration=0.0",
+        "data.split.test=0.2",
+        "data.batch_size=8",
+        "model=cnn",
+        "model.arguments.widths=[4,8]",
+        f"model.preprocess.size={SIZE}",
+        "trainer=debug",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=1.0",
+        "trainer.limit_val_batches=1.0",
+        "optimizer.lr=0.01",
+        "logger=none",
+        f"run_dir={run_dir}",
+        *overrides,
+    ]
+
+
+def tiny_config(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    """Those settings, composed."""
+    return compose_config(tiny_settings(root, run_dir, *overrides))
 
 
 def drawn_records(labels: list[int], *, source: str = "s") -> list[Record]:

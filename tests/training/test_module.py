@@ -13,8 +13,14 @@ from torch import Tensor, nn
 from tumorlens.errors import ConfigError
 from tumorlens.models.registry import build
 from tumorlens.training.augment import Augment, AugmentSpec
+from tumorlens.training.datamodule import SharedSampler
 from tumorlens.training.losses import LossSpec
-from tumorlens.training.module import Classifier, OptimizerSpec, learning_rate_factor
+from tumorlens.training.module import (
+    Classifier,
+    OptimizerSpec,
+    in_order,
+    learning_rate_factor,
+)
 
 COSINE = OptimizerSpec(schedule="cosine")
 CONSTANT = OptimizerSpec()
@@ -84,6 +90,52 @@ def test_weight_decay_spares_biases_and_norms_and_the_backbone_has_its_rate() ->
         (0.01, 0.0, {"norm.weight", "norm.bias", "head.bias"}),
         (0.01, 0.05, {"head.weight"}),
     ]
+
+
+def test_a_frozen_backbone_keeps_its_statistics() -> None:
+    class Normed(Head):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+
+    for backbone_lr, moves in ((0.0, False), (0.1, True)):
+        module = classifier(Normed(), optimizer=OptimizerSpec(backbone_lr=backbone_lr))
+        quiet(module)
+        mean = module.network.backbone[1].running_mean.clone()  # type: ignore[index,union-attr]
+        module.train()
+        module.on_train_epoch_start()
+        module.training_step(batch(), 0)
+        after = module.network.backbone[1].running_mean  # type: ignore[index,union-attr]
+        assert torch.equal(mean, after) != moves
+        assert module.network.norm.training  # type: ignore[union-attr]
+        assert not torch.equal(module.network.norm.running_mean, torch.zeros(2))  # type: ignore[union-attr,arg-type]
+
+
+def test_a_network_without_a_backbone_cannot_freeze_one() -> None:
+    module = classifier(build("cnn", widths=[4]), optimizer=OptimizerSpec(backbone_lr=0.0))
+    with pytest.raises(ConfigError, match="no backbone"):
+        module.configure_optimizers()
+
+
+@pytest.mark.parametrize(("count", "world"), [(7, 2), (8, 2), (5, 3), (2, 4)])
+def test_shares_of_several_processes_are_put_in_order(count: int, world: int) -> None:
+    shares = [list(SharedSampler(count, rank=rank, world=world)) for rank in range(world)]
+    assert {len(share) for share in shares} == {-(-count // world)}
+    gathered = torch.tensor(shares)
+    assert in_order(gathered, count).tolist() == list(range(count))
+    assert in_order(torch.arange(4), None).tolist() == [0, 1, 2, 3]
+
+
+def test_mixup_reaches_the_step_and_blends_labels() -> None:
+    seen: list[Tensor] = []
+    module = classifier(augment=AugmentSpec(p_flip=0.0, p_mixup=1.0, mixup=1.0))
+    quiet(module)
+    generator = torch.Generator().manual_seed(3)
+    image, label, _, annotated = module._augmented(batch(8), generator)
+    seen.append(label)
+    assert ((label > 0) & (label < 1)).any()
+    assert not torch.allclose(image, batch(8)["image"], atol=0.05)
+    assert annotated.sum() == 0
 
 
 def test_a_frozen_backbone_is_not_trained() -> None:

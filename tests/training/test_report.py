@@ -12,7 +12,8 @@ from tumorlens.cli.app import run
 from tumorlens.errors import ConfigError, DataError, ModelNotFoundError
 from tumorlens.evaluation.report import from_json
 from tumorlens.training.report import report_run
-from tumorlens.training.run import RunResult, train
+from tumorlens.training.results import RunResult
+from tumorlens.training.run import train
 
 pytest.importorskip("seaborn")
 pytest.importorskip("onnxscript")

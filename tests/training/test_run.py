@@ -28,7 +28,8 @@ from tumorlens.training.config import plain
 from tumorlens.training.module import Classifier
 from tumorlens.training.parts import load_parts, load_records
 from tumorlens.training.reexport import load_weights
-from tumorlens.training.run import Fitted, RunResult, fit, prepare_run_dir, train
+from tumorlens.training.results import Fitted, RunResult
+from tumorlens.training.run import fit, prepare_run_dir, train
 from tumorlens.training.scoring import logits_of
 
 # Everything at once, so that every source of chance has to repeat itself.
@@ -277,6 +278,8 @@ def test_a_loss_that_is_no_number_ends_the_run(heads: Path, tmp_path: Path) -> N
         (["+trainer.nonsense=1"], "trainer: "),
         (["resume=none.ckpt"], r"resume.*none\.ckpt"),
         (["resume=README.md"], r"resume.*README\.md"),
+        (["loss.positive_weight=auto", "data.sampler=weighted"], r"positive_weight=auto.*weighted"),
+        (["optimizer.backbone_lr=0"], r"backbone_lr is 0.*no backbone"),
         (["monitor=val/dice"], "monitor.*val/dice"),
         (["data.sampler=random"], r"data\.sampler"),
         (["data.split.kind=random"], r"data\.split\.kind"),

@@ -11,13 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.training.drawn_data import draw_heads, tiny_config
-from tumorlens.errors import ConfigError, ModelNotFoundError
+from tumorlens.data.splits import write_split
+from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.models.registry import build
 from tumorlens.training.config import plain, recipe
 from tumorlens.training.crossval import PLAN_NAME, crossvalidate
 from tumorlens.training.parts import load_parts
 from tumorlens.training.run import fit, prepare_run_dir
-from tumorlens.training.start import load_start, note_start
+from tumorlens.training.start import check_start, load_start, note_start
 
 STILL = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
 
@@ -154,6 +155,23 @@ def test_a_run_starts_from_them_and_says_so(heads: Path, tmp_path: Path) -> None
     assert stated["started_from"] == {"init": {"file": "weights.pt", "sha256": digest}}
     assert stated["init"] is None
     assert "elsewhere" not in str(stated)
+
+
+def test_weights_that_have_seen_the_test_scans_are_refused(heads: Path, tmp_path: Path) -> None:
+    first = tiny_config(heads, tmp_path / "first")
+    run_dir = prepare_run_dir(first, None)
+    write_split(load_parts(first).split, run_dir / "split.json")
+    torch.save(drawn(cnn()), run_dir / "weights.pt")
+    other = tiny_config(heads, tmp_path / "other", f"init={run_dir}", "seed=5", *STILL)
+    prepare_run_dir(other, None)
+    with pytest.raises(
+        LeakageError, match=r"trained on \d+ of the \d+ scans .*test part.*held_out"
+    ):
+        fit(other, load_parts(other), tmp_path / "other")
+    # On its own split it may go on: what it is measured on it has not seen.
+    same = (f"init={run_dir}", f"data.split.path={run_dir}/split.json", *STILL)
+    config = tiny_config(heads, tmp_path / "same", *same)
+    check_start(config, load_parts(config))
 
 
 def test_folds_start_from_them_and_other_weights_are_another_plan(

@@ -12,7 +12,7 @@ import typer
 from tumorlens.cli.extras import require
 
 if TYPE_CHECKING:
-    from tumorlens.training.run import RunResult
+    from tumorlens.training.results import RunResult
 
 # Overrides such as ~logger look like arguments to us, and -1 may be a value.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}

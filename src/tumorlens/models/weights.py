@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
@@ -34,27 +35,33 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     wanted = network.state_dict()
     head = [name for name in wanted if name.startswith(_HEADS)]
     fresh = head if not any(name in given for name in head) else []
-    # Counters of batches are left out by some writers, and do not change the function.
-    missing = [
-        name
-        for name in wanted
-        if name not in given and name not in fresh and not name.endswith("num_batches_tracked")
-    ]
-    shapes = {
-        name: f"{name} {list(tensor.shape)}, not {list(wanted[name].shape)}"
-        for name, tensor in given.items()
-        if name in wanted and wanted[name].shape != tensor.shape
-    }
-    unknown = [name for name in given if name not in wanted]
-    if missing or shapes or unknown:
-        found = (("missing", missing), ("misshapen", list(shapes.values())), ("unknown", unknown))
-        told = "; ".join(f"{what}: {_few(names)}" for what, names in found if names)
+    told = misfits(given, {name: each for name, each in wanted.items() if name not in fresh})
+    if told:
         raise ConfigError(
             f"{path}: weights of another network than the configured one; {told}. Choose the "
             "model they were trained with, or start the backbone alone (model.arguments.weights)"
         )
     network.load_state_dict(given, strict=False)
     return fresh
+
+
+def misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Say which tensors are missing, misshapen or unknown; empty when all fit.
+
+    Counters of batches may be missing: some writers leave them out, and they do not change the
+    function.
+    """
+    missing = [
+        name for name in wanted if name not in given and not name.endswith("num_batches_tracked")
+    ]
+    shapes = [
+        f"{name} {list(tensor.shape)}, not {list(wanted[name].shape)}"
+        for name, tensor in given.items()
+        if name in wanted and wanted[name].shape != tensor.shape
+    ]
+    unknown = [name for name in given if name not in wanted]
+    found = (("missing", missing), ("misshapen", shapes), ("unknown", unknown))
+    return "; ".join(f"{what}: {_few(names)}" for what, names in found if names)
 
 
 def _few(names: list[str]) -> str:

@@ -41,6 +41,8 @@ class AugmentSpec:
         p_paste: A healthy picture receives a patch of another one (see `training.edits`).
         p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
         p_window: Zoom into a window, with the lesion or without it.
+        p_mixup: Blending with another picture and its label (see `training.mixup`).
+        mixup: Both parameters of the Beta distribution that the shares are drawn from.
     """
 
     p_flip: float = 0.5
@@ -66,6 +68,8 @@ class AugmentSpec:
     p_paste: float = 0.0
     p_take_out: float = 0.0
     p_window: float = 0.0
+    p_mixup: float = 0.0
+    mixup: float = 0.4
 
 
 class Augment:

@@ -18,6 +18,7 @@ from tumorlens.models.output import Evidence, MapPooling
 from tumorlens.training.augment import Augment, AugmentSpec
 from tumorlens.training.edits import paste, take_out, window
 from tumorlens.training.losses import LossSpec, image_loss, map_loss
+from tumorlens.training.mixup import mixup
 
 Batch = dict[str, Tensor]
 
@@ -32,7 +33,8 @@ class OptimizerSpec:
         weight_decay: Applied to weights with two or more axes only.
         schedule: ``constant``, or ``cosine`` down to 1 % of the peak.
         warmup: Share of all steps over which the rate rises from 0.
-        backbone_lr: Factor on the rate of ``backbone.*`` (discriminative fine-tuning); 0 freezes.
+        backbone_lr: Factor on the rate of ``backbone.*`` (discriminative fine-tuning); 0 freezes
+            it, weights and running statistics.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -72,21 +74,31 @@ class Classifier(L.LightningModule):
         return answer
 
     def on_train_epoch_start(self) -> None:
-        """Seed dropout by epoch, so a resumed run draws what the unbroken one drew."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        """Put a frozen backbone into eval mode.
+
+        Its norms then neither use nor follow the batches' statistics, so that it goes on computing
+        what it was trained to.
+        """
+        if self.optimizer_spec.backbone_lr == 0:
+            cast("nn.Module", self.network.backbone).eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Augment by (seed, epoch, batch, rank) and return the loss."""
+        """Augment by (seed, epoch, batch, rank) and return the loss.
+
+        Dropout takes no generator, so torch is seeded at each step: not at each epoch's start,
+        since making a loader's iterator draws too, and does so later in a resumed run.
+        """
         parts = (self.seed, self.current_epoch, batch_idx, self.global_rank)
-        seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+        seed, dropout_seed = np.random.SeedSequence(parts).generate_state(2).tolist()
+        torch.manual_seed(dropout_seed)
         image, label, lesion, annotated = self._augmented(batch, Generator().manual_seed(seed))
         answer = self(image.contiguous(memory_format=torch.channels_last))
         loss = image_loss(answer.logit.float(), label, self.loss_spec)
-        self.log("train/image_loss", loss, on_step=False, on_epoch=True, batch_size=len(label))
+        self._note("train/image_loss", loss, len(label))
         if answer.map is not None and (self.loss_spec.cells > 0 or self.loss_spec.place > 0):
             pooling = cast("MapPooling", self.network.pooling)
             extra = map_loss(answer.map.float(), lesion, label, annotated, pooling, self.loss_spec)
-            self.log("train/map_loss", extra, on_step=False, on_epoch=True, batch_size=len(label))
+            self._note("train/map_loss", extra, len(label))
             loss = loss + extra
         if not torch.isfinite(loss):
             raise ConfigError(
@@ -94,9 +106,16 @@ class Classifier(L.LightningModule):
                 "lower optimizer.lr or turn mixed precision off (trainer.precision=32-true)"
             )
         correct = ((answer.logit > 0) == (label > 0.5)).float().mean()
-        self.log("train/loss", loss, on_epoch=True, on_step=False, prog_bar=True)
-        self.log("train/accuracy", correct, on_epoch=True, on_step=False)
+        self._note("train/loss", loss, len(label), prog_bar=True)
+        self._note("train/accuracy", correct, len(label))
         return loss
+
+    def _note(self, name: str, value: Tensor, size: int, *, prog_bar: bool = False) -> None:
+        """Log the epoch's mean over all batches and processes."""
+        self.log(
+            name, value, on_step=False, on_epoch=True, batch_size=size, prog_bar=prog_bar,
+            sync_dist=True,
+        )  # fmt: skip
 
     def _augmented(self, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         image, label, lesion = batch["image"], batch["label"], batch["lesion"]
@@ -107,7 +126,11 @@ class Classifier(L.LightningModule):
         image, lesion, label = paste(image, lesion, label, view, spec.p_paste, generator)
         image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
         image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
-        return self.augment.intensity(image, generator), label, lesion, annotated
+        image = self.augment.intensity(image, generator)
+        image, label, annotated = mixup(
+            image, label, annotated, spec.p_mixup, spec.mixup, generator
+        )
+        return image, label, lesion, annotated
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect logits; the metrics need all of them at once."""
@@ -119,8 +142,7 @@ class Classifier(L.LightningModule):
         logit = torch.cat([scores for scores, _ in self._scores])
         label = torch.cat([labels for _, labels in self._scores])
         self._scores.clear()
-        logit, label = self.all_gather((logit, label))
-        logit, label = logit.flatten(), label.flatten()
+        logit, label = (in_order(each, self._count()) for each in self.all_gather((logit, label)))
         loss = image_loss(logit, label, LossSpec())
         truth, prob = label.cpu().numpy().astype(np.int64), torch.sigmoid(logit).cpu().numpy()
         values = {
@@ -130,13 +152,23 @@ class Classifier(L.LightningModule):
         if 0 < truth.sum() < len(truth):
             values["val/balanced_accuracy"] = metrics.balanced_accuracy(truth, prob, 0.5)
             values["val/roc_auc"] = metrics.roc_auc(truth, prob)
-        self.log_dict(values, prog_bar=True)
+        # The same in every process, since each has gathered all answers.
+        self.log_dict(values, prog_bar=True, sync_dist=True)
+
+    def _count(self) -> int | None:
+        """Scans in the validation part; None outside a trainer."""
+        loaders = self.trainer.val_dataloaders if self._trainer is not None else None
+        return len(loaders[0].dataset) if loaders else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and, unless constant, a schedule that moves each step."""
         spec = self.optimizer_spec
         if spec.schedule not in ("constant", "cosine"):
             raise ConfigError(f"optimizer.schedule is {spec.schedule!r}; use constant or cosine")
+        if spec.backbone_lr != 1 and not hasattr(self.network, "backbone"):
+            raise ConfigError(
+                f"optimizer.backbone_lr is {spec.backbone_lr}, and this network has no backbone"
+            )
         groups = _parameter_groups(self.network, spec)
         optimizers: dict[str, Any] = {
             "adam": lambda: torch.optim.Adam(groups, lr=spec.lr),
@@ -156,6 +188,15 @@ class Classifier(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+
+def in_order(gathered: Tensor, count: int | None) -> Tensor:
+    """Return the first ``count`` values ``[count]`` in the order of the scans.
+
+    ``gathered`` is ``[M]`` in one process. Of several it is ``[world, M]``, each row a share of
+    every ``world``-th scan, whose last ones may be repeated to make the shares equal.
+    """
+    return gathered.T.flatten()[:count] if gathered.ndim > 1 else gathered
 
 
 def learning_rate_factor(step: int, total: int, spec: OptimizerSpec) -> float:

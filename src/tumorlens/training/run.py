@@ -7,30 +7,24 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import callbacks
-from lightning.pytorch.loggers import CSVLogger, Logger
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tumorlens.atomic import atomic_file
 from tumorlens.data.splits import write_split
 from tumorlens.errors import ConfigError, OutputError, TumorLensError
-from tumorlens.evaluation.metrics import Estimate
-from tumorlens.evaluation.summary import Predictions
 from tumorlens.models.registry import build
-from tumorlens.models.weights import is_torch_archive
 from tumorlens.training.augment import AugmentSpec
 from tumorlens.training.compress import round_weights
 from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from, without_logger
 from tumorlens.training.curves import write_curves
-from tumorlens.training.datamodule import ScanDataModule
+from tumorlens.training.datamodule import ScanDataModule, balancing_weight
 from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import Classifier, OptimizerSpec
 from tumorlens.training.package import package_model
@@ -40,33 +34,21 @@ from tumorlens.training.predictions import (
     predictions_of,
     write_predictions,
 )
-from tumorlens.training.scoring import Calibration, Scores, calibrate, measure, score, write_metrics
-from tumorlens.training.start import load_start, note_start
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run left behind.
-
-    Attributes:
-        run_dir: Holds config.yaml, split.json, metrics.json, predictions.csv, logs, curves.png,
-            checkpoints, weights.pt, model.onnx and its cards.
-        checkpoint: The best checkpoint on the monitored validation metric (the last one when
-            the split has no validation part).
-        weights: The network's weights alone.
-        model: The exported model file with its card.
-        metrics: Part → metric → estimate with interval and n.
-        best_epoch: Epoch of ``checkpoint``, counted from 0.
-        epochs: Epochs trained.
-    """
-
-    run_dir: Path
-    checkpoint: Path
-    weights: Path
-    model: Path
-    metrics: dict[str, dict[str, Estimate]]
-    best_epoch: int
-    epochs: int
+from tumorlens.training.results import Fitted, RunResult
+from tumorlens.training.scoring import (
+    Scores,
+    calibrate,
+    measure,
+    score,
+    write_metrics,
+)
+from tumorlens.training.start import check_start, load_start, note_start
+from tumorlens.training.trainer import (
+    make_trainer,
+    require_one_process,
+    resume_path,
+    run_trainer,
+)
 
 
 def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
@@ -80,7 +62,8 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     Raises:
         ConfigError: A setting is wrong, ``init`` does not fit, or the loss became infinite.
         ModelNotFoundError: ``init`` or the backbone's weights do not exist.
-        DataError: The data or the split cannot be used; LeakageError when groups cross.
+        DataError: The data or the split cannot be used; LeakageError when groups cross, or
+            when the run of ``init`` has learnt from held-out scans of this one.
         OutputError: The run folder cannot be written.
         ExportError: torch and ONNX disagree.
     """
@@ -102,35 +85,20 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     )
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained, measured network, before it is packaged; fields as in `RunResult`.
-
-    Attributes:
-        network: With the chosen epoch's weights.
-        calibration: Temperature and threshold, fitted on held-out scans.
-        answers: Part → what the network answers on its scans, calibrated.
-    """
-
-    network: torch.nn.Module
-    calibration: Calibration
-    answers: dict[str, Predictions]
-    metrics: dict[str, dict[str, Estimate]]
-    checkpoint: Path
-    best_epoch: int
-    epochs: int
-
-
 def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
     """Train on given parts, choose on validation, calibrate, measure.
 
     Writes ``split.json``, ``metrics.json``, ``predictions.csv``, curves, logs and checkpoints into
-    the folder. Raises as `train` does.
+    the folder. Under several processes only the first returns, the others end here
+    (`SystemExit`). Raises as `train` does.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
     write_split(parts.split, run_dir / "split.json")
-    classifier = _classifier(config)
-    trainer, checkpoint = _trainer(config, run_dir, has_validation="validation" in parts.datasets)
+    check_start(config, parts)
+    classifier = _classifier(config, parts)
+    trainer, checkpoint = make_trainer(
+        config, run_dir, has_validation="validation" in parts.datasets
+    )
     data = ScanDataModule(
         parts.datasets,
         batch_size=config.data.batch_size,
@@ -139,13 +107,11 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
         num_workers=config.data.num_workers,
         seed=config.seed,
     )
-    resume = _resume_path(config)
-    try:
-        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
-    except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {error}") from error
-    except OSError as error:
-        raise OutputError(f"{run_dir}: the run cannot be written ({error}); free space") from error
+    resume = resume_path(config.resume, classifier)
+    run_trainer(trainer, classifier, data, resume=resume, run_dir=run_dir)
+    if not trainer.is_global_zero:
+        # Under several processes the first one measures and writes; the others are done.
+        raise SystemExit(0)
     best = Path(checkpoint.best_model_path or checkpoint.last_model_path)
     state = torch.load(best, map_location="cpu", weights_only=True)
     classifier.load_state_dict(state["state_dict"])
@@ -193,64 +159,25 @@ def _new_run_dir() -> Path:
     return Path("runs") / datetime.datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def _classifier(config: DictConfig) -> Classifier:
+def _classifier(config: DictConfig, parts: Parts) -> Classifier:
     network = build(config.model.architecture, **plain(config.model.arguments))
     load_start(network, config)
+    loss = config.loss
+    if loss.positive_weight == "auto":
+        if config.data.sampler != "shuffle":
+            raise ConfigError(
+                f"loss.positive_weight=auto balances the classes, and so does data.sampler="
+                f"{config.data.sampler} already; use one of them"
+            )
+        labels = parts.datasets["train"].labels
+        loss = OmegaConf.merge(loss, {"positive_weight": balancing_weight(labels)})
     return Classifier(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        spec_from(config.loss, LossSpec, "loss"),
+        spec_from(loss, LossSpec, "loss"),
         spec_from(config.optimizer, OptimizerSpec, "optimizer"),
         spec_from(config.augment, AugmentSpec, "augment"),
         config.seed,
     )
-
-
-def _trainer(
-    config: DictConfig, run_dir: Path, *, has_validation: bool
-) -> tuple[L.Trainer, callbacks.ModelCheckpoint]:
-    settings = plain(config.trainer)
-    patience = settings.pop("patience", None)
-    monitor = config.monitor if has_validation else None
-    if not has_validation:
-        settings["limit_val_batches"] = 0
-    checkpoint = callbacks.ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="best",
-        monitor=monitor,
-        mode=config.monitor_mode,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    used: list[L.Callback] = [checkpoint, callbacks.LearningRateMonitor("epoch")]
-    if patience is not None and monitor is not None:
-        used.append(callbacks.EarlyStopping(monitor, patience=patience, mode=config.monitor_mode))
-    if config.ema_decay > 0:
-        used.append(callbacks.EMAWeightAveraging(decay=config.ema_decay))
-    loggers: list[Logger] = [CSVLogger(run_dir, name="logs")]
-    for section in (config.logger or {}).values():
-        loggers.append(hydra.utils.instantiate(section))
-    try:
-        trainer = L.Trainer(
-            default_root_dir=run_dir,
-            callbacks=used,
-            logger=loggers,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # our sampler deals each rank its share already
-            **settings,
-        )
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: {error}") from error
-    return trainer, checkpoint
-
-
-def _resume_path(config: DictConfig) -> Path | None:
-    if config.resume is None:
-        return None
-    path = Path(config.resume)
-    if not is_torch_archive(path):
-        raise ConfigError(f"resume: {path} is missing, damaged or no checkpoint; name a last.ckpt")
-    return path
 
 
 def _score_parts(
@@ -262,7 +189,10 @@ def _score_parts(
 
 
 def _calibration_part(scores: dict[str, Scores]) -> tuple[Scores, str]:
-    """Choose scans for calibration: those set apart for it, else validation, else none."""
+    """Return the scans to calibrate on and their part's name; all parts are given.
+
+    Those set apart for it, else validation, else none.
+    """
     for part in ("calibration", "validation"):
         if part in scores:
             return scores[part], part
@@ -275,7 +205,7 @@ def main(arguments: Sequence[str]) -> list[RunResult]:
     """Run Hydra's command line on ``arguments``: overrides, ``-m`` sweeps, ``--help``.
 
     Returns one result a job. Raises what :func:`train` raises; in a sweep the first failure
-    ends it.
+    ends it. Under several processes (``trainer.devices``) all but the first end in `SystemExit`.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     results: list[RunResult] = []
@@ -283,7 +213,11 @@ def main(arguments: Sequence[str]) -> list[RunResult]:
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, version_base="1.3")
     def job(config: DictConfig) -> float:
+        # Lightning starts the other processes of a run with the command this one was given.
+        sys.argv = before
         try:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                require_one_process(config, "a sweep")
             results.append(train(config))
         except TumorLensError as error:
             # Hydra would print a traceback and exit; the caller knows how to say it better.

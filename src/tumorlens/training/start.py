@@ -9,13 +9,15 @@ import structlog
 from omegaconf import DictConfig
 from torch import nn
 
-from tumorlens.errors import ConfigError, ModelNotFoundError
+from tumorlens.data.splits import read_split
+from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.models.hub import origin, weights_path
 from tumorlens.models.weights import load_network
+from tumorlens.training.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-WEIGHTS_NAME = "weights.pt"
+WEIGHTS_NAME, SPLIT_NAME = "weights.pt", "split.json"
 
 
 def init_path(init: str) -> Path:
@@ -79,6 +81,41 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
     fresh = load_network(network, path)
     log.info("starting weights", file=path.name, fresh=fresh or None)
+
+
+def check_start(config: DictConfig, parts: Parts) -> None:
+    """Refuse starting weights that have learnt from scans this run is to be measured on.
+
+    Looks at the ``split.json`` beside ``init``; weights without one say nothing of their past.
+    A group of near-duplicates counts as seen when one of its scans does. A split that
+    says in its name that it leaks is left alone.
+
+    Raises:
+        LeakageError: Naming part and scans, and how to do better.
+    """
+    if config.init is None or "leaky" in parts.split.name:
+        return
+    beside = init_path(str(config.init)).with_name(SPLIT_NAME)
+    if not beside.is_file():
+        log.warning("no split.json beside init: what it has learnt from is not known")
+        return
+    learnt = set(read_split(beside).train)
+    seen = {
+        record.group
+        for members in parts.records.values()
+        for record in members
+        if record.key in learnt
+    }
+    for part in ("test", "calibration", "validation"):
+        leaks = [record.key for record in parts.records.get(part, []) if record.group in seen]
+        if leaks:
+            raise LeakageError(
+                f"init: the run it comes from was trained on {len(leaks)} of the "
+                f"{len(parts.records[part])} scans of this run's {part} part, or on "
+                f"near-duplicates of them, such as {leaks[0]}; its figures would be flattered. "
+                "Start from a run trained without this source (data.split.held_out), or, with "
+                f"the same sources, use its split (data.split.path={beside})"
+            )
 
 
 def _sha256(path: Path) -> str:

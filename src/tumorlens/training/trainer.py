@@ -1,0 +1,144 @@
+"""Configuration → Lightning's trainer, and its errors in our words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import callbacks
+from lightning.pytorch.loggers import CSVLogger, Logger
+from omegaconf import DictConfig
+from torch import nn
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from tumorlens.errors import ConfigError, OutputError
+from tumorlens.models.weights import is_torch_archive, misfits
+from tumorlens.training.config import plain
+
+
+def make_trainer(
+    config: DictConfig, run_dir: Path, *, has_validation: bool
+) -> tuple[L.Trainer, callbacks.ModelCheckpoint]:
+    """Build the trainer with its callbacks and loggers, and the callback that keeps the best.
+
+    Raises:
+        ConfigError: A setting of ``trainer`` is unknown or cannot be.
+        OutputError: A logger cannot write into the run folder.
+    """
+    settings = plain(config.trainer)
+    patience = settings.pop("patience", None)
+    monitor = config.monitor if has_validation else None
+    if not has_validation:
+        settings["limit_val_batches"] = 0
+    checkpoint = callbacks.ModelCheckpoint(
+        dirpath=run_dir / "checkpoints",
+        filename="best",
+        monitor=monitor,
+        mode=config.monitor_mode,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    used: list[L.Callback] = [checkpoint, callbacks.LearningRateMonitor("epoch")]
+    if patience is not None and monitor is not None:
+        used.append(callbacks.EarlyStopping(monitor, patience=patience, mode=config.monitor_mode))
+    if config.ema_decay > 0:
+        used.append(callbacks.EMAWeightAveraging(decay=config.ema_decay))
+    loggers: list[Logger] = [CSVLogger(run_dir, name="logs")]
+    for section in (config.logger or {}).values():
+        loggers.append(hydra.utils.instantiate(section))
+    try:
+        trainer = L.Trainer(
+            default_root_dir=run_dir,
+            callbacks=used,
+            logger=loggers,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # our sampler deals each rank its share already
+            **settings,
+        )
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {error}") from error
+    return trainer, checkpoint
+
+
+def require_one_process(config: DictConfig, what: str) -> None:
+    """Refuse several processes where one run follows another in the same command.
+
+    The processes of a run are started once, with the first run's command, and end with it.
+
+    Raises:
+        ConfigError: ``trainer.devices`` or ``trainer.num_nodes`` asks for more than one.
+    """
+    asked = (str(config.trainer.devices), str(config.trainer.get("num_nodes", 1)))
+    if asked != ("1", "1"):
+        raise ConfigError(
+            f"{what} trains one network after the other, each in one process; set "
+            "trainer.devices=1, or give each `tumorlens train` its devices by itself"
+        )
+
+
+def run_trainer(
+    trainer: L.Trainer,
+    classifier: L.LightningModule,
+    data: L.LightningDataModule,
+    *,
+    resume: Path | None,
+    run_dir: Path,
+) -> None:
+    """Fit, from a checkpoint where one is given.
+
+    Raises:
+        ConfigError: What was asked for cannot be.
+        OutputError: The run folder cannot be written.
+    """
+    try:
+        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    except OSError as error:
+        raise OutputError(
+            f"{run_dir}: the run cannot be written ({error.strerror or error}); free space and "
+            "check that the folder is writable, then go on with resume=…/checkpoints/last.ckpt"
+        ) from error
+
+
+def resume_path(resume: str | None, classifier: nn.Module) -> Path | None:
+    """Return the checkpoint to go on from, looked at before anything is trained.
+
+    Raises:
+        ConfigError: It is missing, damaged, weights alone, or of another network than
+            ``classifier``'s; the message names what does not fit.
+    """
+    if resume is None:
+        return None
+    path = Path(resume)
+    if not is_torch_archive(path):
+        raise ConfigError(f"resume: {path} is missing, damaged or no checkpoint; name a last.ckpt")
+    state = _read_checkpoint(path)
+    if "optimizer_states" not in state or not isinstance(state.get("state_dict"), dict):
+        raise ConfigError(
+            f"resume: {path} holds weights alone, and no state of a run; name a last.ckpt, or "
+            f"start a new run from these weights (init={path})"
+        )
+    told = misfits(state["state_dict"], classifier.state_dict())
+    if told:
+        raise ConfigError(
+            f"resume: {path} is of another network than the configured one; {told}. Give the "
+            "settings of the run it belongs to (its config.yaml)"
+        )
+    return path
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    foreign = get_unsafe_globals_in_checkpoint(path)
+    if foreign:
+        raise ConfigError(f"resume: {path} holds more than data ({', '.join(foreign)}); not loaded")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"resume: {path} cannot be read ({error})") from error
+    return state if isinstance(state, dict) else {}

@@ -1,0 +1,208 @@
+"""What a run survives: kill -9, a full disk, a folder it may not write, a foreign checkpoint."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from tests.training.drawn_data import draw_heads, tiny_config, tiny_settings
+from tumorlens.errors import ConfigError, OutputError
+from tumorlens.modelfile import read_card
+from tumorlens.models.weights import is_torch_archive, read_weights
+from tumorlens.training.config import preprocess_from
+from tumorlens.training.export import to_onnx, write_weights
+from tumorlens.training.package import package_model
+from tumorlens.training.parts import Parts, load_parts
+from tumorlens.training.results import Fitted
+from tumorlens.training.run import fit, prepare_run_dir, train
+
+# All sources of chance, so that each of them has to be taken up where it was.
+RANDOM = ("augment.p_paste=0.5", "augment.p_mixup=0.3", "ema_decay=0.9",
+          "model.arguments.dropout=0.3", "data.sampler=weighted", "score_test=true")  # fmt: skip
+
+# The command itself, with a step that pulls the plug in the middle of the second epoch.
+KILLED = """
+import os, signal, sys
+from tumorlens.cli.app import run
+from tumorlens.training.module import Classifier
+step = Classifier.training_step
+def pulled(self, batch, batch_idx):
+    if (self.current_epoch, batch_idx) == (1, 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, batch_idx)
+Classifier.training_step = pulled
+run(["train", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def fitted(heads: Path, run_dir: Path, *overrides: str) -> Fitted:
+    config = tiny_config(heads, run_dir, *RANDOM, *overrides)
+    return fit(config, load_parts(config), prepare_run_dir(config, None))
+
+
+@pytest.fixture(scope="module")
+def killed(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed in mid-epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    settings = tiny_settings(heads, folder / "run", *RANDOM)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *settings], cwd=folder, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    return folder / "run"
+
+
+def test_a_killed_run_resumes_to_the_unbroken_one_bit_by_bit(
+    killed: Path, heads: Path, tmp_path: Path
+) -> None:
+    assert not (killed / "weights.pt").exists()
+    assert not (killed / "model.onnx").exists()
+    last = killed / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["epoch"] == 0  # the last whole epoch
+    unbroken = fitted(heads, tmp_path / "unbroken")
+    again = fitted(heads, tmp_path / "again")
+    resumed = fitted(heads, killed, f"resume={last}")
+    assert (resumed.epochs, resumed.best_epoch) == (unbroken.epochs, unbroken.best_epoch)
+    expected = unbroken.network.state_dict()
+    for run in (again, resumed):
+        state = run.network.state_dict()
+        assert [name for name in expected if not torch.equal(state[name], expected[name])] == []
+        assert str(run.metrics) == str(unbroken.metrics)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.arguments.widths=[8,8]"], r"misshapen: network\.features\.0\.weight"),
+        (["model.arguments.widths=[4]"], r"unknown: network\.features\.4\.weight"),
+        (["model.arguments.widths=[4,8,8]"], r"missing: network\.features\.8\.weight.* more;"),
+    ],
+)
+def test_another_network_s_checkpoint_is_refused(
+    overrides: list[str], told: str, killed: Path, heads: Path, tmp_path: Path
+) -> None:
+    last = killed / "checkpoints" / "last.ckpt"
+    config = tiny_config(heads, tmp_path / "run", *overrides, f"resume={last}")
+    with pytest.raises(ConfigError, match=rf"resume: .*last\.ckpt is of another network.*{told}"):
+        train(config)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_weights_alone_are_no_checkpoint(heads: Path, tmp_path: Path) -> None:
+    torch.save({"head.bias": torch.zeros(1)}, tmp_path / "weights.pt")
+    config = tiny_config(heads, tmp_path / "run", f"resume={tmp_path}/weights.pt")
+    with pytest.raises(ConfigError, match=r"holds weights alone.*init=.*weights\.pt"):
+        train(config)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes: the system refuses the write, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def left_behind(folder: Path) -> set[str]:
+    """Files below the folder that are not whole: temporary ones and damaged checkpoints."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    broken = {path.name for path in files if path.suffix in (".part", ".tmp")}
+    return broken | {p.name for p in files if p.suffix == ".ckpt" and not is_torch_archive(p)}
+
+
+def test_a_disk_that_is_full_while_training(heads: Path, tmp_path: Path) -> None:
+    config = tiny_config(heads, tmp_path / "run")
+    parts, run_dir = load_parts(config), prepare_run_dir(config, None)
+    with room_for(8000), pytest.raises(OutputError, match=r"run: the run cannot be written.*free"):
+        fit(config, parts, run_dir)
+    assert left_behind(run_dir) == set()
+
+
+Trained = tuple[DictConfig, Parts, Fitted, bytes]
+
+
+@pytest.fixture(scope="module")
+def trained(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that is ready to be packaged, and its graph."""
+    config = tiny_config(heads, tmp_path_factory.mktemp("trained"), "trainer.max_epochs=1")
+    parts = load_parts(config)
+    run = fit(config, parts, prepare_run_dir(config, None))
+    return config, parts, run, to_onnx(run.network, preprocess_from(config))
+
+
+@pytest.mark.parametrize("full_at", ["weights.pt", "model.onnx"])
+def test_a_disk_that_is_full_at_the_end_leaves_no_half_model(
+    full_at: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, parts, run, onnx_bytes = trained
+    monkeypatch.setattr("tumorlens.training.package.to_onnx", lambda *_: onnx_bytes)
+    probe = tmp_path / "probe.pt"
+    write_weights(run.network, probe)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    # The model file is larger than the graph and the weights: the card is in it too.
+    room = 500 if full_at == "weights.pt" else max(len(onnx_bytes), probe.stat().st_size)
+    with room_for(room), pytest.raises(OutputError, match=rf"{full_at}: cannot be written.*space"):
+        package_model(config, run.network, parts, run.calibration, run.metrics, run_dir)
+    left = {path.name for path in run_dir.iterdir()}
+    assert left == ({"weights.pt"} if full_at == "model.onnx" else set())
+    if left:
+        assert read_weights(run_dir / "weights.pt").keys() == run.network.state_dict().keys()
+    # With room again it goes on from what was trained.
+    _, model = package_model(config, run.network, parts, run.calibration, run.metrics, run_dir)
+    assert read_card(model).name == config.name
+
+
+def test_a_disk_that_is_full_while_the_graph_is_made(trained: Trained) -> None:
+    config, _, run, _ = trained
+    with room_for(500), pytest.raises(OutputError, match=r"graph cannot be written.*TMPDIR"):
+        to_onnx(run.network, preprocess_from(config))
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_data_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() == 0:  # whom no mode keeps out, but whom the kernel's own folder does
+        folder = Path("/proc")
+    config = tiny_config(tmp_path / "no data", folder)
+    with pytest.raises(OutputError, match=rf"{folder}.*cannot be written.*writable"):
+        train(config)
+
+
+def test_every_rank_but_the_first_ends_without_writing_a_model(
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = SimpleNamespace(is_global_zero=False)
+    monkeypatch.setattr("tumorlens.training.run.make_trainer", lambda *_, **__: (trainer, None))
+    monkeypatch.setattr("tumorlens.training.run.run_trainer", lambda *_, **__: None)
+    with pytest.raises(SystemExit) as ended:
+        train(tiny_config(heads, tmp_path / "run"))
+    assert ended.value.code == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "split.json"}
