@@ -66,6 +66,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
 LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "evaluation.plots": frozenset({"matplotlib", "seaborn"}),
     "evaluation.galleries": frozenset({"matplotlib"}),
+    "evaluation.levels": frozenset({"matplotlib"}),
     "evaluation.style": frozenset({"matplotlib"}),
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.neighbours": frozenset({"faiss"}),

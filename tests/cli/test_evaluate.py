@@ -1,0 +1,86 @@
+"""``tumorlens evaluate``: the parts of its answer beyond the plain figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models_for_tests import write_tiny_model
+from tests.training.drawn_data import draw_heads
+from tumorlens.cli.app import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = tmp_path_factory.mktemp("evaluate")
+    heads = draw_heads(root, each=12) / "heads"
+    model = write_tiny_model(root / "m.onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORLENS_CACHE", str(root / "cache"))
+        yield ["evaluate", str(model), str(heads), "--threads", "1"]
+
+
+def test_shortcuts_and_robustness_as_json_and_picture(
+    arguments: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    target, picture = tmp_path / "figures.json", tmp_path / "curves.svg"
+    asked = ["--shortcuts", "--robustness", "--limit", "20", "--plot", str(picture)]
+    assert run([*arguments, *asked, "--format", "json", "--output", str(target)]) == 0
+    stated = json.loads(target.read_text())
+    assert {"model", "overall", "shortcuts", "robustness"} <= set(stated)
+    assert stated["images"] == 24
+    for part in ("shortcuts", "robustness"):
+        assert (stated[part]["images"], stated[part]["of"]) == (20, 24)
+        assert stated[part]["part"] == "all records"
+    assert {figure["test"] for figure in stated["shortcuts"]["figures"]} >= {
+        "border only",
+        "swapped background",
+    }
+    assert len(stated["robustness"]["curves"]) == 9
+    assert "burned-in text" in str(stated["robustness"]["curves"])
+    assert picture.read_bytes().startswith(b"<?xml")
+
+
+def test_shortcuts_as_text(arguments: list[str], capsys: Capture) -> None:
+    assert run([*arguments, "--shortcuts"]) == 0
+    out = capsys.readouterr().out
+    assert "shortcut battery: all records, 24 images\n" in out
+    (line,) = [
+        line for line in out.splitlines() if line.startswith("border only") and "AUC" in line
+    ]
+    assert "at most 0.6" in line
+    assert "not tried: view among healthy: fewer than two classes" in out
+
+
+def test_the_plain_answer_has_no_more_than_before(arguments: list[str], capsys: Capture) -> None:
+    assert run([*arguments, "--format", "json"]) == 0
+    stated = json.loads(capsys.readouterr().out)
+    assert not {"shortcuts", "robustness"} & set(stated)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--plot", "curves.png"], "--plot"),
+        (["--robustness", "--plot", "curves.gif"], "ends in .png or .svg"),
+        (["--weights", "runs/a"], "--weights"),
+        (["--shortcuts", "--limit", "3"], "--limit"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    arguments: list[str], asked: list[str], said: str, capsys: Capture
+) -> None:
+    assert run([*arguments, *asked]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_without_weights_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    assert run([*arguments, "--shortcuts", "--weights", str(tmp_path)]) == 2
+    assert capsys.readouterr().err != ""
