@@ -24,8 +24,8 @@ from tumorlens.errors import InputError, TumorLensError
 
 # In the order of the pipeline, which is the order --help shows.
 VERBS = (
-    *("download", "audit", "split", "train", "crossval", "evaluate", "report", "export"),
-    *("predict", "explain", "serve", "bench", "model"),
+    *("download", "audit", "split", "train", "protocol", "crossval", "evaluate", "report"),
+    *("export", "predict", "explain", "serve", "bench", "model"),
 )
 
 EXIT_USAGE = 2

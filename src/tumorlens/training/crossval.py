@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import load_inputs
-from tumorlens.data.splits import Split, data_digest, grouped_folds
+from tumorlens.data.splits import Split, data_digest
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import Predictions, summarize
-from tumorlens.training.config import plain, preprocess_from, without_logger
+from tumorlens.training.config import plain, without_logger
 from tumorlens.training.export import write_weights
+from tumorlens.training.folds import GROUPED, Decoded, FoldPlan
 from tumorlens.training.package import package_model
 from tumorlens.training.parts import decode_parts, load_records
 from tumorlens.training.predictions import (
@@ -33,12 +31,12 @@ from tumorlens.training.predictions import (
 )
 from tumorlens.training.run import fit, prepare_run_dir
 from tumorlens.training.start import note_start
+from tumorlens.training.trainer import require_one_process
 
 log = structlog.get_logger(__name__)
 
 PLAN_NAME = "crossval.json"
 OUT_OF_FOLD_NAME = "out_of_fold.csv"
-Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ def crossvalidate(
     *,
     run_dir: Path | None = None,
     export: bool = False,
+    folds_by: FoldPlan = GROUPED,
 ) -> CrossvalResult:
     """Train and test ``n_folds * repeats`` networks on grouped folds.
 
@@ -82,6 +81,8 @@ def crossvalidate(
         repeats: At least 1.
         run_dir: Where results go; as for `train`.
         export: Also write a model file for each fold.
+        folds_by: How folds are drawn. The ways that leak are for the protocol table alone; with
+            copies, every copy is answered too, under a key of its own.
 
     Raises:
         ConfigError: A setting is wrong, or the folder holds another cross-validation.
@@ -91,13 +92,14 @@ def crossvalidate(
     config = config.copy()
     _check(config, repeats)
     note_start(config)
-    records = load_records(config)
+    records = folds_by.records(load_records(config))
     plan = {
         "folds": n_folds,
         "repeats": repeats,
         "export": export,
         "data_sha256": data_digest(records),
         "config": {**plain(without_logger(config)), "run_dir": None},
+        **folds_by.settings(),
     }
     if run_dir is None and config.run_dir is not None:
         run_dir = Path(config.run_dir)
@@ -106,7 +108,8 @@ def crossvalidate(
     run_dir = prepare_run_dir(config, run_dir)
     with atomic_file(run_dir / PLAN_NAME) as stream:
         stream.write(json.dumps(plan, indent=1).encode())
-    folds = _run_folds(config, _splits(config, records, n_folds, repeats), records, run_dir, export)
+    splits = folds_by.splits(config, records, n_folds, repeats)
+    folds = _run_folds(config, splits, records, run_dir, export, folds_by)
     write_predictions(folds, run_dir / OUT_OF_FOLD_NAME)
     per_repeat = tuple(
         summarize(concatenated(_repeat(folds, repeat)), seed=config.seed)
@@ -129,7 +132,7 @@ def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]
 
 def _run_folds(
     config: DictConfig, splits: Sequence[Split], records: Sequence[Record], run_dir: Path,
-    export: bool,
+    export: bool, folds_by: FoldPlan,
 ) -> dict[str, Predictions]:  # fmt: skip
     decoded: Decoded | None = None
     folds: dict[str, Predictions] = {}
@@ -138,8 +141,7 @@ def _run_folds(
         folder = run_dir / name.replace("/", "-")
         if not _is_finished(folder, export):
             if decoded is None:  # once for all folds, and not at all when there is nothing to do
-                cache = Path(config.data.cache_dir) if config.data.cache_dir else None
-                decoded = load_inputs(records, preprocess_from(config), cache_dir=cache)
+                decoded = folds_by.decoded(config, records)
             _train_fold(config, split, records, decoded, folder, export)
         folds[name] = read_predictions(folder / PREDICTIONS_NAME)["test"]
         log.info("fold done", fold=name, scans=len(folds[name]))
@@ -181,21 +183,6 @@ def _remove(folder: Path) -> None:
         ) from error
 
 
-def _splits(
-    config: DictConfig, records: Sequence[Record], n_folds: int, repeats: int
-) -> list[Split]:
-    settings = config.data.split
-    rest = 1 - float(settings.test)
-    return grouped_folds(
-        records,
-        n_folds=n_folds,
-        repeats=repeats,
-        seed=settings.seed,
-        validation=float(settings.validation) / rest,
-        calibration=float(settings.calibration) / rest,
-    )
-
-
 def _repeat(folds: dict[str, Predictions], repeat: int) -> list[Predictions]:
     return [table for name, table in folds.items() if name.startswith(f"r{repeat}/")]
 
@@ -203,6 +190,7 @@ def _repeat(folds: dict[str, Predictions], repeat: int) -> list[Predictions]:
 def _check(config: DictConfig, repeats: int) -> None:
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}; it must be at least 1")
+    require_one_process(config, "cross-validation")
     split = config.data.split
     if split.path is not None or split.held_out:
         raise ConfigError(

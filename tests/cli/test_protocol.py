@@ -1,0 +1,93 @@
+"""``tumorlens protocol``: what reaches the training room, and what is printed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tumorlens.cli.app import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Plans and folders that reached the training room, which does nothing."""
+    pytest.importorskip("lightning")
+    pytest.importorskip("seaborn")
+    import tumorlens.training.protocol_page as page
+    from tumorlens.training.protocol import Table
+
+    given: list[Any] = []
+
+    def run_protocol(plan: Any, run_dir: Path) -> Table:
+        given.append((plan, run_dir))
+        sys.stdout.write("noise of a library\n")
+        return Table(plan, 40, 30, {}, None)
+
+    monkeypatch.setattr(page, "run_protocol", run_protocol)
+    return given
+
+
+def test_without_arguments_it_is_the_whole_table_on_the_mission_s_data(
+    asked: list[Any], capsys: Capture
+) -> None:
+    assert run(["protocol"]) == 0
+    plan, folder = asked[0]
+    assert plan.data == "brain_tumor_dataset"
+    assert plan.models == ("notebook", "cnn", "resnet18", "resnet18-transfer")
+    assert (plan.n_folds, plan.copies, plan.pretrained, plan.overrides) == (5, 4, None, [])
+    assert folder == Path("runs/protocol-brain_tumor_dataset")
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == f"run folder: {folder}"
+    assert "over the same 40 scans (30 groups" in printed.out
+    assert "ResNet-18, transfer: left out, no pretrained weights" in printed.out
+    assert "noise of a library" in printed.err
+
+
+def test_data_settings_and_options_reach_the_training_room(asked: list[Any]) -> None:
+    arguments = ["protocol", "seed=3", "my/scans", "~logger", "--model", "cnn", "--epochs", "cnn=7",
+                 "--folds", "3", "--copies", "2", "--pretrained", "w.pt",
+                 "--run-dir", "out"]  # fmt: skip
+    assert run(arguments) == 0
+    plan, folder = asked[0]
+    assert (plan.data, plan.overrides, folder) == ("my/scans", ["seed=3", "~logger"], Path("out"))
+    assert (plan.models, plan.epochs, plan.pretrained) == (("cnn",), {"cnn": 7}, Path("w.pt"))
+    assert (plan.n_folds, plan.copies) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["one", "two"], "takes one data set"),
+        (["--epochs", "cnn"], "give MODEL=N"),
+        (["--epochs", "cnn=-1"], "give MODEL=N"),
+        (["--model", "vgg"], "no models ['vgg']"),
+        (["--folds", "1"], "--folds"),
+        (["--copies", "0"], "--copies"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_is_a_two(
+    arguments: list[str], words: str, asked: list[Any], capsys: Capture
+) -> None:
+    assert run(["protocol", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert asked == []
+    assert printed.out == ""
+    assert words in printed.err
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "tumorlens.cli.extras.find_spec", lambda name: None if name == "seaborn" else real(name)
+    )
+    assert run(["protocol"]) == 2
+    expected = "tumorlens protocol needs the 'train' extra: pip install 'tumorlens[train]'"
+    assert capsys.readouterr().err == f"tumorlens: {expected}\n"
