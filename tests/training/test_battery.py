@@ -203,6 +203,20 @@ def test_a_source_that_shows_is_found(tmp_path: Path, records: list[Record]) -> 
     assert "Among healthy scans the answer leans on the source: it tells north" in said
 
 
+def test_tumours_alone_without_boxes_leave_most_undefined(records: list[Record]) -> None:
+    bare = [Record(**{**r.__dict__, "boxes": None}) for r in records[:12] if r.label == 1]
+    found = battery(bare, honest=True)
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    (masked,) = [f for f in document["figures"] if f["name"] == "grey: probability drops"]
+    assert (masked["value"], masked["n"], masked["fails"]) == (None, 0, False)
+    assert value(found, "border only", "called tumour").value == 0.0
+    assert found.findings() == ()
+    assert {metric.name for metric in found.to_metrics()} == {
+        "shortcut: border only: called tumour",
+        "shortcut: swapped background: of the same class: answers change",
+    }
+
+
 def test_records_must_be_labelled_and_grouped(records: list[Record]) -> None:
     without = [Record(key="a", path=records[0].path, source="s", label=1)]
     with pytest.raises(DataError, match="label and a group"):
