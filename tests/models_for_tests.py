@@ -13,14 +13,19 @@ from tumorlens.evaluation.decision import Conformal, Threshold
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.modelfile import ModelCard, Pooling, SelfTest, write_model
+from tumorlens.modelfile import Guard, ModelCard, Pooling, SelfTest, write_model
 
 TINY_SPEC = PreprocessSpec(size=64)
 _CELL = 8
 
 
-def tiny_onnx(spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True) -> bytes:
-    """Return an ONNX model: ``map = 4 * (mean of 8x8 pixels) - 1``, ``logit = mean(map)``."""
+def tiny_onnx(
+    spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True, guard: float | None = None
+) -> bytes:
+    """Return an ONNX model: ``map = 4 * (mean of 8x8 pixels) - 1``, ``logit = mean(map)``.
+
+    With ``guard`` it has the output ``in_domain = guard - logit``: bright pictures are refused.
+    """
     weight = np.full((1, spec.channels, _CELL, _CELL), 4 / (_CELL * _CELL * spec.channels))
     cells = spec.size // _CELL
     nodes = [
@@ -32,6 +37,11 @@ def tiny_onnx(spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True) -> byte
     if has_map:
         shape = ["N", cells, cells]
         outputs.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, shape))
+    constants = []
+    if guard is not None:
+        nodes.append(helper.make_node("Sub", ["guard", "logit"], ["in_domain"]))
+        outputs.append(helper.make_tensor_value_info("in_domain", TensorProto.FLOAT, ["N"]))
+        constants.append(numpy_helper.from_array(np.array(guard, dtype=np.float32), "guard"))
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -45,6 +55,7 @@ def tiny_onnx(spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True) -> byte
             numpy_helper.from_array(weight.astype(np.float32), "weight"),
             numpy_helper.from_array(np.array([-1], dtype=np.float32), "bias"),
             numpy_helper.from_array(np.array([1], dtype=np.int64), "one"),
+            *constants,
         ],
     )
     # Old versions on purpose: every onnxruntime of the supported range reads them.
@@ -68,6 +79,7 @@ def tiny_card(onnx_bytes: bytes, spec: PreprocessSpec = TINY_SPEC, **changes: An
         "preprocess": spec,
         "pooling": Pooling(kind="mean") if engine.has_map else None,
         "has_map": engine.has_map,
+        "guard": Guard(method="brightness", n_mri=1, n_pictures=1) if engine.has_guard else None,
         "temperature": 0.5,
         "threshold": Threshold(value=0.5, target=None, origin="default", n=0),
         "conformal": (Conformal(alpha=0.1, tumor=0.6, healthy=0.6, n_tumor=50, n_healthy=50),),

@@ -164,7 +164,7 @@ def test_a_failing_model_is_no_failing_input(
     def fail(batch: object) -> None:
         raise ModelFileError("broken")
 
-    monkeypatch.setattr(predictor, "forward", fail)
+    monkeypatch.setattr(predictor, "outputs", fail)
     with pytest.raises(ModelFileError, match="broken"):
         list(run_batch(predictor, [mixed]))
 

@@ -76,6 +76,20 @@ def test_another_dtype_or_rank_is_refused(batch: NDArray[np.float32]) -> None:
         Engine(tiny_onnx(), threads=1).run(batch)
 
 
+def test_a_guard_is_a_third_output() -> None:
+    batch = checkerboard(3)
+    guarded = Engine(tiny_onnx(guard=0.25), threads=1)
+    logits, maps, scores = guarded.outputs(batch)
+    assert guarded.has_guard
+    assert maps is not None
+    assert scores is not None
+    np.testing.assert_allclose(scores, 0.25 - logits, atol=1e-6)
+    np.testing.assert_array_equal(guarded.run(batch)[0], logits)
+    plain = Engine(tiny_onnx(), threads=1)
+    assert not plain.has_guard
+    assert plain.outputs(batch).in_domain is None
+
+
 def test_a_failure_inside_the_runtime_is_translated() -> None:
     with pytest.raises(ModelFileError, match="runtime failed"):
         Engine(tiny_onnx(), threads=1).run(np.zeros((1, 1, 32, 32), dtype=np.float32))
@@ -92,6 +106,10 @@ def test_a_failure_inside_the_runtime_is_translated() -> None:
         (with_graph({"image": ["N", 1, 8, 8]}, {"logit": ["N", 1, 8, 8]}), "'logit': 4"),
         (with_graph({"image": ["N"]}, {"logit": ["N"]}), "'image': 1"),
         (with_graph({"image": ["N"]}, {"logit": ["N"], "map": ["N"]}), "'map': 1"),
+        (
+            with_graph({"image": ["N"]}, {"logit": ["N"], "in_domain": ["N"]}),
+            "and in_domain: 1 out",
+        ),
     ],
 )
 def test_a_graph_that_is_not_ours_is_refused(model: bytes, reason: str) -> None:

@@ -35,7 +35,8 @@ def test_the_preprocessing_plan_comes_back_as_a_plan(card: ModelCard) -> None:
     ("field", "value", "reason"),
     [
         ("surprise", 1, "Extra inputs"),
-        ("format_version", 2, "less than or equal to 1"),
+        ("format_version", 3, "less than or equal to 2"),
+        ("guard", {"method": "m", "n_mri": 1, "n_pictures": -1}, "greater than or equal to 0"),
         ("format_version", 0, "greater than or equal to 1"),
         ("name", "", "at least 1 character"),
         ("created", "23.11.2026", "isoformat"),
@@ -70,6 +71,18 @@ def test_each_pooling_takes_its_parameter(card: ModelCard, pooling: dict[str, An
     changed = with_changes(card, pooling=pooling).pooling
     assert changed is not None
     assert changed.model_dump(exclude_none=True) == pooling
+
+
+def test_a_card_of_the_first_format_is_read_and_holds_no_guard(card: ModelCard) -> None:
+    fields = card.model_dump(mode="json") | {"format_version": 1}
+    del fields["guard"]
+    old = ModelCard.model_validate(fields)
+    assert old.guard is None
+    assert old.format_version == 1
+    guard = {"method": "m", "n_mri": 1, "n_pictures": 1}
+    with pytest.raises(ValidationError, match="format version 2"):
+        with_changes(old, guard=guard)
+    assert with_changes(card, guard=guard).guard is not None
 
 
 def test_a_card_cannot_be_edited(card: ModelCard) -> None:

@@ -123,17 +123,23 @@ def run_explain(
 
 def _forward(predictor: Predictor, group: list[_Ready | Result]) -> Iterator[Result]:
     ready = [entry for entry in group if isinstance(entry, _Ready)]
-    start = perf_counter()
-    logits = predictor.forward(np.stack([entry.tensor for entry in ready]))[0] if ready else ()
-    shared_ms = (perf_counter() - start) * 1000 / max(1, len(ready))
-    answers = iter(logits)
+    answers = iter(_answers(predictor, ready) if ready else ())
     for entry in group:
-        if isinstance(entry, Result):
-            yield entry
-        else:
-            ms = entry.ms + shared_ms
-            prediction = predictor.answer(float(next(answers)), entry.quality, ms)
-            yield Result(entry.path, prediction, None)
+        yield entry if isinstance(entry, Result) else Result(entry.path, next(answers), None)
+
+
+def _answers(predictor: Predictor, ready: list[_Ready]) -> list[Prediction]:
+    start = perf_counter()
+    outputs = predictor.outputs(np.stack([entry.tensor for entry in ready]))
+    shared_ms = (perf_counter() - start) * 1000 / len(ready)
+    return [
+        predictor.answer(
+            float(outputs.logits[row]),
+            predictor.judge(entry.quality, outputs, row),
+            entry.ms + shared_ms,
+        )
+        for row, entry in enumerate(ready)
+    ]
 
 
 def _prepare(predictor: Predictor, item: _Item) -> _Ready | Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -30,12 +30,28 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+class Outputs(NamedTuple):
+    """What a graph answers for a batch of N.
+
+    Attributes:
+        logits: float32 ``[N]``, before the temperature.
+        maps: float32 ``[N, h, w]``, class maps in logit units; None in a model without.
+        in_domain: float32 ``[N]``, the guard's score; 0 and above is a brain MRI to it. None in a
+            model without a guard.
+    """
+
+    logits: NDArray[np.float32]
+    maps: NDArray[np.float32] | None
+    in_domain: NDArray[np.float32] | None
+
+
 class Engine:
-    """An ONNX model ready to run. Several threads may call `run` at once.
+    """An ONNX model ready to run. Several threads may call it at once.
 
     Args:
         onnx_bytes: The model; input ``image`` float32 ``[N, C, H, W]``, outputs ``logit``
-            float32 ``[N]`` and, in some models, ``map`` float32 ``[N, h, w]``.
+            float32 ``[N]`` and, in some models, ``map`` float32 ``[N, h, w]`` and
+            ``in_domain`` float32 ``[N]``.
         threads: Threads one run may use; ``None`` takes every core this process may use.
         provider: ``cpu``, or ``cuda`` (needs the onnxruntime-gpu package).
 
@@ -61,38 +77,43 @@ class Engine:
             )
         except _RUNTIME_ERRORS as error:
             raise ModelDamagedError(f"the ONNX runtime refuses the model: {error}") from error
-        self.has_map = self._check_signature()
+        self._names = self._check_signature()
+        self.has_map, self.has_guard = "map" in self._names, "in_domain" in self._names
 
     def run(
         self, batch: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Run a batch float32 ``[N, C, H, W]``; return its logits and maps, see `outputs`."""
+        logits, maps, _ = self.outputs(batch)
+        return logits, maps
+
+    def outputs(self, batch: NDArray[np.float32]) -> Outputs:
         """Run a batch float32 ``[N, C, H, W]``.
 
-        Returns logits float32 ``[N]`` and class maps float32 ``[N, h, w]`` in logit units, or
-        ``None`` when the model has no map. Raises `InputError` for another dtype or rank, and
-        `ModelFileError` when the runtime fails.
+        Raises `InputError` for another dtype or rank, and `ModelFileError` when the runtime fails.
         """
         if batch.dtype != np.float32 or batch.ndim != 4:
             raise InputError(
                 f"the network takes float32 [N, C, H, W], not {batch.dtype} {list(batch.shape)}"
             )
-        names = ["logit", "map"] if self.has_map else ["logit"]
         try:
-            outputs = self._session.run(names, {"image": batch})
+            found = self._session.run(self._names, {"image": batch})
         except _RUNTIME_ERRORS as error:
             raise ModelFileError(f"the ONNX runtime failed on this model: {error}") from error
-        return outputs[0], outputs[1] if self.has_map else None
+        outputs = dict(zip(self._names, found, strict=True))
+        return Outputs(outputs["logit"], outputs.get("map"), outputs.get("in_domain"))
 
-    def _check_signature(self) -> bool:
+    def _check_signature(self) -> list[str]:
         inputs = {node.name: _rank(node) for node in self._session.get_inputs()}
         outputs = {node.name: _rank(node) for node in self._session.get_outputs()}
-        wanted = {"logit": 1} | ({"map": 3} if "map" in outputs else {})
+        known = {"logit": 1, "map": 3, "in_domain": 1}
+        wanted = {name: rank for name, rank in known.items() if name in outputs or name == "logit"}
         if inputs != {"image": 4} or outputs != wanted:
             raise ModelDamagedError(
                 f"the graph has inputs {inputs} and outputs {outputs} (name: rank); "
-                "expected image: 4 in, logit: 1 and perhaps map: 3 out"
+                "expected image: 4 in, logit: 1 and perhaps map: 3 and in_domain: 1 out"
             )
-        return "map" in outputs
+        return list(wanted)
 
 
 def _rank(node: Any) -> int:

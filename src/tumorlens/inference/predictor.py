@@ -27,8 +27,8 @@ from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import locate, preprocess
 from tumorlens.imaging.quality import Quality, assess
-from tumorlens.inference.engine import Engine, Provider
-from tumorlens.inference.overlay import as_scan
+from tumorlens.inference.engine import Engine, Outputs, Provider
+from tumorlens.inference.overlay import as_heat, as_scan
 from tumorlens.inference.prediction import Explanation, ModelRef, Prediction
 from tumorlens.modelfile import ModelCard, ModelFile, read_model
 
@@ -38,13 +38,14 @@ MODEL_VARIABLE = "TUMORLENS_MODEL"
 Source = bytes | str | Path | Image | NDArray[Any]
 # Rounding in preprocessing may leave 0..1 by this much and no more.
 _RANGE_SLACK = 1e-3
+NOT_AN_MRI = "not recognised as a slice of a head's MRI (it may be another picture, an X-ray or CT)"
 
 
 class Predictor:
     """An opened model. Every method may be called from several threads at once.
 
-    The stages `decode`, `prepare`, `forward`, `answer` and `show` can be called one by one;
-    `predict` and `explain` chain them.
+    The stages `decode`, `prepare`, `outputs`, `judge`, `answer` and `show` can be called one by
+    one; `predict` and `explain` chain them.
     """
 
     def __init__(self, model: ModelFile, engine: Engine) -> None:
@@ -107,11 +108,16 @@ class Predictor:
     def forward(
         self, batch: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the logits and class maps of a batch; see `outputs`."""
+        logits, maps, _ = self.outputs(batch)
+        return logits, maps
+
+    def outputs(self, batch: NDArray[np.float32]) -> Outputs:
         """Run the network on float32 ``[N, C, h, w]`` in 0..1, as `prepare` gives.
 
-        Returns logits float32 ``[N]`` and class maps float32 ``[N, h', w']`` in logit units, or
-        None when the model has no map. Raises `InputError` for another shape, dtype or range,
-        `ModelFileError` when the model fails on it.
+        Returns logits float32 ``[N]``, class maps float32 ``[N, h', w']`` in logit units, and the
+        guard's scores float32 ``[N]``; None for what the model does not have. Raises `InputError`
+        for another shape, dtype or range, `ModelFileError` when the model fails on it.
         """
         spec = self.card.preprocess
         wanted = (spec.channels, spec.size, spec.size)
@@ -121,10 +127,23 @@ class Predictor:
                 f"not {batch.dtype} {list(batch.shape)}; use Predictor.prepare"
             )
         _check_range(batch)
-        logits, maps = self._engine.run(batch)
-        if not np.isfinite(logits).all():
+        found = self._engine.outputs(batch)
+        if not np.isfinite(found.logits).all():
             raise ModelFileError(f"model {self.card.name}: the answer is not a finite number")
-        return logits, maps
+        return found
+
+    def judge(self, quality: Quality, outputs: Outputs, row: int = 0) -> Quality:
+        """Return whether a picture is in the model's domain: the rules and the guard must agree.
+
+        Args:
+            quality: What `assess` says of the picture.
+            outputs: The network's for a batch; its ``row`` is the picture's.
+        """
+        score, guard = outputs.in_domain, self.card.guard
+        # Written so that a score that is no number refuses.
+        if not quality.usable or guard is None or score is None or score[row] >= guard.threshold:
+            return quality
+        return Quality(usable=False, reason=NOT_AN_MRI)
 
     def answer(self, logit: float, quality: Quality, latency_ms: float) -> Prediction:
         """Turn a raw logit into the answer: calibrate, compare, decide."""
@@ -154,9 +173,9 @@ class Predictor:
         """
         start = perf_counter()
         image = self._image(source)
-        logits, _ = self.forward(self.prepare(image)[None])
-        quality = assess(image.pixels)
-        return self.answer(float(logits[0]), quality, _ms_since(start))
+        outputs = self.outputs(self.prepare(image)[None])
+        quality = self.judge(assess(image.pixels), outputs)
+        return self.answer(float(outputs.logits[0]), quality, _ms_since(start))
 
     def predict_many(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[Prediction]:
         """Answer for many images, ``batch_size`` at a time, in order and lazily.
@@ -182,18 +201,18 @@ class Predictor:
                 "use predict, or a model whose card says has_map"
             )
         image = self._image(source)
-        logits, maps = self.forward(self.prepare(image)[None])
-        assert maps is not None  # _check_itself compared the card with the graph
-        quality = assess(image.pixels)
-        prediction = self.answer(float(logits[0]), quality, _ms_since(start))
-        return self.show(image, maps[0], prediction)
+        outputs = self.outputs(self.prepare(image)[None])
+        assert outputs.maps is not None  # _check_itself compared the card with the graph
+        quality = self.judge(assess(image.pixels), outputs)
+        prediction = self.answer(float(outputs.logits[0]), quality, _ms_since(start))
+        return self.show(image, outputs.maps[0], prediction)
 
     def show(
         self, image: Image, class_map: NDArray[np.float32], prediction: Prediction
     ) -> Explanation:
         """Lay the class map that `forward` gave for an image, float32 ``[h', w']``, over it."""
-        heat = sigmoid(class_map / np.float32(self.card.temperature)).astype(np.float32)
-        heatmap = locate(image.pixels, self.card.preprocess).map_to_image(heat)
+        frame = locate(image.pixels, self.card.preprocess)
+        heatmap = as_heat(class_map, frame, self.card.temperature)
         return Explanation(prediction, heatmap, as_scan(image.pixels))
 
     def _predict_group(self, sources: tuple[Source, ...]) -> Iterator[Prediction]:
@@ -205,10 +224,11 @@ class Predictor:
             qualities.append(assess(image.pixels))
             read_ms.append(_ms_since(start))
         start = perf_counter()
-        logits, _ = self.forward(np.stack(tensors))
+        outputs = self.outputs(np.stack(tensors))
         shared = _ms_since(start) / len(tensors)
-        for logit, quality, ms in zip(logits, qualities, read_ms, strict=True):
-            yield self.answer(float(logit), quality, ms + shared)
+        for row, (quality, ms) in enumerate(zip(qualities, read_ms, strict=True)):
+            judged = self.judge(quality, outputs, row)
+            yield self.answer(float(outputs.logits[row]), judged, ms + shared)
 
     def _image(self, source: Source) -> Image:
         if isinstance(source, Image):
@@ -220,6 +240,8 @@ class Predictor:
     def _check_itself(self) -> None:
         if self._engine.has_map != self.card.has_map:
             raise ModelDamagedError("the card and the graph disagree on whether there is a map")
+        if self._engine.has_guard != (self.card.guard is not None):
+            raise ModelDamagedError("the card and the graph disagree on whether there is a guard")
         test = self.card.self_test
         phantom = draw_phantom(test.seed, lesion=test.lesion)
         logits, _ = self.forward(preprocess(phantom.image, self.card.preprocess)[None])

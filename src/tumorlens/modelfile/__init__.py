@@ -7,6 +7,8 @@ take it out again and refuse what is damaged, foreign or newer.
 from tumorlens.modelfile.card import (
     FORMAT_VERSION,
     DataSource,
+    Guard,
+    GuardCheck,
     Metric,
     ModelCard,
     Pooling,
@@ -17,6 +19,8 @@ from tumorlens.modelfile.files import ModelFile, read_card, read_model, write_mo
 __all__ = [
     "FORMAT_VERSION",
     "DataSource",
+    "Guard",
+    "GuardCheck",
     "Metric",
     "ModelCard",
     "ModelFile",

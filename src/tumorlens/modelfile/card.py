@@ -19,7 +19,8 @@ from tumorlens.errors import ConfigError
 from tumorlens.evaluation.decision import Conformal, Threshold
 from tumorlens.imaging.preprocess import PreprocessSpec
 
-FORMAT_VERSION = 1
+# 2: a guard, and with it a third output of the graph. Files of version 1 are read as before.
+FORMAT_VERSION = 2
 
 
 def _as_spec(value: object) -> object:
@@ -95,6 +96,34 @@ class SelfTest(_Record):
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
 
 
+class GuardCheck(_Record):
+    """How many of ``n`` pictures of one kind the guard refused, with the 95 % interval."""
+
+    pictures: str
+    mri: bool
+    refused: Annotated[float, Field(ge=0, le=1)]
+    low: Annotated[float, Field(ge=0, le=1)]
+    high: Annotated[float, Field(ge=0, le=1)]
+    n: Annotated[int, Field(ge=1)]
+
+
+class Guard(_Record):
+    """The in-domain guard in the graph, whose output ``in_domain`` scores a picture.
+
+    Attributes:
+        threshold: Scores from here on are kept as brain MRI.
+        method: How the score is computed and fitted, in words.
+        n_mri: Real scans it was fitted on; ``n_pictures`` drawn pictures that are none.
+        checks: What it refused of pictures it was not fitted on, without the quality rules.
+    """
+
+    threshold: float = 0.0
+    method: str
+    n_mri: Annotated[int, Field(ge=0)]
+    n_pictures: Annotated[int, Field(ge=0)]
+    checks: tuple[GuardCheck, ...] = ()
+
+
 class ModelCard(_Record):
     """What a model file says about itself. Unknown fields are refused.
 
@@ -106,7 +135,9 @@ class ModelCard(_Record):
         pooling: How the logit follows from the map; ``None`` without a map.
         temperature: ``prob = sigmoid(logit / temperature)``; 1 means not calibrated.
         threshold: ``label`` is ``tumor`` from this probability on.
-        conformal: Quantiles by error rate; the first entry is the one decisions use.
+        conformal: Quantiles by error rate; the first entry is the one decisions use. A decision
+            is `uncertain` unless its set holds the label at the threshold and nothing else.
+        guard: The in-domain guard; None in a file without the output ``in_domain``.
         recipe: The full training configuration, with its seed.
     """
 
@@ -123,6 +154,7 @@ class ModelCard(_Record):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     threshold: Threshold
     conformal: tuple[Conformal, ...] | None = None
+    guard: Guard | None = None
     metrics: tuple[Metric, ...] = ()
     data: tuple[DataSource, ...] = ()
     recipe: dict[str, Any] = {}
@@ -144,4 +176,6 @@ class ModelCard(_Record):
             raise ValueError("pooling must be given exactly when has_map is true")
         if not 0 <= self.threshold.value <= 1:
             raise ValueError(f"threshold {self.threshold.value} is outside 0..1")
+        if self.guard is not None and self.format_version < 2:
+            raise ValueError("a guard belongs to format version 2 and above")
         return self

@@ -118,13 +118,16 @@ def _look(
             raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
         batch = predictor.prepare(image)[None]
     with ticket.stage("forward"):
-        logits, maps = predictor.forward(batch)
+        outputs = predictor.outputs(batch)
+        quality = predictor.judge(quality, outputs)
+        if not quality.usable:
+            raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
     elapsed_ms = (time.perf_counter() - begin) * 1000
-    prediction = predictor.answer(float(logits[0]), quality, elapsed_ms)
+    prediction = predictor.answer(float(outputs.logits[0]), quality, elapsed_ms)
     answer = Answer(prediction, _facts(image, len(data)))
     # The full picture is let go of here: what follows makes several more of its size.
     image = replace(image, pixels=bounded(image.pixels))
-    return answer, image, None if maps is None else maps[0]
+    return answer, image, None if outputs.maps is None else outputs.maps[0]
 
 
 def _with_pictures(answer: Answer, explanation: Explanation, opacity: float | None) -> Answer:
