@@ -127,12 +127,9 @@ def test_shares_of_several_processes_are_put_in_order(count: int, world: int) ->
 
 
 def test_mixup_reaches_the_step_and_blends_labels() -> None:
-    seen: list[Tensor] = []
     module = classifier(augment=AugmentSpec(p_flip=0.0, p_mixup=1.0, mixup=1.0))
-    quiet(module)
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(4)
     image, label, _, annotated = module._augmented(batch(8), generator)
-    seen.append(label)
     assert ((label > 0) & (label < 1)).any()
     assert not torch.allclose(image, batch(8)["image"], atol=0.05)
     assert annotated.sum() == 0
