@@ -82,7 +82,9 @@ def levels_plot(
     for axes in panels[len(curves) :]:
         axes.set_visible(False)
     handles, names = panels[0].get_legend_handles_labels()
-    words = [name.replace("roc_auc", "ROC-AUC").replace("_", " ") for name in names]
+    words = [
+        name.replace("roc_auc", "ROC-AUC").replace("target", "target of ROC-AUC") for name in names
+    ]
     figure.legend(handles, words, loc="outside lower center", ncols=len(names))
     return figure
 
