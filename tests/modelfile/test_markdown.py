@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.models_for_tests import tiny_card, tiny_onnx
-from tumorlens.modelfile import DataSource, Metric
+from tumorlens.evaluation.decision import Conformal
+from tumorlens.modelfile import DataSource, Guard, GuardCheck, Metric
 from tumorlens.modelfile.markdown import model_card_markdown, table
 
 SECTIONS = [
@@ -41,6 +42,27 @@ def test_figures_data_and_limits_are_the_card_s() -> None:
     assert "flatter the model" in text
     assert "- knows brightness only" in text
     assert "with seed 3" in text
+
+
+def test_subsets_of_a_part_have_figures_and_are_not_counted_twice() -> None:
+    axial = Metric(name="roc_auc", split="test/axial", value=0.8, low=0.7, high=0.9, n=21)
+    text = model_card_markdown(tiny_card(tiny_onnx(), metrics=(METRIC, axial)))
+    assert "| test/axial | roc auc | 0.800 | 0.700 to 0.900 | 21 |" in text
+    assert "Scans by part: test 321." in text
+
+
+def test_sets_and_guard_are_stated_with_their_n_and_their_limits() -> None:
+    sets = Conformal(0.05, 0.31, 0.62, 335, 235, 26, 13, 126.4, 59.0)
+    check = GuardCheck(pictures="scans", mri=True, refused=0.004, low=0.001, high=0.02, n=570)
+    guard = Guard(method="by distance", n_mri=1600, n_pictures=1400, checks=(check,))
+    card = tiny_card(tiny_onnx(guard=1.0), conformal=(sets,), guard=guard)
+    text = model_card_markdown(card)
+    assert "| 95% | tumor | 0.31 | 335 | 26 | 126 |" in text
+    assert "| 95% | healthy | 0.62 | 235 | 13 | 59 |" in text
+    assert "another hospital's scans" in text
+    assert "Fitted on 1600 scans and 1400 drawn pictures: by distance." in text
+    assert "| scans | keep | 0.004 | 0.001 to 0.020 | 570 |" in text
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
 
 
 def test_a_table_s_cells_cannot_break_it() -> None:

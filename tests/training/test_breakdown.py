@@ -26,6 +26,8 @@ TEST = Predictions(
 
 def test_every_source_and_known_view_of_a_part_has_its_figures() -> None:
     found = breakdown({"train": TEST, "test": TEST}, n_boot=50)
+    same = breakdown({"validation": TEST, "test": TEST}, leave_out=["validation"], n_boot=50)
+    assert list(same) == list(found)
     assert list(found) == ["test/a", "test/b", "test/axial", "test/coronal"]
     assert {tuple(figures) for figures in found.values()} == {
         ("roc_auc", "sensitivity", "specificity", "ece_width")

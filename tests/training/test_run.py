@@ -320,3 +320,18 @@ def test_the_config_given_is_not_changed(heads: Path, tmp_path: Path) -> None:
     assert plain(config) == before
     stated = yaml.safe_load((tmp_path / "given" / "config.yaml").read_text())
     assert stated["run_dir"] == str(tmp_path / "given")
+
+
+def test_the_card_has_figures_by_source(tmp_path: Path) -> None:
+    draw_heads(tmp_path / "more", each=10, size=72)
+    root = draw_heads(tmp_path, each=10)
+    (tmp_path / "more" / "heads").rename(root / "others")
+    config = tiny_config(root, tmp_path / "run", "data.sources=[heads,others]")
+    config.trainer.max_epochs, config.score_test = 1, True
+    finished = train(config)
+    card = read_card(finished.model)
+    splits = {metric.split for metric in card.metrics}
+    assert {"test", "test/heads", "test/others"} <= splits
+    assert not any(split.startswith("train") for split in splits)
+    (found,) = [m for m in card.metrics if (m.split, m.name) == ("test/others", "ece_width")]
+    assert 0 < found.n < finished.metrics["test"]["accuracy"].n

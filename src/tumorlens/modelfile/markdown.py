@@ -19,7 +19,7 @@ def model_card_markdown(card: ModelCard) -> str:
         ("Metrics", _metrics(card)),
         ("Evaluation data", _evaluation_data(card)),
         ("Training data", _training_data(card)),
-        ("Quantitative analyses", _figures(card)),
+        ("Quantitative analyses", [*_figures(card), *_sets(card), *_guard(card)]),
         ("Ethical considerations", _ethics(card)),
         (
             "Caveats and recommendations",
@@ -80,7 +80,8 @@ def _metrics(card: ModelCard) -> list[str]:
 
 
 def _evaluation_data(card: ModelCard) -> list[str]:
-    sizes = {metric.split: metric.n for metric in card.metrics}
+    # Splits such as test/axial are subsets of one that stands here already.
+    sizes = {metric.split: metric.n for metric in card.metrics if "/" not in metric.split}
     if not sizes:
         return ["None."]
     split = card.recipe.get("data", {}).get("split", {})
@@ -112,6 +113,56 @@ def _figures(card: ModelCard) -> list[str]:
         for m in card.metrics
     ]
     return table(("part", "metric", "value", "95 % interval", "scans"), rows)
+
+
+def _sets(card: ModelCard) -> list[str]:
+    """Say which classes a set keeps, and what is promised of it and what is not."""
+    if not card.conformal:
+        return []
+    rows = []
+    for entry in card.conformal:
+        for name, upper, n, groups, size in (
+            ("tumor", entry.tumor, entry.n_tumor, entry.groups_tumor, entry.effective_tumor),
+            ("healthy", entry.healthy, entry.n_healthy, entry.groups_healthy,
+             entry.effective_healthy),
+        ):  # fmt: skip
+            worth = "–" if size is None else f"{size:.0f}"
+            rows.append((f"{1 - entry.alpha:.0%}", name, f"{upper:.4g}", n, groups or "–", worth))
+    return [
+        "",
+        "### Conformal sets",
+        "",
+        *table(("level", "class", "kept while 1 − P is at most", "scans", "groups", "worth"), rows),
+        "",
+        f"The {1 - card.conformal[0].alpha:.0%} sets decide: where a set does not hold the label "
+        "at the threshold and nothing else, the decision is `uncertain`. For each class by itself, "
+        "on average over scans and calibrations, at least this share of sets holds the true class, "
+        "for scans exchangeable with those they were fitted on. Scans of one group are alike, so "
+        "the promise rests on what they are worth as single scans (last column) and holds about. "
+        "Nothing is promised for one given picture, one source or another hospital's scans.",
+    ]
+
+
+def _guard(card: ModelCard) -> list[str]:
+    """Say what is taken for an MRI, and how well that works."""
+    if card.guard is None:
+        return []
+    guard = card.guard
+    rows = [
+        (c.pictures, "keep" if c.mri else "refuse", f"{c.refused:.3f}",
+         f"{c.low:.3f} to {c.high:.3f}", c.n)
+        for c in guard.checks
+    ]  # fmt: skip
+    heads = ("pictures", "should", "refused", "95 % interval", "n")
+    return [
+        "",
+        "### In-domain guard",
+        "",
+        f"Fitted on {guard.n_mri} scans and {guard.n_pictures} drawn pictures: {guard.method}. "
+        "It stands beside the rules for quality; either may refuse.",
+        "",
+        *(table(heads, rows) if rows else ["Not measured."]),
+    ]
 
 
 def _ethics(card: ModelCard) -> list[str]:

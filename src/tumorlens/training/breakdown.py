@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import Predictions, summarize, summarize_by
@@ -13,12 +13,17 @@ METRICS = (*HEADLINE, "ece_width")
 
 
 def breakdown(
-    answers: Mapping[str, Predictions], *, n_boot: int = 2000, seed: int = 0
+    answers: Mapping[str, Predictions],
+    *,
+    leave_out: Collection[str | None] = ("train",),
+    n_boot: int = 2000,
+    seed: int = 0,
 ) -> dict[str, dict[str, Estimate]]:
     """Return ``part/name`` → metric → estimate, for each source and each known view of a part.
 
     Args:
-        answers: By part. The training part is left out: it measures nothing.
+        answers: By part.
+        leave_out: Parts that are no measure of the model, as it was trained or calibrated on them.
         n_boot, seed: Of the grouped bootstrap.
 
     Returns:
@@ -34,7 +39,7 @@ def breakdown(
     return {
         f"{part}/{name}": figures
         for part, table in answers.items()
-        if part != "train"
+        if part not in leave_out
         for names in (table.sources, table.views)
         if len(set(names)) > 1
         for name, figures in summarize_by(table, names, summary).items()

@@ -21,6 +21,7 @@ from tumorlens.data.splits import write_split
 from tumorlens.errors import ConfigError, OutputError, TumorLensError
 from tumorlens.models.registry import build
 from tumorlens.training.augment import AugmentSpec
+from tumorlens.training.breakdown import breakdown
 from tumorlens.training.compress import round_weights
 from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from, without_logger
 from tumorlens.training.curves import write_curves
@@ -71,8 +72,11 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     run_dir = prepare_run_dir(config, run_dir)
     parts = load_parts(config)
     fitted = fit(config, parts, run_dir)
+    calibration = fitted.calibration
+    no_measure = ("train", calibration.fitted_on)
+    parted = breakdown(fitted.answers, leave_out=no_measure, seed=config.seed)
     weights, model = package_model(
-        config, fitted.network, parts, fitted.calibration, fitted.metrics, run_dir
+        config, fitted.network, parts, calibration, {**fitted.metrics, **parted}, run_dir
     )
     return RunResult(
         run_dir,
