@@ -109,6 +109,8 @@ def evaluate(
     if gallery is not None and not explain:
         raise typer.BadParameter("only --explain has hits and misses", param_hint="--gallery")
     kind = None if plot is None else _picture_kind(plot, robustness)
+    if shortcuts:
+        require("audit", "the shortcut battery", "sklearn")
     subject = choose_subject(model, data, split=split, part=part, threads=threads)
     with _progress_bar() as stage:
         sections = [_figures(subject, seed, stage("reading images"))]
