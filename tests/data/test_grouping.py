@@ -10,8 +10,9 @@ import pytest
 
 from tests.data.drawn_sets import draw_set, save
 from tumorlens.data.fingerprints import FingerprintCache
-from tumorlens.data.grouping import group_records, run_limits
+from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
+from tumorlens.data.runs import run_limits
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import check_groups, grouped_folds, grouped_split, random_split
 from tumorlens.errors import LeakageError, ManifestError

@@ -10,7 +10,7 @@ gamma and windowing. Where the head's box was found differently in the two, near
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -23,6 +23,9 @@ from tumorlens.data.looks import ZOOMS, Look
 from tumorlens.data.neighbours import Method, find_pairs
 from tumorlens.imaging.fingerprint import BITS, FRAME_MAX_DISTANCE, connected_groups
 from tumorlens.imaging.headbox import poses
+
+Samples = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Of one image: the head's box and the whole picture, each ``[64, 64]``."""
 
 HEAD_MAX_DISTANCE = 48
 MIDDLE_MAX_DISTANCE = 32
@@ -64,7 +67,7 @@ def find_copies(looks: Sequence[Look], *, method: Method = "auto") -> list[Copy]
         looks: the images; their records' order is the order of the indices.
         method: how hashes are searched, see `neighbours.find_pairs`.
     """
-    contrast = _ContrastOf(looks)
+    contrast = ContrastOf(lambda i: (looks[i].head, looks[i].frame))
     copies = [
         Copy(i, j, exact=True, distance=0, agreement=1.0) for i, j in sorted(_equal_files(looks))
     ]
@@ -106,13 +109,14 @@ def _proposed(looks: Sequence[Look], method: Method) -> dict[tuple[int, int], in
     return nearest
 
 
-class _ContrastOf:
+class ContrastOf:
     """Local contrast of images, made when first needed and kept for the next pair."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
-        self._head = lru_cache(maxsize=4096)(lambda i: local_contrast(looks[i].head))
+    def __init__(self, samples: Callable[[int], Samples]) -> None:
+        """Compare images whose samples, by index, ``samples`` returns."""
+        self._head = lru_cache(maxsize=4096)(lambda i: local_contrast(samples(i)[0]))
         self._middles = lru_cache(maxsize=1024)(
-            lambda i: [local_contrast(middle(looks[i].frame, zoom)) for zoom in ZOOMS]
+            lambda i: [local_contrast(middle(samples(i)[1], zoom)) for zoom in ZOOMS]
         )
 
     def agreement(self, i: int, j: int, *, whole: bool) -> float | None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from tumorlens.data.confirmed import confirmed_pairs
 from tumorlens.data.fingerprints import FingerprintCache, fingerprint_records, read_bytes
 from tumorlens.data.manifest import Record, check_unique
 from tumorlens.data.neighbours import find_pairs
-from tumorlens.data.sources import source_info
+from tumorlens.data.runs import neighbouring_numbers
 from tumorlens.data.views import known_view
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
@@ -23,13 +21,11 @@ from tumorlens.imaging.fingerprint import (
     FRAME_MAX_DISTANCE,
     Fingerprint,
     connected_groups,
-    distance,
 )
 
-# A run of neighbouring numbers is cut where the pictures change most, at these lengths.
-_RUN_SHORTEST = 12
-_RUN_LONGEST = 36
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+CONFIRM = False
+"""Whether pairs beyond `DEFAULT_MAX_DISTANCE` that agree on pixels bind too, where nothing else is
+said. Turning it on changes groups, and so refuses split files that were made without."""
 
 
 def group_records(
@@ -37,6 +33,7 @@ def group_records(
     cache: FingerprintCache | None = None,
     *,
     max_distance: int = DEFAULT_MAX_DISTANCE,
+    confirm: bool | None = None,
 ) -> list[Record]:
     """Return the records in the same order, each with its group and its file's SHA-256.
 
@@ -52,6 +49,8 @@ def group_records(
         records: of any number of sources; all that a split is to hold.
         cache: fingerprints already made; the default cache when None.
         max_distance: see `tumorlens.imaging.fingerprint.DEFAULT_MAX_DISTANCE`.
+        confirm: whether pairs that lie further apart are compared on pixels and bound when they
+            agree (see `confirmed`); None takes `CONFIRM`.
 
     Raises:
         InputError: a file cannot be read.
@@ -60,14 +59,15 @@ def group_records(
     check_unique(records)
     prints = fingerprint_records(records, cache)
     digests = _digests(records, prints)
-    groups = connected_groups(
-        len(records),
-        [
-            *_near_duplicates(prints, max_distance),
-            *_same_person_or_group(records),
-            *_neighbouring_numbers(records, prints),
-        ],
-    )
+    links = [
+        *_near_duplicates(prints, max_distance),
+        *_same_person_or_group(records),
+        *neighbouring_numbers(records, prints),
+    ]
+    groups = connected_groups(len(records), links)
+    if CONFIRM if confirm is None else confirm:
+        links += confirmed_pairs(records, prints, groups)
+        groups = connected_groups(len(records), links)
     return [
         replace(record, group=int(group), sha256=digest, view=record.view or known_view(digest))
         for record, group, digest in zip(records, groups, digests, strict=True)
@@ -96,43 +96,6 @@ def _same_person_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]
         for kind, name in bonds:
             if name is not None:
                 yield index, first.setdefault((record.source, kind, str(name)), index)
-
-
-def _neighbouring_numbers(
-    records: Sequence[Record], prints: Sequence[Fingerprint | None]
-) -> Iterator[tuple[int, int]]:
-    """Bind runs of 12 to 36 neighbouring numbers, cut where the pictures change most.
-
-    The person is not named in these sources, but neighbours are mostly the same person: a cut
-    now and then splits one person's slices, where binding nothing would split nearly all.
-    """
-    numbered: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for index, (record, found) in enumerate(zip(records, prints, strict=True)):
-        number = _LAST_NUMBER.search(record.path.stem)
-        if source_info(record.source).patient_runs and number and found is not None:
-            numbered[record.source].append((int(number.group(1)), index))
-    for pairs in numbered.values():
-        order = [index for _, index in sorted(pairs)]
-        known = [found for i in order if (found := prints[i]) is not None]
-        for start, end in pairwise(run_limits(known)):
-            for index in order[start + 1 : end]:
-                yield order[start], index
-
-
-def run_limits(prints: Sequence[Fingerprint]) -> list[int]:
-    """Cut a sequence into runs of 12 to 36; return where runs start, and the sequence's end."""
-    limits = [0]
-    while len(prints) - limits[-1] > _RUN_LONGEST:
-        start = limits[-1]
-        joints = range(start + _RUN_SHORTEST, start + _RUN_LONGEST + 1)
-        limits.append(max(joints, key=lambda at: _step(prints, at)))
-    return [*limits, len(prints)] if prints else [0]
-
-
-def _step(prints: Sequence[Fingerprint], at: int) -> int:
-    """How much the picture changes at a joint: the nearest of two before to two after it."""
-    before, after = prints[max(0, at - 2) : at], prints[at : at + 2]
-    return int(np.min([distance(a, b) for a in before for b in after]))
 
 
 def _digests(records: Sequence[Record], prints: Sequence[Fingerprint | None]) -> list[str]:

@@ -114,8 +114,8 @@ def look_at(record: Record) -> Look | Unreadable:
         height=height,
         border=_border(grey),
         thumbnail=_thumbnail(grey),
-        head=_rounded(head),
-        frame=_rounded(whole[0]),
+        head=rounded(head),
+        frame=rounded(whole[0]),
         head_bits=pose_bits(head),
         frame_bits=pose_bits(whole[0]),
         zoom_bits=np.stack([difference_hash(sample) for sample in whole]),
@@ -163,5 +163,6 @@ def _scaled(grey: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(values / max(float(values.max()), 1e-6), np.float32)
 
 
-def _rounded(sample: NDArray[np.float32]) -> NDArray[np.uint8]:
+def rounded(sample: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round a sample of grey levels, 0..255, to whole ones."""
     return np.asarray(np.clip(sample + 0.5, 0, 255).astype(np.uint8))
