@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,6 +65,30 @@ def show_figures(found: Evaluation, console: Console) -> None:
         known = sum(view is not None for view in found.answers.views)
         title = f"by view, known of {known} of {len(found.answers)} images"
         _show_columns(console, found.by_view, title)
+    if found.refused:
+        rows = [[name, figure_text(share), str(share.n)] for name, share in found.refusals.items()]
+        show_table(console, ["scans", "refused", "n"], rows, "refused as no slice of a head")
+    if found.conformal:
+        _show_sets(found.conformal, console)
+
+
+def _show_sets(entries: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Write how far conformal sets keep their word, over all scans and by source."""
+    rows = []
+    for entry in entries:
+        target = f"{1 - entry['alpha']:.0%}" + (", decides" if entry["decides"] else "")
+        for name, found in {"all": entry, **entry["by_source"]}.items():
+            shares = [found["coverage"]["tumor"], found["coverage"]["healthy"],
+                      found["uncertain"], found["certain_accuracy"]]  # fmt: skip
+            rows.append([target, name, *(_share_text(share) for share in shares)])
+    heads = ["sets", "scans", "tumor covered", "healthy covered", "uncertain", "rest right"]
+    show_table(console, heads, rows, "conformal sets: value [95 % interval] n")
+
+
+def _share_text(share: Mapping[str, Any]) -> str:
+    if share["value"] is None:
+        return "–"
+    return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}] {share['n']}"
 
 
 def show_battery(found: Battery, console: Console) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
+from tumorlens.evaluation.coverage import conformal_report, share_estimate
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import Predictions, summarize, summarize_by
 from tumorlens.imaging.image import Image
@@ -31,6 +33,9 @@ class Evaluation:
         by_source: The same for each source.
         by_view: The same for each view, over the scans whose view is known.
         refused: Scans that the service would call no usable slice of a head; they count.
+        refusals: Their share over all scans (``all``), by source, and by source and view.
+        conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
+            as `conformal_report` gives them; empty without conformal sets.
         answers: One row a scan.
         warnings: What speaks against trusting the figures.
     """
@@ -46,6 +51,8 @@ class Evaluation:
     refused: int
     answers: Predictions
     warnings: tuple[str, ...]
+    refusals: dict[str, Estimate] = field(default_factory=dict)
+    conformal: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single answers, JSON-ready; an undefined figure is None."""
@@ -57,6 +64,8 @@ class Evaluation:
             "part": self.part,
             "images": len(self.answers),
             "refused": self.refused,
+            "refusals": _plain(self.refusals),
+            "conformal": self.conformal,
             "warnings": list(self.warnings),
             "overall": _plain(self.overall),
             "by_source": {name: _plain(values) for name, values in self.by_source.items()},
@@ -113,6 +122,7 @@ def measure(
     def summary(rows: Predictions) -> dict[str, Estimate]:
         return summarize(rows, n_boot=n_boot, seed=seed)
 
+    is_refused = np.array(refused, dtype=bool)
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
         card.temperature,
@@ -122,23 +132,25 @@ def measure(
         summary(answers),
         summarize_by(answers, answers.sources, summary),
         summarize_by(answers, answers.views, summary),
-        refused,
+        int(is_refused.sum()),
         answers,
         subject.warnings,
+        _refusals(is_refused, answers),
+        conformal_report(answers, card.conformal),
     )
 
 
 def _answer(
     predictor: Predictor, records: Sequence[Record], progress: Callable[[int, int], None] | None
-) -> tuple[Predictions, int]:
+) -> tuple[Predictions, list[bool]]:
     def images() -> Iterable[Image]:
         for record in records:
             yield Image(read_pixels(record), "array", record.path.name)
 
-    prob, refused = [], 0
+    prob, refused = [], []
     for done, prediction in enumerate(predictor.predict_many(images()), start=1):
         prob.append(prediction.prob)
-        refused += not prediction.in_domain
+        refused.append(not prediction.in_domain)
         if progress is not None:
             progress(done, len(records))
     answers = Predictions(
@@ -151,6 +163,20 @@ def _answer(
         views=tuple(record.view for record in records),
     )
     return answers, refused
+
+
+def _refusals(refused: NDArray[np.bool_], answers: Predictions) -> dict[str, Estimate]:
+    """Return the share of scans refused, with intervals that are never empty."""
+    sources = np.array(answers.sources)
+    views = np.array([view or "view not known" for view in answers.views])
+    kinds = {"all": np.ones(len(answers), dtype=bool)}
+    for source in sorted(set(answers.sources)):
+        kinds[source] = sources == source
+        for view in sorted(set(views[sources == source].tolist())):
+            kinds[f"{source}, {view}"] = (sources == source) & (views == view)
+    return {
+        name: share_estimate(refused[rows], answers.groups[rows]) for name, rows in kinds.items()
+    }
 
 
 def _plain(values: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:

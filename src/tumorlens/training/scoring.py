@@ -18,12 +18,21 @@ from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.evaluation import metrics
 from tumorlens.evaluation.calibration import fit_temperature, sigmoid
-from tumorlens.evaluation.decision import Threshold, threshold_for_sensitivity
+from tumorlens.evaluation.decision import (
+    Conformal,
+    Threshold,
+    fit_conformal,
+    threshold_for_sensitivity,
+)
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.evaluation.summary import SCHEMES, ece_estimate
 
 # Fewer images of a class than this fix neither a temperature nor a threshold.
 SMALLEST_CALIBRATION = 20
+# Error rates of the conformal sets; the first one decides.
+ALPHAS = (0.05, 0.1)
+# The part that neither fitted weights nor chose the epoch.
+UNSEEN_PART = "calibration"
 
 
 @dataclass(frozen=True)
@@ -38,18 +47,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature and threshold.
+    """Temperature, threshold and conformal sets.
 
     Attributes:
         temperature: ``prob = sigmoid(logit / temperature)``.
         threshold: From this probability on a scan is called a tumour.
         fitted_on: The part both were fitted on, which is then no measure of the model; None
             when nothing was fitted.
+        conformal: Quantiles by error rate, the deciding one first; None where no part was set
+            apart for them, since sets fitted on scans that chose the epoch promise nothing.
     """
 
     temperature: float
     threshold: Threshold
     fitted_on: str | None = None
+    conformal: tuple[Conformal, ...] | None = None
 
 
 @torch.no_grad()
@@ -90,10 +102,12 @@ def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scor
 
 
 def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibration:
-    """Fit temperature and threshold on scores the network was not trained on.
+    """Fit temperature, threshold and conformal sets on scores the network was not trained on.
 
-    With fewer than 20 images of either class nothing is fitted: temperature 1 and threshold
-    0.5, and the threshold's origin says so.
+    The sets are fitted on the part ``calibration`` only. Temperature and threshold come from the
+    same scans: the sets follow the order of the logits alone, so neither weakens their promise.
+    With fewer than 20 images of either class nothing is fitted: temperature 1, threshold 0.5, no
+    sets, and the threshold's origin says so.
     """
     tumours = int(scores.labels.sum())
     if min(tumours, len(scores.labels) - tumours) < SMALLEST_CALIBRATION:
@@ -103,7 +117,17 @@ def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibrati
     prob = sigmoid(scores.logits / temperature)
     origin = f"sensitivity {target_sensitivity:g} on {part} scans"
     threshold = threshold_for_sensitivity(scores.labels, prob, target_sensitivity, origin)
-    return Calibration(temperature, threshold, part)
+    conformal = conformal_sets(scores, temperature) if part == UNSEEN_PART else None
+    return Calibration(temperature, threshold, part, conformal)
+
+
+def conformal_sets(scores: Scores, temperature: float) -> tuple[Conformal, ...]:
+    """Return the quantiles at every error rate, the deciding one first.
+
+    Raises `DataError` when a class is missing.
+    """
+    prob = sigmoid(scores.logits / temperature)
+    return tuple(fit_conformal(scores.labels, prob, alpha, scores.groups) for alpha in ALPHAS)
 
 
 def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Estimate]:

@@ -1,0 +1,109 @@
+"""What the in-domain guard refuses: ``python -m benchmarks.guard DATA [--split FILE]``.
+
+Of pictures that are no brain MRI, and of the data's scans by source and view: the share refused by
+the rules of `imaging.quality`, by the model's guard, and by either, which is what the service does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.guard_pictures import Sample, brain_mri, drawn, samples
+from tumorlens import Predictor
+from tumorlens.data.pixels import read_pixels
+from tumorlens.data.splits import read_split
+from tumorlens.evaluation.coverage import share_estimate
+from tumorlens.imaging.image import Image
+from tumorlens.imaging.quality import assess
+from tumorlens.training.config import compose_config
+from tumorlens.training.parts import load_records
+
+Row = tuple[bool, bool, int, str]  # refused by rules, by the guard; group; name
+
+
+def ask(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
+    rules = assess(sample.pixels)
+    image = Image(sample.pixels, "array", sample.name)
+    outputs = predictor.outputs(predictor.prepare(image)[None])
+    usable = type(rules)(usable=True, reason=None)
+    return not rules.usable, not predictor.judge(usable, outputs).usable
+
+
+def pictures(crops: int, count: int, seed: int) -> Iterator[tuple[Sample, int]]:
+    """Yield samples with their group: the views and crops of one file belong together."""
+    groups: dict[str, int] = {}
+    for sample in samples(crops, seed):
+        yield sample, groups.setdefault(sample.name.partition(" ")[0], len(groups))
+    for index, sample in enumerate(drawn(count, seed)):
+        yield sample, 10_000 + index
+    for sample in brain_mri():
+        yield sample, 0
+
+
+def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, int]]:
+    config = compose_config([f"data.root={data}", "experiment=default"])
+    records = load_records(config)
+    chosen = set(read_split(split).parts()[part]) if split else {r.key for r in records}
+    for index, record in enumerate(records):
+        if record.key in chosen:
+            kind = f"MRI: {record.source}, {record.view or 'view not known'}"
+            group = -1 - index if record.group is None else record.group
+            yield Sample(kind, record.key, read_pixels(record)), group
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, nargs="?", help="folder of scans; none: pictures only")
+    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--split", type=Path, default=None)
+    parser.add_argument("--part", default="test")
+    parser.add_argument("--crops", type=int, default=6, help="of each sample picture")
+    parser.add_argument("--drawn", type=int, default=20, help="of each drawn kind")
+    parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
+    chosen = parser.parse_args()
+    predictor = Predictor.open(chosen.model, threads=1)
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for sample, group in pictures(chosen.crops, chosen.drawn, seed=5):
+        row: Row = (*ask(predictor, sample), group, sample.name)
+        kinds[sample.kind].append(row)
+        if sample.kind != "brain MRI":
+            kinds["ALL THAT IS NO BRAIN MRI"].append(row)
+    if chosen.data is not None:
+        for sample, group in scans(chosen.data, chosen.split, chosen.part):
+            row = (*ask(predictor, sample), group, sample.name)
+            for kind in (sample.kind, sample.kind.partition(",")[0], "ALL MRI"):
+                kinds[kind].append(row)
+    report = {"model": predictor.sha256, "kinds": {k: summary(kinds[k]) for k in sorted(kinds)}}
+    for kind, found in report["kinds"].items():  # type: ignore[attr-defined]
+        either = found["either"]
+        print(
+            f"{kind}: refused {either['value']:.3f} ({either['low']:.3f} to {either['high']:.3f})"
+            f", rules {found['rules']:.3f}, guard {found['guard']:.3f}, n = {either['n']}"
+        )
+        wrong = found["refused" if "MRI" in kind and "NO" not in kind else "kept"]
+        if wrong:
+            print("   ", ", ".join(wrong[:12]))
+    if chosen.output is not None:
+        chosen.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def summary(rows: list[Row]) -> dict[str, object]:
+    rules, guard = (np.array([row[i] for row in rows], dtype=bool) for i in (0, 1))
+    either = rules | guard
+    return {
+        "either": share_estimate(either, [row[2] for row in rows]).to_dict(),
+        "rules": float(rules.mean()),
+        "guard": float(guard.mean()),
+        "kept": [row[3] for row, out in zip(rows, either, strict=True) if not out],
+        "refused": [row[3] for row, out in zip(rows, either, strict=True) if out],
+    }
+
+
+if __name__ == "__main__":
+    main()
