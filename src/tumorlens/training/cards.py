@@ -88,7 +88,9 @@ def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> s
             [_known(name, [r for r in records if r.source == name]) for name in names],
         ),
         "",
-        "What is unknown stays unknown; nothing is guessed or filled in.",
+        "What is unknown stays unknown; nothing is guessed or filled in. Views that a source does "
+        "not state are looked up by the file's hash in a table of public scans that comes with the "
+        "package: proposed by a classifier, checked by eye.",
         "",
         "## Licences and citations",
         "",
