@@ -191,6 +191,14 @@ def test_where_the_lesion_is_all_measures_agree(case: Case) -> None:
     assert place(case.rim.astype(np.float32), case)["energy_on_rim"] == 1
 
 
+def test_of_pixels_at_the_end_of_the_scale_the_most_evidence_is_the_peak(case: Case) -> None:
+    heat, order = np.zeros((2, SIDE, SIDE), np.float32)
+    heat[20:160, 64:96] = 1  # the first in reading order lies above the box
+    order[130, 70], order[0, 0] = 5, 9  # the latter is not among the highest
+    assert place(heat, case)["pointing"] == 0
+    assert place(heat, case, order)["pointing"] == 1
+
+
 def test_a_flat_map_points_nowhere(case: Case) -> None:
     values = place(np.zeros((SIDE, SIDE), np.float32), case)
     assert values["pointing"] == values["pointing_15px"] == values["energy_in_box"] == 0

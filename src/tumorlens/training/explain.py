@@ -177,7 +177,8 @@ def explanation_scores(
         group = -1 - number if record.group is None else record.group
         for name, maker in makers.items():
             if number in few.get(name, {number}):
-                values = place(maker(case), case)
+                order = case.evidence if name == OWN else None
+                values = place(maker(case), case, order)
                 placed[name].append(PlacedMap(record.key, record.source, group, values))
         if tests is not None:
             tests.see(case, group, randomise=number in few["randomised"])

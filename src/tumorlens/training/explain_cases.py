@@ -67,6 +67,11 @@ class Case:
     background: NDArray[np.bool_]
     rim: NDArray[np.bool_]
 
+    @property
+    def evidence(self) -> Heat:
+        """The class map on the picture's pixels, float32 ``[H, W]`` in logit units."""
+        return self.frame.map_to_image(self.class_map)
+
 
 def read_case(record: Record, predictor: Predictor) -> Case:
     """Read, answer and explain one picture.
@@ -117,14 +122,21 @@ def regions(
     return ~head & free, rim
 
 
-def place(heat: Heat, case: Case) -> dict[str, float]:
+def place(heat: Heat, case: Case, order: Heat | None = None) -> dict[str, float]:
     """Return every measure of one map on its picture; see `explain.MEASURES`.
 
-    ``heat`` is float32 ``[H, W]`` on the picture's pixels. A map that is the same everywhere
-    points nowhere: a miss, a whole picture's side away.
+    Args:
+        heat: float32 ``[H, W]`` on the picture's pixels. A map that is the same everywhere points
+            nowhere: a miss, a whole picture's side away.
+        case: The picture.
+        order: Decides which of several highest pixels is the peak, as a heat that has run into
+            the end of its scale leaves them.
     """
     flat = float(np.ptp(heat)) == 0
-    distance = 1.0 if flat else pointing_distance(heat, case.boxes)
+    top = heat if order is None else np.where(heat == heat.max(), order, -np.inf)
+    # The lowest finite value stands for all that is not highest.
+    ranked = np.maximum(top, np.finfo(np.float32).min)
+    distance = 1.0 if flat else pointing_distance(ranked, case.boxes)
     peak = float(heat.max())
     box = box_from_map(heat, BOX_LEVEL * peak) if peak > 0 else None
     return {

@@ -26,7 +26,7 @@ def class_map(case: Case) -> Heat:
 
 def positive_evidence(case: Case) -> Heat:
     """Return the class map where it speaks for a tumour, in logit units; 0 elsewhere."""
-    return np.maximum(case.frame.map_to_image(case.class_map), np.float32(0))
+    return np.maximum(case.evidence, np.float32(0))
 
 
 def centre_prior(case: Case) -> Heat:
