@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 import warnings
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tumorlens.atomic import atomic_file
-from tumorlens.errors import ExportError
+from tumorlens.errors import ExportError, OutputError
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
@@ -45,6 +46,7 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec) -> bytes:
 
     Raises:
         ExportError: The graph cannot be written, or logit or map differ by more than 1e-4.
+        OutputError: The folder for temporary files is full.
     """
     network = network.eval().cpu().float()
     probe = torch.from_numpy(probe_inputs(spec))
@@ -67,6 +69,11 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec) -> bytes:
                 optimize=False,  # it folds norms into weights, which then no longer fit 16 bits
                 verbose=False,
             )
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: the graph cannot be written ({error.strerror or error}); free space "
+                "there, or set TMPDIR"
+            ) from error
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
         onnx_bytes = store_half(strip_provenance(path.read_bytes()))
@@ -123,5 +130,8 @@ def write_weights(network: nn.Module, path: Path) -> None:
         OutputError: The place cannot be written; nothing is left behind.
     """
     weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    # Through memory: on a full disk torch's writer raises its own error instead of the system's.
+    whole = io.BytesIO()
+    torch.save(weights, whole)
     with atomic_file(path) as stream:
-        torch.save(weights, stream)
+        stream.write(whole.getbuffer())
