@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tumorlens.errors import (
     ConfigError,
@@ -104,7 +105,7 @@ def _fetch(wanted: HubFile) -> Path:
     except ImportError as error:
         raise MissingExtraError("weights from the Hugging Face Hub", "train") from error
     # The base of what the client's own HTTP library raises, whichever that is.
-    transport = HfHubHTTPError.__bases__[0]
+    transport = cast("type[Exception]", HfHubHTTPError.__bases__[0])
     try:
         return Path(hf_hub_download(wanted.repo, wanted.file, revision=wanted.revision))
     except HFValidationError as error:
