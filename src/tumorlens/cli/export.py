@@ -21,6 +21,10 @@ def export(
     version: Annotated[
         str | None, typer.Option(help="Version of the model.  [default: the run's]")
     ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Fit in-domain guard and conformal sets anew, from its data."),
+    ] = False,
 ) -> None:
     """Export a trained run as a model file, with its card.
 
@@ -31,5 +35,5 @@ def export(
     with redirect_stdout(sys.stderr):  # the exporter prints what it does
         from tumorlens.training.reexport import reexport
 
-        card = reexport(run, output, name=name, version=version)
+        card = reexport(run, output, name=name, version=version, refit=refit)
     typer.echo(f"{output}: {card.name} {card.version}")

@@ -21,47 +21,59 @@ from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.training.compress import store_half, strip_provenance
+from tumorlens.training.guard import InDomainGuard
 
 OPSET = 18
 TOLERANCE = 1e-4
+# Of the guard's score, whose logarithms of distances run into the tens.
+GUARD_TOLERANCE = 1e-3
 
 
 class _Outputs(nn.Module):
-    """The graph's outputs as a tuple of tensors, without the None of a map-less network."""
+    """The graph's outputs by name, without the None of a map-less network."""
 
-    def __init__(self, network: nn.Module, has_map: bool) -> None:
+    def __init__(self, network: nn.Module, has_map: bool, guard: InDomainGuard | None) -> None:
         super().__init__()
-        self.network, self.has_map = network, has_map
+        self.network, self.has_map, self.guard = network, has_map, guard
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        logit, evidence = self.network(image)
-        return (logit, evidence) if self.has_map else logit
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        if self.guard is None:
+            logit, evidence = self.network(image)
+            domain = None
+        else:
+            features = self.network.features(image)  # type: ignore[operator]
+            logit, evidence = self.network.answer(features)  # type: ignore[operator]
+            domain = self.guard(features)
+        found = {"logit": logit, "map": evidence if self.has_map else None, "in_domain": domain}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
-def to_onnx(network: nn.Module, spec: PreprocessSpec) -> bytes:
+def to_onnx(network: nn.Module, spec: PreprocessSpec, guard: InDomainGuard | None = None) -> bytes:
     """Return the network as ONNX bytes: input ``image``, outputs ``logit`` and, if any, ``map``.
 
-    The batch axis is dynamic. The graph is checked against torch on drawn heads and on noise
-    before it is returned.
+    With a guard fitted to the network the graph has the output ``in_domain`` too, computed from
+    the same features. The batch axis is dynamic. The graph is checked against torch on drawn
+    heads and on noise before it is returned.
 
     Raises:
-        ExportError: The graph cannot be written, or logit or map differ by more than 1e-4.
+        ExportError: The graph cannot be written, or torch and ONNX differ (see `check_parity`).
         OutputError: The folder for temporary files is full.
     """
     network = network.eval().cpu().float()
     probe = torch.from_numpy(probe_inputs(spec))
     with torch.no_grad():
-        expected = network(probe)
-    has_map = expected.map is not None
+        has_map = network(probe[:1]).map is not None
+        wrapped = _Outputs(network, has_map, guard).eval()
+        expected = wrapped(probe)
     with tempfile.TemporaryDirectory() as folder, _quiet_exporter():
         path = Path(folder) / "model.onnx"
         try:
             torch.onnx.export(
-                _Outputs(network, has_map).eval(),
+                wrapped,
                 (probe[:2],),
                 str(path),
                 input_names=["image"],
-                output_names=["logit", "map"] if has_map else ["logit"],
+                output_names=list(expected),
                 dynamic_shapes=({0: torch.export.Dim("N", min=1, max=4096)},),
                 opset_version=OPSET,
                 dynamo=True,
@@ -77,7 +89,9 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec) -> bytes:
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
         onnx_bytes = store_half(strip_provenance(path.read_bytes()))
-    check_parity(onnx_bytes, probe.numpy(), expected.logit, expected.map)
+    check_parity(
+        onnx_bytes, probe.numpy(), expected["logit"], expected.get("map"), expected.get("in_domain")
+    )
     return onnx_bytes
 
 
@@ -96,23 +110,37 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def check_parity(
-    onnx_bytes: bytes, inputs: NDArray[np.float32], logit: Tensor, evidence: Tensor | None
+    onnx_bytes: bytes,
+    inputs: NDArray[np.float32],
+    logit: Tensor,
+    evidence: Tensor | None,
+    in_domain: Tensor | None = None,
 ) -> float:
     """Return the largest difference between torch's answer and ONNX Runtime's.
 
     Raises:
-        ExportError: It exceeds 1e-4, or one of them has a map and the other has none.
+        ExportError: It exceeds 1e-4 (1e-3 in the guard's score), or one of them has a map or a
+            guard and the other has none.
     """
-    logits, maps = Engine(onnx_bytes, threads=1).run(inputs)
-    if (maps is None) != (evidence is None):
-        raise ExportError("the exported graph and the network disagree on having a class map")
-    worst = float(np.abs(logits - logit.numpy()).max())
-    if maps is not None and evidence is not None:
-        worst = max(worst, float(np.abs(maps - evidence.numpy()).max()))
-    if not worst <= TOLERANCE:  # also refuses NaN
-        raise ExportError(
-            f"torch and ONNX differ by {worst:.2e} (allowed {TOLERANCE:.0e}); nothing was written"
-        )
+    found = Engine(onnx_bytes, threads=1).outputs(inputs)
+    worst = 0.0
+    checks = (
+        ("logit", found.logits, logit, TOLERANCE),
+        ("class map", found.maps, evidence, TOLERANCE),
+        ("guard", found.in_domain, in_domain, GUARD_TOLERANCE),
+    )
+    for name, ours, wanted, allowed in checks:
+        if (ours is None) != (wanted is None):
+            raise ExportError(f"the exported graph and the network disagree on having a {name}")
+        if ours is None or wanted is None:
+            continue
+        difference = float(np.abs(ours - wanted.numpy()).max())
+        if not difference <= allowed:  # also refuses NaN
+            raise ExportError(
+                f"torch and ONNX differ by {difference:.2e} in the {name} (allowed {allowed:.0e}); "
+                "nothing was written"
+            )
+        worst = max(worst, difference)
     return worst
 
 

@@ -17,6 +17,7 @@ from tumorlens.modelfile import Metric, ModelCard, Pooling, SelfTest, write_mode
 from tumorlens.training.cards import write_cards
 from tumorlens.training.config import plain, preprocess_from, recipe
 from tumorlens.training.export import to_onnx, write_weights
+from tumorlens.training.guard_package import guard_for
 from tumorlens.training.parts import Parts, data_sources
 from tumorlens.training.scoring import Calibration
 
@@ -34,6 +35,7 @@ LIMITATIONS = (
     "slices stand in for them.",
 )
 SELF_TEST_SEED = 7
+GUARD_NAME = "guard.pt"
 
 
 def package_model(
@@ -46,13 +48,19 @@ def package_model(
 ) -> tuple[Path, Path]:
     """Write ``weights.pt``, ``model.onnx`` and its cards into the run folder; return the first two.
 
+    With ``guard`` in the configuration an in-domain guard is fitted into the model file, and
+    written as ``guard.pt`` beside the weights.
+
     Raises:
         ExportError: torch and ONNX disagree.
         OutputError: The files cannot be written.
     """
     spec = preprocess_from(config)
-    onnx_bytes = to_onnx(network, spec)
     weights, model = run_dir / "weights.pt", run_dir / "model.onnx"
+    write_weights(network, weights)  # first, so that nothing below can lose what was trained
+    fitted = guard_for(network, parts, spec, config.seed) if config.get("guard") else None
+    guard, said = fitted if fitted else (None, None)
+    onnx_bytes = to_onnx(network, spec, guard)
     phantom = preprocess(draw_phantom(SELF_TEST_SEED, lesion=True).image, spec)
     logit = float(Engine(onnx_bytes, threads=1).run(phantom[None])[0][0])
     pooling = network.pooling.describe() if network.pooling is not None else None  # type: ignore[union-attr,operator]
@@ -69,6 +77,8 @@ def package_model(
         has_map=pooling is not None,
         temperature=calibration.temperature,
         threshold=calibration.threshold,
+        conformal=calibration.conformal,
+        guard=said,
         metrics=card_metrics(metrics, calibration.fitted_on),
         data=data_sources(parts.records["train"]),
         recipe=recipe(config, Path(config.data.root)),
@@ -77,7 +87,8 @@ def package_model(
         licence="Apache-2.0",
         self_test=SelfTest(seed=SELF_TEST_SEED, lesion=True, logit=logit, tolerance=0.02),
     )
-    write_weights(network, weights)
+    if guard is not None:
+        write_weights(guard, run_dir / GUARD_NAME)
     write_model(onnx_bytes, card, model)
     write_cards(card, parts.split, parts.records, run_dir)
     return weights, model

@@ -1,0 +1,146 @@
+"""The in-domain guard: what it computes, that it fits, survives its file, and is exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.models_for_tests import tiny_card, tiny_onnx
+from tumorlens.errors import DataError, ExportError
+from tumorlens.imaging.preprocess import PreprocessSpec
+from tumorlens.inference.engine import Engine
+from tumorlens.modelfile import Guard, write_model
+from tumorlens.models.registry import build
+from tumorlens.training import guard_inputs
+from tumorlens.training.export import probe_inputs, to_onnx, write_weights
+from tumorlens.training.guard import InDomainGuard, guard_from, statistics
+from tumorlens.training.guard_fit import (
+    Scans,
+    fit_guard,
+    fit_on_statistics,
+    has_features,
+    scores_of,
+    statistics_of,
+)
+from tumorlens.training.guard_inputs import draw_negative, draw_negatives, positives
+from tumorlens.training.reexport import read_tensors, reexport
+
+SPEC = PreprocessSpec(size=64)
+WIDTH = 2 * (64 + 128 + 256 + 512)
+
+
+def drawn_statistics(n: int, seed: int, shift: float = 0.0) -> NDArray[np.float64]:
+    """Log-normal statistics that few hidden causes move together, as a network's are."""
+    mixing = np.random.default_rng(0).standard_normal((8, WIDTH))
+    g = np.random.default_rng(seed)
+    causes, own = g.standard_normal((n, 8)), g.standard_normal((n, WIDTH))
+    return np.exp(0.3 * causes @ mixing / 3 + (0.1 + shift) * own)
+
+
+@pytest.fixture(scope="module")
+def guard() -> InDomainGuard:
+    scans, pictures = drawn_statistics(500, 1), drawn_statistics(300, 2, shift=0.15)
+    return fit_on_statistics(scans, pictures, drawn_statistics(400, 3), seed=0)
+
+
+def test_statistics_are_means_and_deviations_of_every_channel() -> None:
+    first = torch.tensor([[[[1.0, 3.0], [1.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]]])
+    second = torch.tensor([[[[0.0, 0.0], [0.0, 8.0]]]])
+    found = statistics([first, second])
+    assert found.tolist()[0] == pytest.approx([2, 5, 1, 0, 2, 12**0.5], abs=1e-4)
+
+
+def test_it_keeps_scans_and_refuses_what_no_scan_looks_like(guard: InDomainGuard) -> None:
+    assert (scores_of(guard, drawn_statistics(400, 3)) < 0).mean() <= 0.005
+    assert (scores_of(guard, drawn_statistics(400, 4)) < 0).mean() <= 0.03
+    assert (scores_of(guard, drawn_statistics(300, 5, shift=0.15)) < 0).mean() >= 0.99
+    # Another kind of strange than the one it was shown: every channel dead.
+    assert (scores_of(guard, np.zeros((3, WIDTH))) < 0).all()
+
+
+def test_the_same_seed_fits_the_same_guard_and_moves_no_global_state(
+    guard: InDomainGuard,
+) -> None:
+    state = torch.random.get_rng_state()
+    again = fit_on_statistics(
+        drawn_statistics(500, 1), drawn_statistics(300, 2, 0.15), drawn_statistics(400, 3), seed=0
+    )
+    found = drawn_statistics(20, 6)
+    np.testing.assert_allclose(scores_of(again, found), scores_of(guard, found), atol=1e-4)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_its_file_brings_it_back(guard: InDomainGuard, tmp_path: Path) -> None:
+    write_weights(guard, tmp_path / "guard.pt")
+    back = guard_from(read_tensors(tmp_path / "guard.pt"))
+    found = drawn_statistics(20, 7)
+    np.testing.assert_array_equal(scores_of(back, found), scores_of(guard, found))
+
+
+def test_the_exported_graph_answers_as_network_and_guard_do(guard: InDomainGuard) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build("evidence", width=8).eval()
+    onnx_bytes = to_onnx(network, SPEC, guard)  # refuses a difference above 1e-4
+    inputs = probe_inputs(SPEC)
+    logits, maps, scores = Engine(onnx_bytes, threads=1).outputs(inputs)
+    assert maps is not None
+    assert scores is not None
+    np.testing.assert_allclose(scores, scores_of(guard, statistics_of(network, inputs)), atol=1e-3)
+    with torch.no_grad():
+        answer = network(torch.from_numpy(inputs))
+    np.testing.assert_allclose(logits, answer.logit.numpy(), atol=1e-4)
+
+
+def test_drawn_pictures_repeat_by_seed_and_are_of_many_kinds() -> None:
+    scan = np.random.default_rng(0).random((64, 64), dtype=np.float32)
+    first, again = (draw_negatives(6, [scan], SPEC, 3) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, draw_negatives(6, [scan], SPEC, 4))
+    assert first.shape == (6, 1, 64, 64)
+    assert first.min() >= 0
+    assert first.max() <= 1
+    kinds = set()
+    for seed in range(120):
+        kind, picture = draw_negative(np.random.default_rng(seed), [scan])
+        kinds.add(kind)
+        assert picture.dtype == np.uint8
+        assert min(picture.shape) >= 48
+        assert picture.max() <= 255
+    assert kinds == {*guard_inputs.PICTURES, *guard_inputs.SCANS, "scan taken apart"}
+
+
+def test_rare_kinds_of_scans_are_drawn_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_inputs, "_heads", lambda spec: np.zeros((0, 1, 64, 64), np.float32))
+    inputs = np.zeros((1000, 1, 64, 64), np.float32)
+    inputs[:20] += 0.5  # the rare kind, 2 % of all
+    strata = ["rare"] * 20 + ["common"] * 980
+    chosen = positives(inputs, strata, 120, SPEC, seed=0)
+    assert chosen.shape == (120, 1, 64, 64)
+    assert 8 <= np.count_nonzero(chosen.max(axis=(1, 2, 3)) > 0.2) <= 20
+
+
+def test_networks_without_features_and_too_few_scans_are_told() -> None:
+    assert has_features(build("evidence", width=8))
+    assert not has_features(build("cnn", widths=[4]))
+    few = Scans(np.zeros((10, 1, 64, 64), np.float32), ["x"] * 10)
+    with pytest.raises(DataError, match="needs 50 scans"):
+        fit_guard(build("evidence", width=8), few, few, SPEC)
+
+
+def test_a_run_whose_guard_is_lost_is_not_exported_without_it(tmp_path: Path) -> None:
+    network, onnx_bytes = build("cnn", widths=[4]), tiny_onnx(guard=1.0)
+    said = Guard(method="by distance", n_mri=1, n_pictures=1)
+    card = tiny_card(onnx_bytes, architecture="cnn", architecture_args={"widths": [4]}, guard=said)
+    write_model(onnx_bytes, card, tmp_path / "model.onnx")
+    write_weights(network, tmp_path / "weights.pt")
+    with pytest.raises(ExportError, match=r"guard\.pt: no file of weights there"):
+        reexport(tmp_path, tmp_path / "out.onnx")
+    write_weights(network, tmp_path / "guard.pt")
+    with pytest.raises(ExportError, match=r"guard\.pt: not the weights of a guard"):
+        reexport(tmp_path, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
