@@ -17,6 +17,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.models.weights import is_torch_archive, misfits
+from tumorlens.training.averaging import warmed_up
 from tumorlens.training.config import plain
 
 
@@ -39,14 +40,15 @@ def make_trainer(
         filename="best",
         monitor=monitor,
         mode=config.monitor_mode,
-        save_last=True,
+        # Without a metric to choose by, the last epoch is the best: one file, and a link to it.
+        save_last="link" if monitor is None else True,
         enable_version_counter=False,
     )
     used: list[L.Callback] = [checkpoint, callbacks.LearningRateMonitor("epoch")]
     if patience is not None and monitor is not None:
         used.append(callbacks.EarlyStopping(monitor, patience=patience, mode=config.monitor_mode))
     if config.ema_decay > 0:
-        used.append(callbacks.EMAWeightAveraging(decay=config.ema_decay))
+        used.append(callbacks.WeightAveraging(avg_fn=warmed_up(config.ema_decay)))
     loggers: list[Logger] = [CSVLogger(run_dir, name="logs")]
     for section in (config.logger or {}).values():
         loggers.append(hydra.utils.instantiate(section))
