@@ -1,0 +1,207 @@
+"""How fast does training run? ``python -m benchmarks.training_speed DATA [--threads 2]``.
+
+Two comparisons, each within one process, both sides by turns, several rounds:
+
+1. **resnet18**: our training steps (Lightning, our data module, bf16, channels-last; with the
+   configured augmentation, and with none) beside a plain loop: the same network, batch size and
+   decoded scans, from a `DataLoader`, in float32, without augmentation. Images a second, from the
+   first step of an epoch to its last.
+2. **notebook**: `experiment=notebook` beside the notebook's own loop, which reads, decodes and
+   resizes every image in every epoch. Seconds an epoch, with all that belongs to ours (checkpoints,
+   logs), and the test accuracy of both after as many epochs on the same split.
+
+Times are those of the process (all its threads), so that other work on the machine does not count;
+wall time is told beside it. DATA is a folder that holds the source, as ``data.root``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from benchmarks.loops import Clock, Decoded, FromFiles, clocked, now, plain_loop
+from tumorlens.models.baseline import NotebookCNN
+from tumorlens.models.registry import build
+from tumorlens.training.config import compose_config
+from tumorlens.training.parts import Parts, load_parts
+from tumorlens.training.run import fit, prepare_run_dir
+
+NOTEBOOK_EPOCHS = 400
+
+
+def ours(config: DictConfig, parts: Parts, epochs: int) -> tuple[Clock, float, float]:
+    """Train as `tumorlens train` does; the epochs' clock, all seconds, the test accuracy."""
+    config = config.copy()
+    config.trainer.max_epochs = epochs + 1
+    with tempfile.TemporaryDirectory() as folder, clocked() as clock:
+        run_dir = prepare_run_dir(config, Path(folder) / "run")
+        begun = now()
+        fitted = fit(config, parts, run_dir)
+        clock.starts.append(now())
+        whole = now()[0] - begun[0]
+    tested = fitted.metrics.get("test", {})
+    return clock, whole, tested["accuracy"].value if tested else float("nan")
+
+
+def settings(root: Path, *overrides: str) -> DictConfig:
+    return compose_config(
+        [
+            f"data.root={root}",
+            "data.split.validation=0",
+            "data.split.calibration=0",
+            "data.split.train=0.8",
+            "data.split.test=0.2",
+            "trainer.enable_progress_bar=false",
+            "trainer.patience=null",
+            "trainer.accelerator=cpu",
+            "logger=none",
+            *overrides,
+        ]
+    )
+
+
+def resnet_round(root: Path, parts: Parts, batches: int, seed: int) -> dict[str, Any]:
+    """Images a second over an epoch of ``batches``: ours (twice), and the plain loop."""
+    rates = {}
+    for name, augment in (("augmented", "mri"), ("unaugmented", "none")):
+        config = settings(root, "model=resnet18", f"augment={augment}", f"seed={seed}",
+                          f"+trainer.limit_train_batches={batches}")  # fmt: skip
+        scans = batches * config.data.batch_size
+        seconds = ours(config, parts, 1)[0].steps()
+        rates[name] = [scans / each for each in seconds]
+    torch.manual_seed(seed)
+    network = build("resnet", depth=18, in_channels=1)
+    clock = plain_loop(
+        network,
+        lambda image: network(image).logit,
+        nn.BCEWithLogitsLoss(),
+        torch.optim.AdamW(network.parameters(), lr=config.optimizer.lr),
+        DataLoader(
+            Subset(Decoded(parts), range(scans)), batch_size=config.data.batch_size, shuffle=True
+        ),
+        1,
+    )
+    rates["plain"] = [scans / each for each in clock.steps()]
+    return rates
+
+
+def notebook_round(config: DictConfig, parts: Parts, epochs: int, seed: int) -> dict[str, Any]:
+    """Seconds an epoch and the test accuracy, ours and the notebook's."""
+    config = config.copy()
+    config.seed = seed
+    clock, whole, accuracy = ours(config, parts, epochs)
+    rest = whole - (clock.starts[-2][0] - clock.starts[0][0])  # before the first epoch, and after
+    torch.manual_seed(seed)
+    layers = NotebookCNN()
+    network = nn.Sequential(layers.cnn_model, nn.Flatten(), layers.fc_model, nn.Sigmoid())
+    theirs = plain_loop(
+        network,
+        lambda image: network(image).squeeze(1),
+        nn.BCELoss(),
+        torch.optim.Adam(network.parameters(), lr=1e-4),
+        DataLoader(FromFiles(parts.records["train"]), batch_size=32, shuffle=True),
+        epochs,
+    )
+    network.eval()
+    with torch.no_grad():
+        images, labels = zip(*FromFiles(parts.records["test"]), strict=True)
+        right = (network(torch.stack(images)).squeeze(1) >= 0.5) == (torch.stack(labels) > 0.5)
+    return {
+        "ours": list(clock.epochs()),
+        "ours_outside_epochs": rest,
+        "ours_accuracy": accuracy,
+        "notebook": list(theirs.epochs()),
+        "notebook_accuracy": float(right.float().mean()),
+    }
+
+
+def spread(values: list[float]) -> str:
+    """Median, and smallest to largest."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def tell_resnet(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    told: dict[str, Any] = {"rounds": rounds}
+    for at, clock in enumerate(("process", "wall")):
+        for side in ("augmented", "unaugmented"):
+            ratios = [each[side][at] / each["plain"][at] for each in rounds]
+            told[f"{side}_ratio_{clock}"] = spread(ratios)
+        for side in ("plain", "augmented", "unaugmented"):
+            told[f"{side}_images_per_second_{clock}"] = spread([each[side][at] for each in rounds])
+    return told
+
+
+def tell_notebook(rounds: list[dict[str, Any]], n_test: int, epochs: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"rounds": rounds, "epochs": epochs + 1, "n_test": n_test}
+    for at, clock in enumerate(("process", "wall")):
+        ratios = [each["notebook"][at] / each["ours"][at] for each in rounds]
+        told[f"ratio_{clock}"] = spread(ratios)
+        for side in ("ours", "notebook"):
+            told[f"{side}_seconds_per_epoch_{clock}"] = spread([each[side][at] for each in rounds])
+    # 400 epochs, extrapolated: ours with what comes before the first epoch and after the last.
+    whole = [
+        (NOTEBOOK_EPOCHS * each["notebook"][0])
+        / (NOTEBOOK_EPOCHS * each["ours"][0] + each["ours_outside_epochs"])
+        for each in rounds
+    ]
+    told["ratio_400_epochs_process"] = spread(whole)
+    for side in ("ours", "notebook"):
+        told[f"{side}_accuracy"] = spread([each[f"{side}_accuracy"] for each in rounds])
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder that holds brain_tumor_dataset")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--resnet-batches", type=int, default=6, help="of 32, 6 at most")
+    parser.add_argument("--notebook-epochs", type=int, default=20)
+    parser.add_argument("--only", choices=("resnet18", "notebook"))
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(chosen.threads)
+    result: dict[str, Any] = {
+        "threads": chosen.threads,
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
+    if chosen.only != "resnet18":
+        config = settings(chosen.data, "experiment=notebook")
+        parts = load_parts(config)
+        rounds = [
+            notebook_round(config, parts, chosen.notebook_epochs, seed)
+            for seed in range(chosen.rounds)
+        ]
+        result["notebook"] = tell_notebook(
+            rounds, len(parts.records["test"]), chosen.notebook_epochs
+        )
+    if chosen.only != "notebook":
+        parts = load_parts(settings(chosen.data, "model=resnet18"))
+        turns = [
+            resnet_round(chosen.data, parts, chosen.resnet_batches, seed)
+            for seed in range(chosen.rounds)
+        ]
+        result["resnet18"] = tell_resnet(turns)
+    for name in ("notebook", "resnet18"):
+        for key, value in result.get(name, {}).items():
+            if key != "rounds":
+                print(f"{name} {key}: {value}")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
