@@ -78,7 +78,10 @@ def test_its_file_brings_it_back(guard: InDomainGuard, tmp_path: Path) -> None:
     write_weights(guard, tmp_path / "guard.pt")
     back = guard_from(read_tensors(tmp_path / "guard.pt"))
     found = drawn_statistics(20, 7)
-    np.testing.assert_array_equal(scores_of(back, found), scores_of(guard, found))
+    # Where tensors lie in memory decides the last bits of a product.
+    np.testing.assert_allclose(scores_of(back, found), scores_of(guard, found), atol=1e-3)
+    for name, tensor in guard.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor), name
 
 
 def test_the_exported_graph_answers_as_network_and_guard_do(guard: InDomainGuard) -> None:
@@ -103,7 +106,7 @@ def test_drawn_pictures_repeat_by_seed_and_are_of_many_kinds() -> None:
     assert not np.array_equal(first, draw_negatives(6, [scan], SPEC, 4))
     assert first.shape == (6, 1, 64, 64)
     assert first.min() >= 0
-    assert first.max() <= 1
+    assert first.max() <= 1 + 1e-6
     kinds = set()
     for seed in range(120):
         kind, picture = draw_negative(np.random.default_rng(seed), [scan])
@@ -121,7 +124,8 @@ def test_rare_kinds_of_scans_are_drawn_more_often(monkeypatch: pytest.MonkeyPatc
     strata = ["rare"] * 20 + ["common"] * 980
     chosen = positives(inputs, strata, 120, SPEC, seed=0)
     assert chosen.shape == (120, 1, 64, 64)
-    assert 8 <= np.count_nonzero(chosen.max(axis=(1, 2, 3)) > 0.2) <= 20
+    # Every third is as it was; one in fifty by chance, here one in eight.
+    assert 3 <= np.count_nonzero(chosen[::3, 0, 0, 0] == 0.5) <= 8
 
 
 def test_networks_without_features_and_too_few_scans_are_told() -> None:

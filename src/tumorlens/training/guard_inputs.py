@@ -43,7 +43,7 @@ def draw_negative(g: Generator, scans: Sequence[Picture]) -> tuple[str, NDArray[
     if g.random() < 0.35:
         kind = str(g.choice(list(SCANS)))
         picture = SCANS[kind](g, side)
-    elif g.random() < 0.06 and len(scans):
+    elif g.random() < 0.1 and len(scans):
         kind, picture = "scan taken apart", shuffled(g, scans[int(g.integers(len(scans)))])
     else:
         kind = str(g.choice(list(PICTURES)))
