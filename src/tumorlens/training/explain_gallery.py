@@ -125,6 +125,8 @@ def _figure(case: Case, row: PlacedMap) -> str:
     known = (case.record.tumour_type, case.record.view)
     words = ", ".join(each for each in known if each)
     place = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
+    if not case.explanation.heatmap.any():
+        place = "no evidence"
     prob = case.explanation.prediction.prob
     caption = (
         f"<b>{place}</b> P {prob:.2f}, energy in box {row.values['energy_in_box']:.2f}"
