@@ -18,6 +18,8 @@ class NotebookCNN(nn.Module):
     """
 
     pooling = None
+    # Its three channels and 6×6 kernels gain nothing from channels-last.
+    memory_format = torch.contiguous_format
 
     def __init__(self) -> None:
         super().__init__()

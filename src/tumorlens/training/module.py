@@ -65,7 +65,7 @@ class Classifier(L.LightningModule):
         self.network = network
         self.loss_spec, self.optimizer_spec, self.augment_spec = loss, optimizer, augment
         self.augment = Augment(augment)
-        self.seed = seed
+        self.seed, self.memory_format = seed, memory_format_of(network)
         self._scores: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, image: Tensor) -> Evidence:
@@ -92,7 +92,7 @@ class Classifier(L.LightningModule):
         seed, dropout_seed = np.random.SeedSequence(parts).generate_state(2).tolist()
         torch.manual_seed(dropout_seed)
         image, label, lesion, annotated = self._augmented(batch, Generator().manual_seed(seed))
-        answer = self(image.contiguous(memory_format=torch.channels_last))
+        answer = self(image.contiguous(memory_format=self.memory_format))
         loss = image_loss(answer.logit.float(), label, self.loss_spec)
         self._note("train/image_loss", loss, len(label))
         if answer.map is not None and (self.loss_spec.cells > 0 or self.loss_spec.place > 0):
@@ -134,7 +134,7 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect logits; the metrics need all of them at once."""
-        logit = self(batch["image"].contiguous(memory_format=torch.channels_last)).logit
+        logit = self(batch["image"].contiguous(memory_format=self.memory_format)).logit
         self._scores.append((logit.float(), batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
@@ -188,6 +188,13 @@ class Classifier(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+
+def memory_format_of(network: nn.Module) -> torch.memory_format:
+    """Return the layout a network computes fastest in: its own say, else channels-last."""
+    wanted = getattr(network, "memory_format", torch.channels_last)
+    assert isinstance(wanted, torch.memory_format)
+    return wanted
 
 
 def in_order(gathered: Tensor, count: int | None) -> Tensor:

@@ -27,7 +27,7 @@ from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_fr
 from tumorlens.training.curves import write_curves
 from tumorlens.training.datamodule import ScanDataModule, balancing_weight
 from tumorlens.training.losses import LossSpec
-from tumorlens.training.module import Classifier, OptimizerSpec
+from tumorlens.training.module import Classifier, OptimizerSpec, memory_format_of
 from tumorlens.training.package import package_model
 from tumorlens.training.parts import Parts, load_parts
 from tumorlens.training.predictions import (
@@ -176,7 +176,7 @@ def _classifier(config: DictConfig, parts: Parts) -> Classifier:
         labels = parts.datasets["train"].labels
         loss = OmegaConf.merge(loss, {"positive_weight": balancing_weight(labels)})
     return Classifier(
-        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        network.to(memory_format=memory_format_of(network)),  # type: ignore[call-overload]
         spec_from(loss, LossSpec, "loss"),
         spec_from(config.optimizer, OptimizerSpec, "optimizer"),
         spec_from(config.augment, AugmentSpec, "augment"),
