@@ -30,7 +30,8 @@ def as_heat(
     """
     logits = frame.map_to_image(class_map)
     # tanh(x / 2) is 2 sigmoid(x) - 1.
-    return np.maximum(np.tanh(logits / np.float32(2 * temperature)), np.float32(0))
+    net = np.tanh(logits / np.float32(2 * temperature))
+    return np.asarray(np.maximum(net, 0), dtype=np.float32)
 
 
 def as_scan(pixels: Pixels) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,7 +44,8 @@ class NotebookCNN(nn.Module):
     def forward(self, image: Tensor) -> Evidence:
         """Return the logit of each image; no map."""
         if self.training:
-            features = _used_cells(_used_cells(image, self.cnn_model[0]), self.cnn_model[3])
+            first, second = (cast("nn.Conv2d", self.cnn_model[at]) for at in (0, 3))
+            features = _used_cells(_used_cells(image, first), second)
         else:
             features = self.cnn_model(image)
         return Evidence(self.fc_model(torch.flatten(features, start_dim=1)).squeeze(1), None)
@@ -64,4 +67,5 @@ def _used_cells(image: Tensor, conv: nn.Conv2d) -> Tensor:
     )
     bias = None if conv.bias is None else conv.bias.repeat(4)
     cells = functional.conv2d(image, weight, bias, stride=5)
-    return torch.tanh(cells).unflatten(1, (4, -1)).mean(dim=1)
+    n, _, height, width = cells.shape
+    return torch.tanh(cells).view(n, 4, -1, height, width).mean(dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -84,9 +84,8 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stand in for the loader's stacking, since the dataset gives whole batches."""
-    return batch
+def _as_it_is(batch: Any) -> Any:
+    return batch  # the dataset gives whole batches: there is nothing to stack
 
 
 class SeededSampler(Sampler[int]):

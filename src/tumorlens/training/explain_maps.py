@@ -37,7 +37,7 @@ def centre_prior(case: Case) -> Heat:
     height, width = case.background.shape
     x = ((np.arange(width) + 0.5) / width - case.centre[0]) / (case.extent[0] / 4)
     y = ((np.arange(height) + 0.5) / height - case.centre[1]) / (case.extent[1] / 4)
-    return np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2).astype(np.float32)
+    return np.asarray(np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2), dtype=np.float32)
 
 
 def occlusion(predictor: Predictor) -> Maker:

@@ -137,7 +137,8 @@ class InDomainGuard(nn.Module):
         """Return scores ``[N]`` of statistics ``[N, F]``."""
         seen, distances = self.describe(found)
         said = self.classifier(seen).squeeze(1)
-        return said.clamp(-_MOST, _MOST) - _DENSITY * distances - self.threshold
+        kept: Tensor = said.clamp(-_MOST, _MOST) - _DENSITY * distances - self.threshold
+        return kept
 
     def describe(self, found: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the classifier sees ``[N, D]``, and the sum of log-distances ``[N]``."""

@@ -91,7 +91,7 @@ def positives(
     scans = torch.from_numpy(np.array(inputs[rows]))
     rough = torch.arange(len(scans)) % 3 > 0
     generator = torch.Generator().manual_seed(seed)
-    for some in torch.nonzero(rough).flatten().split(32):
+    for some in torch.split(torch.nonzero(rough).flatten(), 32):
         lesion = torch.zeros(len(some), 1, *scans.shape[2:])
         changed = Augment(_ROUGH)(scans[some], lesion, generator)[0]
         white = changed.flatten(1).quantile(0.995, dim=1).clamp_min(1e-3)  # as preprocessing has it

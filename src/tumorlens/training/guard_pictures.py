@@ -39,7 +39,8 @@ def spectrum(g: Generator, side: int, power: float, stretch: float = 1.0) -> Pic
 def unit(field: NDArray[Any], clip: float = 0.0) -> Picture:
     """Stretch a field to 0..1, ``clip`` per cent of it cut off at either end."""
     low, high = np.percentile(field, (clip, 100 - clip)) if clip else (field.min(), field.max())
-    return np.clip((field - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
+    stretched = np.clip((field - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.asarray(stretched, dtype=np.float32)
 
 
 def blurred(picture: NDArray[Any], sigma: float) -> Picture:
@@ -105,7 +106,7 @@ def page(g: Generator, side: int) -> Picture:
     picture = canvas.astype(np.float32) / 255
     if g.random() < 0.5:
         picture *= 1 - 0.6 * shade(g, side)
-    return 1 - picture if g.random() < 0.4 else picture
+    return np.asarray(1 - picture if g.random() < 0.4 else picture, dtype=np.float32)
 
 
 def drawing(g: Generator, side: int) -> Picture:
@@ -138,7 +139,7 @@ def drawing(g: Generator, side: int) -> Picture:
             wave = side / 2 + np.cumsum(g.standard_normal(60)) * side / 30
             curve = np.stack([x, wave], 1).astype(np.int32)
             cv2.polylines(canvas, [curve], False, level, width, cv2.LINE_AA)
-    return canvas.astype(np.float32) / 255
+    return np.asarray(canvas, dtype=np.float32) / np.float32(255)
 
 
 def leaves(g: Generator, side: int) -> Picture:

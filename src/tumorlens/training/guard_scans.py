@@ -37,7 +37,8 @@ def head_ct(g: Generator, side: int) -> Picture:
                      g.uniform(0.01, 0.05), g.uniform(0.04, 0.13), 0.06)  # fmt: skip
         picture[(spot > 0) & brain] = base * g.uniform(0.4, 0.8)
     for _ in range(int(g.integers(0, 4))):  # blood, calcium, old strokes
-        spot = _blob(g, side, *g.uniform(0.3, 0.7, 2), *g.uniform(0.01, 0.1, 2), 0.1)
+        (x, y), (across, down) = g.uniform(0.3, 0.7, 2), g.uniform(0.01, 0.1, 2)
+        spot = _blob(g, side, x, y, across, down, 0.1)
         picture[(spot > 0) & brain] = base * g.choice([0.6, 0.75, 1.4, 1.7])
     picture[bone] = 1
     if g.random() < 0.3:  # skull base: bony walls, air cells
@@ -67,7 +68,8 @@ def body_ct(g: Generator, side: int) -> Picture:
         picture[_blob(g, side, 0.55, 0.45, 0.12, 0.12, 0.1) > 0] = soft * 1.1
     else:
         for _ in range(int(g.integers(3, 12))):
-            organ = _blob(g, side, *g.uniform(0.2, 0.8, 2), *g.uniform(0.03, 0.2, 2), 0.15)
+            (x, y), (across, down) = g.uniform(0.2, 0.8, 2), g.uniform(0.03, 0.2, 2)
+            organ = _blob(g, side, x, y, across, down, 0.15)
             picture[(organ > 0) & inner] = soft * g.uniform(0.7, 1.5) * g.choice([1, 1, 1, 0.05])
     spine = _blob(g, side, 0.5, 0.66, 0.06, 0.055, 0.1)
     picture[spine > 0] = g.uniform(0.75, 1)

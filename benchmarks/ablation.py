@@ -1,0 +1,147 @@
+"""What each part of the default recipe buys: ``python -m benchmarks.ablation DATA RUNS``.
+
+Every arm is trained from scratch on the same training images with the same small budget, and adds
+one thing to the arm before it. It is judged on a source that no arm has learnt from, nor anything
+near-duplicate to it (``--away``, but for that source's own test groups, which stay untouched), and
+on where its map points in the annotated validation images. A finished arm is read, not trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from tumorlens.data.manifest import Record
+from tumorlens.data.splitfile import make_split
+from tumorlens.data.splits import check_groups, grouped_split
+from tumorlens.evaluation import metrics
+from tumorlens.evaluation.calibration import sigmoid
+from tumorlens.evaluation.localisation import energy_in_box, pointing_hit
+from tumorlens.evaluation.metrics import Estimate
+from tumorlens.training.config import compose_config
+from tumorlens.training.parts import Parts, decode_parts, load_records
+from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.scoring import score
+
+SPATIAL = ["model=evidence", "model.preprocess.size=128"]
+COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
+NO_PLACE = ["loss.cells=0", "loss.place=0"]
+NO_EDITS = [f"augment.{name}=0" for name in ("p_paste", "p_take_out", "p_window", "p_contrast")]
+ARMS: dict[str, list[str]] = {
+    "ResNet-18": ["model=resnet18", "model.preprocess.size=128", *NO_PLACE, *NO_EDITS],
+    "+ map decoder, top-6 pooling": [*SPATIAL, *COARSE, *NO_PLACE, *NO_EDITS],
+    "+ place taught": [*SPATIAL, *COARSE, *NO_EDITS],
+    "+ map at stride 4, top-8": [*SPATIAL, *NO_EDITS],
+    "+ lesions pasted, taken out, left outside": SPATIAL,
+}
+
+
+def development_parts(config: DictConfig, away: str) -> Parts:
+    """Return the default split without ``away`` in it, whose untested groups become the test."""
+    records = load_records(config)
+    shares = {part: float(config.data.split[part]) for part in
+              ("train", "validation", "calibration", "test")}  # fmt: skip
+    whole = grouped_split(records, fractions=shares, seed=config.data.split.seed)
+    near = {record.group for record in records if record.source == away}
+    of = {record.key: record for record in records}
+    kept = {part: [key for key in keys if of[key].group not in near]
+            for part, keys in whole.parts().items() if part != "test"}  # fmt: skip
+    tested = set(whole.test)
+    kept["test"] = [r.key for r in records if r.source == away and r.key not in tested]
+    split = make_split("ablation", config.seed, kept, records)
+    check_groups(split, records)
+    return decode_parts(config, split, records)
+
+
+@torch.no_grad()
+def pointing(
+    network: torch.nn.Module, records: list[Record], inputs: np.ndarray, frames: list[np.ndarray]
+) -> tuple[list[float], list[float]]:
+    """Return hits and energy in the box of annotated tumours, on the network's own input."""
+    hits, energies = [], []
+    for record, pixels, boxes in zip(records, inputs, frames, strict=True):
+        if not record.boxes or not record.label:
+            continue
+        answer = network(torch.from_numpy(np.array(pixels))[None])
+        heat = sigmoid(answer.map[0].numpy().astype(np.float64))
+        hits.append(float(pointing_hit(heat, boxes)))
+        energies.append(energy_in_box(np.maximum(0, 2 * heat - 1), boxes))
+    return hits, energies
+
+
+def mean_of(values: list[float], groups: list[int]) -> Estimate:
+    """Return the mean with its interval, resampling groups."""
+    array, of = np.array(values), np.array(groups)
+    rows = [np.flatnonzero(of == group) for group in np.unique(of)]
+    rng = np.random.default_rng(0)
+    drawn = [
+        array[np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])].mean()
+        for _ in range(2000)
+    ]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Estimate(float(array.mean()), float(low), float(high), len(array))
+
+
+def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str, dict]:
+    """Train one arm, unless it has been, and return its figures."""
+    kept = folder / "ablation.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())
+    config = compose_config([
+        "experiment=default", f"data.root={chosen.data}", "logger=none", "half_weights=false",
+        f"data.epoch_images={chosen.images}", f"trainer.max_epochs={chosen.epochs}",
+        "ema_decay=0.995", "trainer.enable_progress_bar=false", "score_test=true",
+        *([f"data.cache_dir={chosen.cache}"] if chosen.cache else []), *ARMS[name],
+    ])  # fmt: skip
+    prepare_run_dir(config, folder)
+    parts = development_parts(config, chosen.away)
+    network = fit(config, parts, folder).network.eval().float()
+    rows = score(network, parts.records["test"], parts.inputs["test"], torch.device("cpu"))
+    found = {"away_roc_auc": metrics.evaluate(
+        rows.labels, sigmoid(rows.logits), groups=rows.groups)["roc_auc"]}  # fmt: skip
+    from tumorlens.data.pixels import read_pixels
+    from tumorlens.imaging.preprocess import locate
+    from tumorlens.training.config import preprocess_from
+
+    spec, records = preprocess_from(config), parts.records["validation"]
+    frames = [
+        locate(read_pixels(record), spec).boxes_to_input(np.array(record.boxes))
+        if record.boxes
+        else np.zeros((0, 4), np.float32)
+        for record in records
+    ]
+    hits, energies = pointing(network, records, parts.inputs["validation"], frames)
+    groups = [r.group for r in records if r.boxes and r.label and r.group is not None]
+    found |= {"pointing": mean_of(hits, groups), "energy": mean_of(energies, groups)}
+    content = {key: value.to_dict() for key, value in found.items()}
+    kept.write_text(json.dumps(content, indent=1))
+    return content
+
+
+def main() -> None:
+    """Train and measure every arm; print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder of all sources, with a manifest.csv")
+    parser.add_argument("runs", type=Path, help="folder for the arms' runs")
+    parser.add_argument("--away", default="sartaj_extra", help="source no arm learns from")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--images", type=int, default=3200, help="images an epoch")
+    parser.add_argument("--cache", type=Path, default=None, help="folder for decoded images")
+    chosen = parser.parse_args()
+    print(f"| {'arm':42} | ROC-AUC away | pointing | energy in the box |\n|{'---|' * 4}")
+    for place, name in enumerate(ARMS):
+        found = measure_arm(name, chosen, chosen.runs / f"arm{place}")
+        cells = [
+            f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}, n = {each['n']})"
+            for each in found.values()
+        ]
+        print(f"| {name:42} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
