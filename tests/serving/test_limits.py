@@ -260,13 +260,13 @@ def test_an_abandoned_job_stops_before_its_next_stage_and_frees_its_place() -> N
 def stuck(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make the forward pass wait until the returned event is set."""
     free = threading.Event()
-    real = Predictor.forward
+    real = Predictor.outputs
 
     def wait(self: Predictor, batch: Any) -> Any:
         assert free.wait(20)
         return real(self, batch)
 
-    monkeypatch.setattr(Predictor, "forward", wait)
+    monkeypatch.setattr(Predictor, "outputs", wait)
     return free
 
 

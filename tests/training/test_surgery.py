@@ -185,7 +185,7 @@ def test_a_swapped_background_brings_the_other_s_letters_and_keeps_the_head() ->
     assert swapped[-24:, -24:].max() > 150, "the other's has come"
     middle = np.s_[96:160, 96:160]
     best = cv2.matchTemplate(swapped, mine[middle], cv2.TM_CCOEFF_NORMED).max()
-    assert best > 0.99, "the head's inside is as it was"
+    assert best > 0.98, "the head's inside is as it was"
 
 
 def test_a_background_of_another_size_is_stretched_to_the_head() -> None:
