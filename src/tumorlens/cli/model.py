@@ -22,6 +22,13 @@ def model(
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the card as a Markdown document.")
     ] = False,
+    figures: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSON of evaluate --shortcuts or --explain, for the card of --output."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Model file to write, with --figures on its card.")
+    ] = None,
 ) -> None:
     """Verify a model file (hash and self-test) and show its card.
 
@@ -29,6 +36,13 @@ def model(
     """
     from tumorlens.inference.predictor import Predictor, find_model
 
+    if bool(figures) != (output is not None):
+        raise typer.BadParameter("--figures and --output go together")
+    if figures and output is not None:
+        from tumorlens.modelfile.figures import add_figures
+
+        add_figures(find_model(path), figures, output)
+        path = output
     predictor = Predictor.open(path)
     if as_json:
         typer.echo(predictor.card.model_dump_json(indent=2))
