@@ -314,6 +314,20 @@ def test_without_validation_the_last_epoch_counts(heads: Path, tmp_path: Path) -
     assert run.calibration.threshold.origin.startswith("not calibrated")
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_even_if_nothing_improves(
+    heads: Path, tmp_path: Path
+) -> None:
+    monitor = ("monitor=val/balanced_accuracy", "monitor_mode=max")  # of a net that learns nothing
+    settings = ("trainer.max_epochs=3", "optimizer.lr=0", "augment=none", *monitor)
+    run = fitted(tiny_config(heads, tmp_path / "run", *settings))
+    assert run.best_epoch == 0
+    folder = tmp_path / "run" / "checkpoints"
+    last = torch.load(folder / "last.ckpt", weights_only=True)
+    assert (last["epoch"], last["global_step"] > 0) == (2, True)
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert run.epochs == 3
+
+
 def test_the_config_given_is_not_changed(heads: Path, tmp_path: Path) -> None:
     config = tiny_config(heads, tmp_path / "run", "run_dir=null", "data.sources=[none]")
     before = plain(config)

@@ -41,10 +41,17 @@ def make_trainer(
         monitor=monitor,
         mode=config.monitor_mode,
         # Without a metric to choose by, the last epoch is the best: one file, and a link to it.
-        save_last="link" if monitor is None else True,
+        save_last="link" if monitor is None else False,
         enable_version_counter=False,
     )
     used: list[L.Callback] = [checkpoint, callbacks.LearningRateMonitor("epoch")]
+    if monitor is not None:
+        # `save_last` would write only when the metric improves, and a resumed run lose the rest.
+        used.append(
+            callbacks.ModelCheckpoint(
+                dirpath=run_dir / "checkpoints", filename="last", enable_version_counter=False
+            )
+        )
     if patience is not None and monitor is not None:
         used.append(callbacks.EarlyStopping(monitor, patience=patience, mode=config.monitor_mode))
     if config.ema_decay > 0:
