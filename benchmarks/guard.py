@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.guard_pictures import Sample, brain_mri, drawn, samples
 from tumorlens import Predictor
+from tumorlens.data.doubts import known_doubt
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import read_split
 from tumorlens.evaluation.coverage import share_estimate
@@ -53,6 +54,8 @@ def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, i
     for index, record in enumerate(records):
         if record.key in chosen:
             kind = f"MRI: {record.source}, {record.view or 'view not known'}"
+            if known_doubt(record) == "not_mri":
+                kind = "CT in the data"
             group = -1 - index if record.group is None else record.group
             yield Sample(kind, record.key, read_pixels(record)), group
 
@@ -77,7 +80,8 @@ def main() -> None:
     if chosen.data is not None:
         for sample, group in scans(chosen.data, chosen.split, chosen.part):
             row = (*ask(predictor, sample), group, sample.name)
-            for kind in (sample.kind, sample.kind.partition(",")[0], "ALL MRI"):
+            whole = "ALL MRI" if "MRI" in sample.kind else "ALL THAT IS NO BRAIN MRI"
+            for kind in {sample.kind, sample.kind.partition(",")[0], whole}:
                 kinds[kind].append(row)
     report = {"model": predictor.sha256, "kinds": {k: summary(kinds[k]) for k in sorted(kinds)}}
     for kind, found in report["kinds"].items():  # type: ignore[attr-defined]

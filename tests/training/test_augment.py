@@ -138,3 +138,30 @@ def test_everything_at_once_stays_in_range() -> None:
         image, lesion = Augment(EVERYTHING)(heads(8), blobs(8), seeded(seed))
         assert 0 <= image.min() <= image.max() <= 1
         assert 0 <= lesion.min() <= lesion.max() <= 1
+
+
+def test_edits_come_less_often_once_it_is_calm() -> None:
+    spec = AugmentSpec(p_paste=0.4, p_contrast=0.2, p_noise=0.3, calm_from=0.8)
+    assert spec.at(0.79) is spec
+    calm = spec.at(0.8)
+    assert (calm.p_paste, calm.p_contrast, calm.p_noise) == pytest.approx((0.1, 0.05, 0.3))
+    assert AugmentSpec(p_paste=0.4).at(0.99).p_paste == 0.4
+
+
+@pytest.mark.parametrize(
+    ("first", "progress", "side"),
+    [(0, 0.0, 160), (96, 0.0, 96), (96, 0.29, 96), (96, 0.31, 128), (96, 0.59, 128), (96, 0.6, 160),
+     (96, 1.0, 160), (160, 0.0, 160), (200, 0.0, 160)],
+)  # fmt: skip
+def test_the_side_grows_to_the_network_s_own(first: int, progress: float, side: int) -> None:
+    spec = AugmentSpec(first_side=first, grown_by=0.6)
+    assert spec.side_at(progress, 160) == side
+
+
+def test_smaller_pictures_show_the_same_at_the_same_places() -> None:
+    image = blobs()
+    small, lesion = Augment(OFF).geometry(image, image, seeded(), 32)
+    assert small.shape == (6, 1, 32, 32)
+    expected = torch.nn.functional.avg_pool2d(image, 2)
+    assert torch.allclose(small, expected, atol=1e-5)
+    assert torch.equal(small, lesion)

@@ -155,3 +155,22 @@ def test_a_window_shows_tissue() -> None:
     air[:, :, :4, :4] = 1.0
     given, (image, _, _) = windowed(1, image=air)
     assert torch.equal(image, given["image"])
+
+
+def test_recoloured_lesions_stay_visible_and_healthy_patches_stay_as_they_are() -> None:
+    given = batch()
+    kinds = {"plain": 0.0, "recoloured": 1.0}
+    seen: dict[str, list[float]] = {name: [] for name in kinds}
+    for seed in range(6):
+        for name, share in kinds.items():
+            edited = paste(**given, probability=1.0, generator=seeded(seed), recoloured=share)
+            image, lesion, label = edited
+            for host in told(given["label"], label, tumour=True):
+                core = image[host][lesion[host] > 0.5].median()
+                seen[name].append(float(core) - 0.5)
+            healthy = torch.nonzero(label < 0.5).flatten()
+            assert torch.allclose(image[healthy], given["image"][healthy], atol=1e-5)
+    # At home a lesion of these is always brighter than its rim; in other colours also darker.
+    assert min(seen["plain"]) > 0.1
+    assert min(seen["recoloured"]) < -0.05
+    assert min(abs(value) for value in seen["recoloured"]) > 0.09

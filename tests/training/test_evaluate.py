@@ -237,3 +237,26 @@ def test_the_command_says_what_is_missing(heads: Path, tmp_path: Path, capsys: C
     model = write_tiny_model(tmp_path / "m.onnx")
     assert run(["evaluate", str(model), str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_doubtful_scans_count_and_are_left_out_beside(
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    model = write_tiny_model(tmp_path / "m.onnx")
+    records = sorted(load_source(heads), key=lambda record: record.key)
+    doubts = {records[0].key: "not_mri", records[1].key: "lesion", records[2].key: "place"}
+    plain = evaluate_model(model, [heads], n_boot=50, threads=1)
+    assert (plain.doubtful, plain.without_doubtful) == ({}, {})
+    for room in ("tumorlens.data.doubts", "tumorlens.training.evaluate"):
+        monkeypatch.setattr(f"{room}.known_doubt", lambda record: doubts.get(record.key))
+    found = evaluate_model(model, [heads], n_boot=50, threads=1)
+    assert found.doubtful == {"not_mri": 1, "lesion": 1, "place": 1}
+    assert found.overall == plain.overall
+    assert found.without_doubtful["roc_auc"].n == len(records) - 2
+    rows = [key not in list(doubts)[:2] for key in found.answers.keys]
+    kept = found.answers.take(rows)
+    assert found.without_doubtful["roc_auc"].value == metrics.roc_auc(kept.labels, kept.prob)
+    assert found.refusals["all"].n == len(records) - 1
+    assert found.refusals["known to be no MRI"].n == 1
+    assert run(["evaluate", str(model), str(heads)]) == 0
+    assert "(1 lesion, 1 not_mri, 1 place)" in capsys.readouterr().out

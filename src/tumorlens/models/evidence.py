@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from tumorlens.errors import ConfigError
 from tumorlens.models.hub import weights_path
+from tumorlens.models.mixstyle import MixStyle
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
 
@@ -30,6 +31,8 @@ class EvidenceNet(nn.Module):
         stride: Side of a map's cell in pixels of the input, 4 or 8.
         pooling, k, r: See :class:`~tumorlens.models.output.MapPooling`.
         dropout: Probability of dropping a decoder channel before the class map.
+        mixstyle: Probability of mixing a scan's early feature statistics with another's, in
+            training; see :class:`~tumorlens.models.mixstyle.MixStyle`.
         weights: Backbone weights to start from (a file, or a name of the Hub: see
             :func:`~tumorlens.models.hub.weights_path`), or None.
 
@@ -50,6 +53,7 @@ class EvidenceNet(nn.Module):
         dropout: float = 0.1,
         weights: str | None = None,
         stride: int = 8,
+        mixstyle: float = 0.0,
     ) -> None:
         super().__init__()
         if stride not in _STAGES:
@@ -67,6 +71,7 @@ class EvidenceNet(nn.Module):
         )
         self.head = nn.Conv2d(width, 1, kernel_size=1)
         self.pooling = MapPooling(pooling, k, r)
+        self.mixstyle = MixStyle(mixstyle)
         if weights is not None:
             load_backbone(self.backbone, weights_path(weights))
 
@@ -76,7 +81,7 @@ class EvidenceNet(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
-        return stages(self.backbone, image)
+        return stages(self.backbone, image, self.mixstyle)
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of an image's features."""

@@ -9,11 +9,17 @@ the augmentation share the same few cores.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
+
+# What `calm_from` calms, and to which share.
+_EDITS = ("p_contrast", "p_paste", "p_take_out", "p_window")
+_CALM = 0.25
+# Sides that a ResNet halves five times.
+_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,14 @@ class AugmentSpec:
         p_border: Bright lines or a bar at the picture's edge, as screenshots have.
         p_contrast: Smooth random remapping that need not keep the order of intensities.
         p_paste: A healthy picture receives a patch of another one (see `training.edits`).
+        recoloured: Share of the pasted lesions that are shown as by another sequence.
         p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
         p_window: Zoom into a window, with the lesion or without it.
+        calm_from: Share of the training from which on edits and new contrasts (``p_contrast``,
+            ``p_paste``, ``p_take_out``, ``p_window``) come a quarter as often; 1 never.
+        first_side: Side of the pictures at the start of the training, in pixels; 0 is the
+            network's own from the first epoch on.
+        grown_by: Share of the training by which the side has grown to the network's own.
         p_mixup: Blending with another picture and its label (see `training.mixup`).
         mixup: Both parameters of the Beta distribution that the shares are drawn from.
     """
@@ -66,10 +78,32 @@ class AugmentSpec:
     p_border: float = 0.0
     p_contrast: float = 0.0
     p_paste: float = 0.0
+    recoloured: float = 0.0
     p_take_out: float = 0.0
     p_window: float = 0.0
+    calm_from: float = 1.0
+    first_side: float = 0.0
+    grown_by: float = 0.67
     p_mixup: float = 0.0
     mixup: float = 0.4
+
+    def at(self, progress: float) -> AugmentSpec:
+        """Return what holds at ``progress`` (0..1) of the training."""
+        if progress < self.calm_from:
+            return self
+        calmed = {name: getattr(self, name) * _CALM for name in _EDITS}
+        return replace(self, **calmed)
+
+    def side_at(self, progress: float, whole: int) -> int:
+        """Return the side of training pictures at ``progress`` (0..1), in steps of 32 pixels.
+
+        Small pictures teach what large ones do for a fraction of the time, as long as large
+        ones come last (Tan & Le, EfficientNetV2, ICML 2021).
+        """
+        if not 0 < self.first_side < whole or progress >= self.grown_by:
+            return whole
+        side = self.first_side + (whole - self.first_side) * progress / self.grown_by
+        return int(side // _STEP * _STEP)
 
 
 class Augment:
@@ -112,8 +146,13 @@ class Augment:
                 image[chosen] = changed
         return image
 
-    def geometry(self, image: Tensor, lesion: Tensor, g: Generator) -> tuple[Tensor, Tensor]:
-        """Return image and lesion flipped, turned, zoomed and shifted together."""
+    def geometry(
+        self, image: Tensor, lesion: Tensor, g: Generator, side: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return image and lesion flipped, turned, zoomed and shifted together.
+
+        ``side`` is that of the pictures returned, by default that of those given.
+        """
         spec, n = self.spec, len(image)
         flip_x = torch.where(torch.rand(n, generator=g) < spec.p_flip, -1.0, 1.0)
         flip_y = torch.where(torch.rand(n, generator=g) < spec.p_flip_vertical, -1.0, 1.0)
@@ -127,6 +166,9 @@ class Augment:
         )
         theta = torch.stack(rows, dim=1).to(image.device)
         both = torch.cat([image, lesion.to(image.dtype)], dim=1)
+        if side is not None and side < both.shape[-1]:
+            # Averaged first: sampling alone would skip pixels, and fine lesions with them.
+            both = functional.interpolate(both, (side, side), mode="area")
         grid = functional.affine_grid(theta, list(both.shape), align_corners=False)
         moved = functional.grid_sample(both, grid, align_corners=False)
         return moved[:, : image.shape[1]], moved[:, image.shape[1] :]
@@ -139,12 +181,12 @@ class Augment:
         """Piecewise-linear monotone map through five random knots, 0 → 0."""
         steps = torch.rand(len(x), 5, generator=g).add(0.1)
         knots = torch.cat([torch.zeros(len(x), 1), steps.cumsum(1)], dim=1)
-        return _through_knots(x, knots / knots[:, -1:])
+        return through_knots(x, knots / knots[:, -1:])
 
     def _contrast(self, x: Tensor, g: Generator) -> Tensor:
         """Piecewise-linear map through four random levels, 0 → 0: as of another sequence."""
         levels = torch.rand(len(x), 4, generator=g)
-        return _through_knots(x, torch.cat([torch.zeros(len(x), 1), levels], dim=1))
+        return through_knots(x, torch.cat([torch.zeros(len(x), 1), levels], dim=1))
 
     def _invert(self, x: Tensor, g: Generator) -> Tensor:
         """Turn the head's contrast over; what is dark outside stays dark."""
@@ -211,7 +253,7 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.device).view(-1, *([1] * (like.ndim - 1)))
 
 
-def _through_knots(x: Tensor, knots: Tensor) -> Tensor:
+def through_knots(x: Tensor, knots: Tensor) -> Tensor:
     """Interpolate ``x`` (0..1) through equally spaced ``knots`` ``[N, K]``, row by row."""
     intervals = knots.shape[1] - 1
     position = (x.clamp(0, 1) * intervals).flatten(1)

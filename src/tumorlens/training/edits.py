@@ -14,6 +14,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from tumorlens.training.augment import through_knots
+
 # Half of what is pasted into a healthy picture is a lesion, half healthy tissue of its shape.
 _LESION_SHARE = 0.5
 # Of the tumour pictures chosen for it this share loses the lesion; the rest keep it and get
@@ -21,6 +23,8 @@ _LESION_SHARE = 0.5
 _TAKEN_OUT = 0.6
 # A lesion is covered with its mirror place where that is clear of lesion, this often.
 _MIRRORED = 0.6
+# A recoloured lesion differs from its rim by this share of the rim's brightness at least.
+_APART = 0.25
 # Darker than this is background, or air.
 _DARK = 0.08
 # A pasted patch lies on the head to this share at least.
@@ -39,11 +43,13 @@ def paste(
     view: Tensor,
     probability: float,
     generator: Generator,
+    recoloured: float = 0.0,
 ) -> Edited:
     """Paste feathered patches into healthy pictures: lesions, and healthy tissue of their shape.
 
     A picture that gets a lesion becomes a tumour with that outline. A patch that would hang in the
-    air is not pasted.
+    air is not pasted. Of the lesions a share of ``recoloured`` is seen as another sequence might
+    show it: through a random map of intensities, where that leaves it apart from its rim.
     """
     has_lesion, healthy = _with_lesion(lesion, label), torch.nonzero(label < 0.5).flatten()
     chosen = healthy[torch.rand(len(healthy), generator=generator) < probability]
@@ -57,7 +63,10 @@ def paste(
     fits = _on_head(image[chosen], alpha)
     host, alpha, gets_lesion = chosen[fits], alpha[fits], gets_lesion.to(image.device)[fits]
     edited, marked, told = image.clone(), lesion.clone(), label.clone()
-    edited[host] = _blend(image[host], image[donors[fits]], alpha)
+    donated = image[donors[fits]]
+    if recoloured > 0:
+        donated = _recoloured(donated, alpha, recoloured * gets_lesion, generator)
+    edited[host] = _blend(image[host], donated, alpha)
     marked[host[gets_lesion]] = lesion[shapes[fits][gets_lesion]]
     told[host[gets_lesion]] = 1.0
     return edited, marked, told
@@ -186,6 +195,25 @@ def _blend(host: Tensor, donor: Tensor, alpha: Tensor) -> Tensor:
 
     ratio = (brightness(host) / brightness(donor)).clamp(0.6, 1.6)
     return (1 - alpha) * host + alpha * (donor * _wide(ratio)).clamp(0, 1)
+
+
+def _recoloured(
+    picture: Tensor, alpha: Tensor, probability: Tensor, generator: Generator
+) -> Tensor:
+    """Map intensities of pictures at random, ``probability`` ``[N]``, keeping lesions visible."""
+    levels = 0.1 + 0.9 * torch.rand(len(picture), 5, generator=generator)
+    mapped = through_knots(picture, levels)
+    core = alpha > 0.95
+    rim = (functional.max_pool2d(alpha, 13, stride=1, padding=6) > 0.05) & (alpha < 0.3)
+
+    def level(of: Tensor, where: Tensor) -> Tensor:
+        counted = where & (picture > _DARK)
+        return (of * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)
+
+    beside = level(mapped, rim)
+    apart = (level(mapped, core) - beside).abs() > _APART * beside
+    drawn = torch.rand(len(picture), generator=generator).to(picture.device) < probability
+    return torch.where(_wide(drawn & apart), mapped, picture)
 
 
 def _on_head(host: Tensor, alpha: Tensor) -> Tensor:

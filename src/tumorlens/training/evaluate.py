@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.data.doubts import count_doubtful, known_doubt
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.coverage import conformal_report, share_estimate
@@ -33,11 +34,15 @@ class Evaluation:
         by_source: The same for each source.
         by_view: The same for each view, over the scans whose view is known.
         refused: Scans that the service would call no usable slice of a head; they count.
-        refusals: Their share over all scans (``all``), by source, and by source and view.
+        refusals: Their share over all scans (``all``), by source, and by source and view; scans
+            known to be no MRI count apart, as ``known to be no MRI``.
         conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
             as `conformal_report` gives them; empty without conformal sets.
         answers: One row a scan.
         warnings: What speaks against trusting the figures.
+        doubtful: How many scans `tumorlens.data.doubts` names, by kind. All other figures count
+            them as their collections label them.
+        without_doubtful: Every metric over the other scans; empty where none is doubtful.
     """
 
     model: dict[str, str]
@@ -53,6 +58,8 @@ class Evaluation:
     warnings: tuple[str, ...]
     refusals: dict[str, Estimate] = field(default_factory=dict)
     conformal: list[dict[str, Any]] = field(default_factory=list)
+    doubtful: dict[str, int] = field(default_factory=dict)
+    without_doubtful: dict[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single answers, JSON-ready; an undefined figure is None."""
@@ -68,6 +75,8 @@ class Evaluation:
             "conformal": self.conformal,
             "warnings": list(self.warnings),
             "overall": _plain(self.overall),
+            "doubtful": self.doubtful,
+            "without_doubtful": _plain(self.without_doubtful),
             "by_source": {name: _plain(values) for name, values in self.by_source.items()},
             "by_view": {name: _plain(values) for name, values in self.by_view.items()},
         }
@@ -123,6 +132,8 @@ def measure(
         return summarize(rows, n_boot=n_boot, seed=seed)
 
     is_refused = np.array(refused, dtype=bool)
+    doubts = np.array([known_doubt(record) or "" for record in subject.records])
+    certain = ~np.isin(doubts, ("not_mri", "lesion"))
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
         card.temperature,
@@ -135,8 +146,10 @@ def measure(
         int(is_refused.sum()),
         answers,
         subject.warnings,
-        _refusals(is_refused, answers),
+        _refusals(is_refused, answers, doubts == "not_mri"),
         conformal_report(answers, card.conformal),
+        dict(count_doubtful(subject.records)),
+        {} if certain.all() or not certain.any() else summary(answers.take(certain)),
     )
 
 
@@ -165,17 +178,22 @@ def _answer(
     return answers, refused
 
 
-def _refusals(refused: NDArray[np.bool_], answers: Predictions) -> dict[str, Estimate]:
+def _refusals(
+    refused: NDArray[np.bool_], answers: Predictions, not_mri: NDArray[np.bool_]
+) -> dict[str, Estimate]:
     """Return the share of scans refused, with intervals that are never empty."""
     sources = np.array(answers.sources)
     views = np.array([view or "view not known" for view in answers.views])
-    kinds = {"all": np.ones(len(answers), dtype=bool)}
+    kinds = {"all": ~not_mri}
     for source in sorted(set(answers.sources)):
-        kinds[source] = sources == source
+        kinds[source] = (sources == source) & ~not_mri
         for view in sorted(set(views[sources == source].tolist())):
-            kinds[f"{source}, {view}"] = (sources == source) & (views == view)
+            kinds[f"{source}, {view}"] = kinds[source] & (views == view)
+    kinds["known to be no MRI"] = not_mri
     return {
-        name: share_estimate(refused[rows], answers.groups[rows]) for name, rows in kinds.items()
+        name: share_estimate(refused[rows], answers.groups[rows])
+        for name, rows in kinds.items()
+        if rows.any()
     }
 
 

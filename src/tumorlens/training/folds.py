@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Generator
 
+from tumorlens.data.doubts import without_doubtful
 from tumorlens.data.leaky import check_fold, random_folds, with_copies
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
@@ -20,6 +21,7 @@ from tumorlens.data.splits import Split, grouped_folds
 from tumorlens.errors import ConfigError
 from tumorlens.training.augment import Augment, AugmentSpec
 from tumorlens.training.config import preprocess_from
+from tumorlens.training.parts import leaves_out_doubtful
 
 Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
@@ -78,6 +80,8 @@ class FoldPlan:
         )
         for split in splits:
             check_fold(split, records)
+        if leaves_out_doubtful(config):
+            return [without_doubtful(split, records) for split in splits]
         return splits
 
     def decoded(self, config: DictConfig, records: Sequence[Record]) -> Decoded:

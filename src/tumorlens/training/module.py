@@ -122,11 +122,16 @@ class Classifier(L.LightningModule):
         annotated, view, spec = batch["annotated"], batch["view"], self.augment_spec
         if spec == AugmentSpec(p_flip=0.0):
             return image, label, lesion, annotated
-        image, lesion = self.augment.geometry(image, lesion, generator)
-        image, lesion, label = paste(image, lesion, label, view, spec.p_paste, generator)
+        epochs = self.trainer.max_epochs if self._trainer is not None else None
+        progress = self.current_epoch / epochs if epochs and epochs > 0 else 0.0
+        side, spec = spec.side_at(progress, image.shape[-1]), spec.at(progress)
+        image, lesion = self.augment.geometry(image, lesion, generator, side)
+        image, lesion, label = paste(
+            image, lesion, label, view, spec.p_paste, generator, spec.recoloured
+        )
         image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
         image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
-        image = self.augment.intensity(image, generator)
+        image = Augment(spec).intensity(image, generator)
         image, label, annotated = mixup(
             image, label, annotated, spec.p_mixup, spec.mixup, generator
         )

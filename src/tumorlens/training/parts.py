@@ -12,6 +12,7 @@ import structlog
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from tumorlens.data.doubts import count_doubtful, without_doubtful, without_wrong_places
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
 from tumorlens.data.pixels import load_inputs
@@ -103,7 +104,20 @@ def load_records(config: DictConfig) -> list[Record]:
     labelled = [record for record in records if record.label is not None]
     if len(labelled) < len(records):
         log.warning("unlabelled images left out", images=len(records) - len(labelled))
-    return group_records(labelled)
+    grouped = group_records(labelled)
+    return without_wrong_places(grouped) if leaves_out_doubtful(config) else grouped
+
+
+def leaves_out_doubtful(config: DictConfig) -> bool:
+    """Tell whether the run learns nothing from scans that `tumorlens.data.doubts` names.
+
+    Raises `ConfigError` for a setting other than ``keep`` and ``leave_out``.
+    """
+    # Runs made before there was such a setting kept them.
+    chosen = config.data.get("doubtful", "keep")
+    if chosen not in ("keep", "leave_out"):
+        raise ConfigError(f"data.doubtful is {chosen!r}; use keep or leave_out")
+    return bool(chosen == "leave_out")
 
 
 def read_records(config: DictConfig) -> list[Record]:
@@ -149,7 +163,18 @@ def thin_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
 
 
 def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
-    """Read the configured split file, or make the configured kind of split."""
+    """Read the configured split file, or make the configured kind of split.
+
+    With ``data.doubtful=leave_out`` doubtful scans stand in its test part alone.
+    """
+    split = _whole_split(config, records)
+    if not leaves_out_doubtful(config):
+        return split
+    log.info("doubtful scans left out of all parts but the test", **count_doubtful(records))
+    return without_doubtful(split, records)
+
+
+def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
     settings = config.data.split
     if settings.path is not None:
         return read_split(Path(settings.path), records)
