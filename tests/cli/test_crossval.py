@@ -43,7 +43,13 @@ def test_folds_settings_and_repeats_reach_the_training_room(
     def crossvalidate(config: Any, folds: int, repeats: int, *, export: bool) -> Any:
         given.append((config.model.architecture, folds, repeats, export))
         sys.stdout.write("noise of a library\n")
-        return SimpleNamespace(run_dir=Path("runs/cv"), repeats=(estimates,), overall=estimates)
+        return SimpleNamespace(
+            run_dir=Path("runs/cv"),
+            repeats=(estimates,),
+            overall=estimates,
+            out_of_fold=SimpleNamespace(temperature=1.5),
+            calibrated=estimates,
+        )
 
     monkeypatch.setattr(tumorlens.training.crossval, "crossvalidate", crossvalidate)
     monkeypatch.setattr(tumorlens.training.report, "report_run", lambda folder: folder / "r.html")
@@ -55,6 +61,8 @@ def test_folds_settings_and_repeats_reach_the_training_room(
         f"report: {Path('runs/cv') / 'r.html'}",
         "repeat 0 roc_auc: 0.750 (0.700 to 0.800)",
         "out of fold roc_auc: 0.750 (0.700 to 0.800, n = 40)",
+        "out-of-fold temperature: 1.500",
+        "at the other folds' temperature roc_auc: 0.750 (0.700 to 0.800, n = 40)",
     ]
     assert "noise of a library" in printed.err
 

@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from tests.training.drawn_data import draw_heads, tiny_config
 from tumorlens.data.splits import read_split
-from tumorlens.errors import ConfigError, SplitError
+from tumorlens.errors import ConfigError, DataError, SplitError
 from tumorlens.evaluation import metrics
 from tumorlens.training import crossval
 from tumorlens.training.crossval import CrossvalResult, crossvalidate
@@ -146,3 +148,28 @@ def test_the_report_holds_every_fold_and_repeat(done: CrossvalResult, tmp_path: 
         {"source": "heads", "n": 24, "licence": "unknown", "citation": "unknown"}
     ]
     assert str(done.run_dir) not in page.read_text()
+
+
+def test_the_temperature_of_the_other_folds_is_fitted_on_raw_logits(done: CrossvalResult) -> None:
+    written = json.loads((done.run_dir / "out_of_fold.json").read_text())
+    assert written["temperature"] == done.out_of_fold.temperature
+    assert list(written["by_fold"]) == list(done.folds)
+    assert written["metrics"]["roc_auc"]["n"] == done.calibrated["roc_auc"].n == 24
+    kept = json.loads((done.run_dir / "r0-f0" / "metrics.json").read_text())["temperature"]
+    raw = logit(done.folds["r0/f0"].prob) * kept
+    warmed = done.out_of_fold.answers["r0/f0"]
+    assert warmed.prob == pytest.approx(
+        1 / (1 + np.exp(-raw / written["by_fold"]["r0/f0"])), abs=1e-9
+    )
+    assert set(warmed.threshold) == {0.5}
+
+
+def test_a_fold_without_its_temperature_is_named(root: Path, tmp_path: Path) -> None:
+    result = crossvalidate(settings(root, tmp_path / "cv"), n_folds=2)
+    (result.run_dir / "r0-f1" / "metrics.json").write_text("{}")
+    with pytest.raises(DataError, match=r"r0-f1.metrics\.json.*run it again"):
+        crossvalidate(settings(root, tmp_path / "cv"), n_folds=2)
+
+
+def logit(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(prob) - np.log1p(-prob))

@@ -148,3 +148,33 @@ def test_a_run_whose_guard_is_lost_is_not_exported_without_it(tmp_path: Path) ->
     with pytest.raises(ExportError, match=r"guard\.pt: not the weights of a guard"):
         reexport(tmp_path, tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_real_pictures_to_refuse_are_copied_and_roughened() -> None:
+    pictures = probe_inputs(SPEC)[:3]
+    made = guard_inputs.known_negatives(pictures, 4, seed=0)
+    assert made.shape == (12, *pictures.shape[1:])
+    assert np.array_equal(made, guard_inputs.known_negatives(pictures, 4, seed=0))
+    assert made.min() >= 0
+    assert made.max() <= 1
+    same = [any(np.array_equal(one, picture) for picture in pictures) for one in made]
+    assert sum(same) == 4  # a third stays as it is
+
+
+def test_what_is_known_to_be_no_mri_joins_the_drawn_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def fit(scans: object, drawn: np.ndarray, held: object, seed: int) -> None:
+        seen.append(len(drawn))
+
+    monkeypatch.setattr("tumorlens.training.guard_fit.fit_on_statistics", fit)
+    monkeypatch.setattr(
+        "tumorlens.training.guard_fit.statistics_of", lambda network, inputs: inputs
+    )
+    monkeypatch.setattr("tumorlens.training.guard_fit.PICTURES", 5)
+    scans = Scans(np.repeat(probe_inputs(SPEC)[:1], 60, axis=0), ["a"] * 60)
+    for extra in (None, np.zeros((0, 1, 64, 64), np.float32), probe_inputs(SPEC)[:2]):
+        fit_guard(torch.nn.Identity(), scans, scans, SPEC, 0, extra)
+    assert seen == [5, 5, 5 + 2 * 6]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tumorlens.cli.extras import require
+
+if TYPE_CHECKING:
+    from tumorlens.evaluation.metrics import Estimate
 
 # As for train: overrides such as ~logger look like arguments to us.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}
@@ -49,6 +52,13 @@ def crossval(
     for number, metrics in enumerate(result.repeats):
         auc = metrics["roc_auc"]
         typer.echo(f"repeat {number} roc_auc: {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")
-    for name, estimate in result.overall.items():
+    _show("out of fold", result.overall)
+    temperature = result.out_of_fold.temperature
+    typer.echo(f"out-of-fold temperature: {temperature:.3f}")
+    _show("at the other folds' temperature", result.calibrated)
+
+
+def _show(where: str, estimates: dict[str, Estimate]) -> None:
+    for name, estimate in estimates.items():
         interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-        typer.echo(f"out of fold {name}: {estimate.value:.3f} ({interval}, n = {estimate.n})")
+        typer.echo(f"{where} {name}: {estimate.value:.3f} ({interval}, n = {estimate.n})")

@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split, data_digest
-from tumorlens.errors import ConfigError, OutputError
+from tumorlens.errors import ConfigError, DataError, OutputError
 from tumorlens.evaluation.metrics import Estimate
+from tumorlens.evaluation.outoffold import OutOfFold, out_of_fold_temperature
 from tumorlens.evaluation.summary import Predictions, summarize
 from tumorlens.training.config import plain, without_logger
 from tumorlens.training.export import write_weights
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 PLAN_NAME = "crossval.json"
 OUT_OF_FOLD_NAME = "out_of_fold.csv"
+TEMPERATURE_NAME = "out_of_fold.json"
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,18 @@ class CrossvalResult:
         folds: Out-of-fold answers by ``r0/f0``: repeat, then fold.
         repeats: Per repeat, every metric over all scans, each answered once.
         overall: Every metric over all repeats; scans, not answers, are resampled.
+        out_of_fold: The temperature that all out-of-fold logits give, and each fold's answers at
+            that of the other folds of its repeat; in ``out_of_fold.json`` too.
+        calibrated: Every metric of those answers, at the threshold 0.5: a fold's own temperature
+            and threshold rest on its own small calibration part, these on all other folds.
     """
 
     run_dir: Path
     folds: dict[str, Predictions]
     repeats: tuple[dict[str, Estimate], ...]
     overall: dict[str, Estimate]
+    out_of_fold: OutOfFold
+    calibrated: dict[str, Estimate]
 
 
 def crossvalidate(
@@ -116,7 +124,11 @@ def crossvalidate(
         for repeat in range(repeats)
     )
     overall = summarize(concatenated(list(folds.values())), seed=config.seed)
-    return CrossvalResult(run_dir, folds, per_repeat, overall)
+    fitted = {name: _temperature(run_dir / name.replace("/", "-")) for name in folds}
+    found = out_of_fold_temperature(folds, fitted, seed=config.seed)
+    calibrated = summarize(concatenated(list(found.answers.values())), seed=config.seed)
+    _write_out_of_fold(found, calibrated, run_dir / TEMPERATURE_NAME)
+    return CrossvalResult(run_dir, folds, per_repeat, overall, found, calibrated)
 
 
 def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
@@ -128,6 +140,28 @@ def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]
     """
     folds = read_predictions(run_dir / OUT_OF_FOLD_NAME)
     return _read_plan(run_dir), folds
+
+
+def _temperature(folder: Path) -> float:
+    """Return the temperature a finished fold's probabilities were made with."""
+    path = folder / "metrics.json"
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["temperature"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); remove the fold's folder and run it again"
+        ) from error
+
+
+def _write_out_of_fold(found: OutOfFold, calibrated: dict[str, Estimate], path: Path) -> None:
+    content = {
+        "temperature": found.temperature,
+        "by_fold": found.by_fold,
+        "threshold": 0.5,
+        "metrics": {name: estimate.to_dict() for name, estimate in calibrated.items()},
+    }
+    with atomic_file(path) as stream:
+        stream.write(json.dumps(content, indent=1).encode())
 
 
 def _run_folds(

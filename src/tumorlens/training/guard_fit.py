@@ -14,12 +14,13 @@ from torch.nn import functional
 from tumorlens.errors import DataError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.training.guard import BLOCKS, Floats, InDomainGuard, fit_block, statistics
-from tumorlens.training.guard_inputs import Inputs, draw_negatives, positives
+from tumorlens.training.guard_inputs import Inputs, draw_negatives, known_negatives, positives
 
 SCANS, PICTURES = 1600, 1400
 # Of the held-out scans that place the threshold, at most this share is refused.
 MOST_REFUSED = 0.005
 _STEPS, _BATCH = 600, 256
+_COPIES = 6  # of each real picture that is no MRI
 _SMALLEST = 50  # scans without which no guard is fitted
 
 
@@ -40,7 +41,12 @@ def has_features(network: nn.Module) -> bool:
 
 
 def fit_guard(
-    network: nn.Module, train: Scans, held: Scans, spec: PreprocessSpec, seed: int = 0
+    network: nn.Module,
+    train: Scans,
+    held: Scans,
+    spec: PreprocessSpec,
+    seed: int = 0,
+    not_mri: Inputs | None = None,
 ) -> InDomainGuard:
     """Fit a guard to a network with `features`; about 70 s on one core with the default counts.
 
@@ -50,6 +56,8 @@ def fit_guard(
         held: Other scans, which place the threshold and nothing else.
         spec: The network's preprocessing.
         seed: Of the drawn pictures, the augmentation and the classifier.
+        not_mri: Real pictures to refuse, such as CT slices, float32 ``[N, C, S, S]``; they join the
+            drawn ones.
 
     Raises:
         DataError: Fewer than 50 scans in either.
@@ -62,6 +70,8 @@ def fit_guard(
     scans = positives(train.inputs, train.strata, SCANS, spec, seed)
     torn = [np.asarray(scan[0]) for scan in train.inputs[:: max(1, len(train.inputs) // 100)]]
     drawn = draw_negatives(PICTURES, torn, spec, seed)
+    if not_mri is not None and len(not_mri):
+        drawn = np.concatenate([drawn, known_negatives(not_mri, _COPIES, seed)])
     return fit_on_statistics(
         statistics_of(network, scans),
         statistics_of(network, drawn),

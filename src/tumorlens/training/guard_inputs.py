@@ -57,6 +57,8 @@ def draw_negative(g: Generator, scans: Sequence[Picture]) -> tuple[str, NDArray[
             picture = _cut(g, picture)
         if g.random() < 0.15:
             picture = 1 - picture
+    if g.random() < 0.1:
+        picture = _thumbnail(g, picture)
     picture = np.clip(picture, 0, 1) ** float(np.exp(g.uniform(-0.6, 0.6)))
     return kind, np.rint(picture * 255).astype(np.uint8)
 
@@ -88,7 +90,18 @@ def positives(
     share = sizes[kind] ** -0.5
     taken = min(count, len(inputs))
     rows = np.sort(g.choice(len(inputs), taken, replace=False, p=share / share.sum()))
-    scans = torch.from_numpy(np.array(inputs[rows]))
+    return np.concatenate([_roughened(inputs[rows], g, seed), _heads(spec)])
+
+
+def known_negatives(inputs: Inputs, copies: int, seed: int) -> Inputs:
+    """Return ``[copies * N, C, S, S]`` of real pictures that are no MRI, most of them augmented."""
+    g = np.random.default_rng([seed, 4])
+    return _roughened(np.concatenate([inputs] * copies), g, seed + 1)
+
+
+def _roughened(inputs: Inputs, g: Generator, seed: int) -> Inputs:
+    """Return a copy of which two thirds are augmented, some of these with burned-in letters."""
+    scans = torch.from_numpy(np.array(inputs))
     rough = torch.arange(len(scans)) % 3 > 0
     generator = torch.Generator().manual_seed(seed)
     for some in torch.split(torch.nonzero(rough).flatten(), 32):
@@ -96,11 +109,11 @@ def positives(
         changed = Augment(_ROUGH)(scans[some], lesion, generator)[0]
         white = changed.flatten(1).quantile(0.995, dim=1).clamp_min(1e-3)  # as preprocessing has it
         scans[some] = (changed / white[:, None, None, None]).clamp(0, 1)
-    turned = scans.numpy()
-    for scan in turned[rough.numpy()]:
+    turned: Inputs = scans.numpy()
+    for row in np.flatnonzero(rough.numpy()):
         if g.random() < 0.15:
-            _burn_in(g, scan)
-    return np.concatenate([turned, _heads(spec)])
+            _burn_in(g, turned[row])
+    return turned
 
 
 def _heads(spec: PreprocessSpec) -> Inputs:
@@ -119,6 +132,14 @@ def _burn_in(g: Generator, scan: NDArray[np.float32]) -> None:
     words = "".join(g.choice(list("RLAPS 0123456789:."), int(g.integers(1, 9))))
     cv2.putText(letters, words, corner, cv2.FONT_HERSHEY_SIMPLEX, float(g.uniform(0.2, 0.5)), 255)
     np.maximum(scan, g.uniform(0.5, 1) * letters.astype(np.float32) / 255, out=scan)
+
+
+def _thumbnail(g: Generator, picture: Picture) -> Picture:
+    """Show a picture as a small copy of it, enlarged again."""
+    tall, wide = picture.shape
+    side = int(g.integers(20, 60))
+    small = cv2.resize(picture.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (wide, tall), interpolation=cv2.INTER_CUBIC))
 
 
 def _windowed(g: Generator, picture: Picture) -> Picture:

@@ -45,20 +45,21 @@ def guard_for(
 ) -> tuple[InDomainGuard, Guard] | None:
     """Fit a guard to a trained network and measure it; about 80 s on one core.
 
-    It learns from the training part, is placed on the validation part and measured on the
-    calibration part, and on drawn pictures of another seed. Returns None, and says so in the log,
-    for a network that does not show its features, or with fewer than 50 scans in the first two.
+    It learns from the training part and from scans left out because they are no MRI, is placed on
+    the validation part and measured on the calibration part, and on drawn pictures of another
+    seed. Returns None, and says so in the log, for a network that does not show its features, or
+    with fewer than 50 scans in the first two.
     """
     sizes = {name: len(parts.inputs.get(name, ())) for name in ("train", _PLACED_ON)}
     if not has_features(network) or min(sizes.values()) < _SMALLEST:
         log.warning("no in-domain guard: the network shows no features, or too few scans", **sizes)
         return None
     train, held = (_scans(parts, name) for name in ("train", _PLACED_ON))
-    guard = fit_guard(network, train, held, spec, seed)
+    guard = fit_guard(network, train, held, spec, seed, parts.not_mri)
     said = Guard(
         method=METHOD,
         n_mri=min(SCANS, sizes["train"]),
-        n_pictures=PICTURES,
+        n_pictures=PICTURES + (0 if parts.not_mri is None else len(parts.not_mri)),
         checks=(*_on_scans(guard, network, parts), *_on_pictures(guard, network, spec, seed)),
     )
     log.info("guard fitted", **{check.pictures: check.refused for check in said.checks})

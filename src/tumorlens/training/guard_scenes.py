@@ -84,6 +84,33 @@ def scene(g: Generator, side: int) -> Picture:
     return unit(canvas + g.uniform(0, 0.06) * g.standard_normal(canvas.shape), 0.5)
 
 
+def portrait(g: Generator, side: int) -> Picture:
+    """A face that fills the picture: round, shaded, dark eyes and mouth, often out of focus."""
+    y, x = grid(side)
+    ground = leaves(g, side) if g.random() < 0.3 else shade(g, side)
+    canvas = ground * g.uniform(0.1, 0.9)
+    (cx, cy), (wide, tall) = g.uniform(-0.1, 0.1, 2), g.uniform((0.45, 0.6), (0.75, 1.0))
+    skin, hair = g.uniform(0.4, 0.95), g.uniform(0, 0.5)
+    hairy = np.hypot((x - cx) / (1.2 * wide), (y - cy + 0.2) / (1.1 * tall)) < 1
+    canvas[hairy] = hair
+    inside = np.hypot((x - cx) / wide, (y - cy) / tall) < 1
+    lit = skin * (1 - 0.4 * ((x - cx) * g.uniform(-1, 1) + np.hypot(x - cx, y - cy) ** 2))
+    canvas[inside] = lit[inside]
+
+    def spot(at_x: float, at_y: float, across: float, down: float, level: float) -> None:
+        reach = ((x - cx - at_x * wide) / across) ** 2 + ((y - cy - at_y * tall) / down) ** 2
+        canvas[:] += (level - canvas) * np.exp(-reach) * inside
+
+    for sign in (-1, 1):
+        spot(0.42 * sign, -0.15, 0.13, 0.06, skin * g.uniform(0.1, 0.5))
+        spot(0.42 * sign, -0.3, 0.18, 0.04, skin * g.uniform(0.3, 0.8))
+    spot(0, 0.15, 0.1, 0.2, skin * g.uniform(0.8, 1.2))
+    spot(0, 0.28, 0.14, 0.04, skin * g.uniform(0.4, 0.8))
+    spot(0, 0.52, g.uniform(0.15, 0.3), g.uniform(0.04, 0.1), skin * g.uniform(0.3, 0.9))
+    grain = 1 + 0.1 * (spectrum(g, side, 1.2) - 0.5)
+    return unit(blurred(canvas * grain, float(g.uniform(0.5, side / 40))), 0.5)
+
+
 def _spots(g: Generator, side: int) -> Picture:
     """Soft or rimmed discs on a rough ground, as cells under a microscope and craters are."""
     field = spectrum(g, side, g.uniform(1, 2.2)) * g.uniform(0.3, 1.5)
@@ -134,5 +161,6 @@ PICTURES: dict[str, Callable[[Generator, int], Picture]] = {
     "texture": texture,
     "woven": woven,
     "scene": scene,
+    "portrait": portrait,
     "bodies": bodies,
 }

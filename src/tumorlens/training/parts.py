@@ -12,7 +12,12 @@ import structlog
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from tumorlens.data.doubts import count_doubtful, without_doubtful, without_wrong_places
+from tumorlens.data.doubts import (
+    count_doubtful,
+    known_doubt,
+    without_doubtful,
+    without_wrong_places,
+)
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
 from tumorlens.data.pixels import load_inputs
@@ -36,12 +41,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """A split's parts: records, network inputs ``[N, C, S, S]`` and datasets by name."""
+    """A split's parts: records, network inputs ``[N, C, S, S]`` and datasets by name.
+
+    ``not_mri`` holds inputs of scans that were left out because they are no MRI, and that no
+    other part has copies of: an in-domain guard learns from them. None without a guard.
+    """
 
     split: Split
     records: dict[str, list[Record]]
     inputs: dict[str, NDArray[np.float32]]
     datasets: dict[Mode, ScanDataset]
+    not_mri: NDArray[np.float32] | None = None
 
 
 def load_parts(config: DictConfig) -> Parts:
@@ -95,7 +105,23 @@ def decode_parts(
             mode: Mode = name  # type: ignore[assignment]
             datasets[mode] = ScanDataset(members, inputs[name], lesions, mode)
         log.info("decoded", part=name, images=len(members))
-    return Parts(split, chosen, inputs, datasets)
+    others = None
+    if config.get("guard") and (left_out := _left_out(split, records)):
+        others, _ = load_inputs(left_out, spec, cache_dir=cache)
+    return Parts(split, chosen, inputs, datasets, others)
+
+
+def _left_out(split: Split, records: Sequence[Record]) -> list[Record]:
+    """Return the scans of no part that are no MRI, without those akin to a held-out one."""
+    parts = split.parts()
+    used = {key for keys in parts.values() for key in keys}
+    held = used - set(parts["train"])
+    akin = {record.group for record in records if record.key in held}
+    return [
+        record
+        for record in records
+        if record.key not in used and record.group not in akin and known_doubt(record) == "not_mri"
+    ]
 
 
 def load_records(config: DictConfig) -> list[Record]:
