@@ -49,12 +49,16 @@ def without_doubtful(split: Split, records: Sequence[Record]) -> Split:
         records: With digests.
     """
     doubtful = {record.key for record in records if known_doubt(record) in ("not_mri", "lesion")}
-    kept = {
-        part: tuple(key for key in keys if key not in doubtful)
-        for part, keys in split.parts().items()
-        if part != "test"
-    }
-    return replace(split, **kept)
+
+    def kept(keys: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(key for key in keys if key not in doubtful)
+
+    return replace(
+        split,
+        train=kept(split.train),
+        validation=kept(split.validation),
+        calibration=kept(split.calibration),
+    )
 
 
 def without_wrong_places(records: Sequence[Record]) -> list[Record]:

@@ -22,6 +22,8 @@ class MixStyle(nn.Module):
     Takes and returns ``[N, C, H, W]``.
     """
 
+    alpha: Tensor
+
     def __init__(self, p: float, alpha: float = 0.1) -> None:
         super().__init__()
         if not 0 <= p <= 1 or alpha <= 0:
