@@ -140,12 +140,19 @@ def test_everything_at_once_stays_in_range() -> None:
         assert 0 <= lesion.min() <= lesion.max() <= 1
 
 
-def test_edits_come_less_often_once_it_is_calm() -> None:
-    spec = AugmentSpec(p_paste=0.4, p_contrast=0.2, p_noise=0.3, calm_from=0.8)
-    assert spec.at(0.79) is spec
-    calm = spec.at(0.8)
-    assert (calm.p_paste, calm.p_contrast, calm.p_noise) == pytest.approx((0.1, 0.05, 0.3))
-    assert AugmentSpec(p_paste=0.4).at(0.99).p_paste == 0.4
+def test_doses_follow_the_training() -> None:
+    spec = AugmentSpec(p_paste=0.4, p_invert=0.2, p_take_out=0.4, p_noise=0.3,
+                       strong_from=0.4, strong=2.0, calm_from=0.8)  # fmt: skip
+    names = ("p_paste", "p_invert", "p_take_out", "p_noise")
+
+    def doses(progress: float) -> list[float]:
+        return [getattr(spec.at(progress), name) for name in names]
+
+    assert spec.at(0.39) == spec
+    assert doses(0.4) == pytest.approx([0.8, 0.4, 0.4, 0.3])
+    assert doses(0.8) == pytest.approx([0.2, 0.4, 0.1, 0.3])
+    assert AugmentSpec(p_paste=0.4).at(0.99) == AugmentSpec(p_paste=0.4)
+    assert AugmentSpec(p_invert=0.7, strong=2.0, strong_from=0.0).at(0.5).p_invert == 1.0
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+# What `strong_from` strengthens: what keeps the sequence of a scan from carrying the answer.
+_SEQUENCE = ("p_contrast", "p_invert", "p_paste")
 # What `calm_from` calms, and to which share.
-_EDITS = ("p_contrast", "p_paste", "p_take_out", "p_window")
+_EDITS = ("p_paste", "p_take_out", "p_window")
 _CALM = 0.25
 # Sides that a ResNet halves five times.
 _STEP = 32
@@ -48,8 +50,11 @@ class AugmentSpec:
         recoloured: Share of the pasted lesions that are shown as by another sequence.
         p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
         p_window: Zoom into a window, with the lesion or without it.
-        calm_from: Share of the training from which on edits and new contrasts (``p_contrast``,
-            ``p_paste``, ``p_take_out``, ``p_window``) come a quarter as often; 1 never.
+        strong_from: Share of the training from which on new contrasts and pasted patches
+            (``p_contrast``, ``p_invert``, ``p_paste``) come ``strong`` times as often; 1 never.
+        strong: That factor. Such doses from the first epoch on keep a network from learning.
+        calm_from: Share of the training from which on edits (``p_paste``, ``p_take_out``,
+            ``p_window``) come a quarter as often; 1 never.
         first_side: Side of the pictures at the start of the training, in pixels; 0 is the
             network's own from the first epoch on.
         grown_by: Share of the training by which the side has grown to the network's own.
@@ -81,6 +86,8 @@ class AugmentSpec:
     recoloured: float = 0.0
     p_take_out: float = 0.0
     p_window: float = 0.0
+    strong_from: float = 1.0
+    strong: float = 1.0
     calm_from: float = 1.0
     first_side: float = 0.0
     grown_by: float = 0.67
@@ -89,10 +96,15 @@ class AugmentSpec:
 
     def at(self, progress: float) -> AugmentSpec:
         """Return what holds at ``progress`` (0..1) of the training."""
-        if progress < self.calm_from:
-            return self
-        calmed = {name: getattr(self, name) * _CALM for name in _EDITS}
-        return replace(self, **calmed)
+        factors = dict.fromkeys((*_SEQUENCE, *_EDITS), 1.0)
+        for since, names, factor in (
+            (self.strong_from, _SEQUENCE, self.strong),
+            (self.calm_from, _EDITS, _CALM),
+        ):
+            if progress >= since:
+                factors |= {name: factors[name] * factor for name in names}
+        changed = {name: min(1.0, getattr(self, name) * by) for name, by in factors.items()}
+        return replace(self, **changed)
 
     def side_at(self, progress: float, whole: int) -> int:
         """Return the side of training pictures at ``progress`` (0..1), in steps of 32 pixels.
