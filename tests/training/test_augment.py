@@ -172,3 +172,20 @@ def test_smaller_pictures_show_the_same_at_the_same_places() -> None:
     expected = torch.nn.functional.avg_pool2d(image, 2)
     assert torch.allclose(small, expected, atol=1e-5)
     assert torch.equal(small, lesion)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_inversion_leaves_a_share_of_the_lesions_bright(share: float) -> None:
+    image = torch.full((40, 1, 32, 32), 0.4)
+    lesion = torch.zeros_like(image)
+    lesion[..., 10:20, 10:20] = 1.0
+    image = torch.where(lesion > 0.5, 0.9, image)
+    spec = AugmentSpec(p_flip=0.0, p_invert=1.0, bright_lesions=share)
+    turned = Augment(spec).intensity(image, seeded(), lesion)
+    core, rest = turned[..., 15, 15].flatten(), turned[..., 25, 25].flatten()
+    assert (rest > 0.4).all()
+    bright = core > 0.85
+    assert float(bright.float().mean()) == pytest.approx(share, abs=0.2)
+    assert (core[~bright] < 0.5).all()
+    assert AugmentSpec(bright_lesions=0.5, strong_from=0.4).at(0.3).bright_lesions == 0
+    assert AugmentSpec(bright_lesions=0.5, strong_from=0.4).at(0.4).bright_lesions == 0.5

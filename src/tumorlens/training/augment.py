@@ -53,6 +53,8 @@ class AugmentSpec:
         strong_from: Share of the training from which on new contrasts and pasted patches
             (``p_contrast``, ``p_invert``, ``p_paste``) come ``strong`` times as often; 1 never.
         strong: That factor. Such doses from the first epoch on keep a network from learning.
+        bright_lesions: From ``strong_from`` on, the share of pictures in which inversion leaves the
+            lesion bright: as T2 and FLAIR show most tumours, whatever T1 shows.
         calm_from: Share of the training from which on edits (``p_paste``, ``p_take_out``,
             ``p_window``) come a quarter as often; 1 never.
         first_side: Side of the pictures at the start of the training, in pixels; 0 is the
@@ -88,6 +90,7 @@ class AugmentSpec:
     p_window: float = 0.0
     strong_from: float = 1.0
     strong: float = 1.0
+    bright_lesions: float = 0.0
     calm_from: float = 1.0
     first_side: float = 0.0
     grown_by: float = 0.67
@@ -104,7 +107,8 @@ class AugmentSpec:
             if progress >= since:
                 factors |= {name: factors[name] * factor for name in names}
         changed = {name: min(1.0, getattr(self, name) * by) for name, by in factors.items()}
-        return replace(self, **changed)
+        bright = self.bright_lesions if progress >= self.strong_from else 0.0
+        return replace(self, **changed, bright_lesions=bright)
 
     def side_at(self, progress: float, whole: int) -> int:
         """Return the side of training pictures at ``progress`` (0..1), in steps of 32 pixels.
@@ -133,9 +137,11 @@ class Augment:
     ) -> tuple[Tensor, Tensor]:
         """Return the augmented image and lesion; the inputs are not changed."""
         image, lesion = self.geometry(image, lesion, generator)
-        return self.intensity(image, generator), lesion
+        return self.intensity(image, generator, lesion), lesion
 
-    def intensity(self, image: Tensor, generator: Generator) -> Tensor:
+    def intensity(
+        self, image: Tensor, generator: Generator, lesion: Tensor | None = None
+    ) -> Tensor:
         """Return the batch with everything but the geometry applied."""
         spec = self.spec
         steps = (
@@ -154,6 +160,8 @@ class Augment:
             chosen = torch.rand(len(image), generator=generator) < probability
             if probability > 0 and chosen.any():
                 changed = step(image[chosen], generator).clamp(0, 1)
+                if step == self._invert and lesion is not None and spec.bright_lesions > 0:
+                    changed = self._brightened(image[chosen], changed, lesion[chosen], generator)
                 image = image.clone()
                 image[chosen] = changed
         return image
@@ -207,6 +215,12 @@ class Augment:
         turned = strength * (1 - x) + (1 - strength) * x
         result: Tensor = torch.where(inside > 0.6, turned, x)
         return result
+
+    def _brightened(self, before: Tensor, after: Tensor, lesion: Tensor, g: Generator) -> Tensor:
+        """Show lesions of some inverted pictures in the brighter of both contrasts."""
+        chosen = torch.rand(len(after), generator=g) < self.spec.bright_lesions
+        share = lesion * _column(chosen.to(lesion.dtype), lesion)
+        return after + share * (torch.maximum(before, after) - after)
 
     def _bias(self, x: Tensor, g: Generator) -> Tensor:
         coarse = torch.randn(len(x), 1, 4, 4, generator=g) * self.spec.bias

@@ -131,7 +131,7 @@ class Classifier(L.LightningModule):
         )
         image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
         image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
-        image = Augment(spec).intensity(image, generator)
+        image = Augment(spec).intensity(image, generator, lesion)
         image, label, annotated = mixup(
             image, label, annotated, spec.p_mixup, spec.mixup, generator
         )
