@@ -175,17 +175,22 @@ def test_smaller_pictures_show_the_same_at_the_same_places() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_inversion_leaves_a_share_of_the_lesions_bright(share: float) -> None:
-    image = torch.full((40, 1, 32, 32), 0.4)
+def test_a_share_of_the_inverted_pictures_shows_fluid_and_lesions_bright(share: float) -> None:
+    image = torch.zeros(40, 1, 48, 48)
+    image[..., 4:44, 4:44] = 0.4  # a head
+    image[..., 20:34, 20:34] = 0.0  # a ventricle
     lesion = torch.zeros_like(image)
-    lesion[..., 10:20, 10:20] = 1.0
+    lesion[..., 8:16, 8:16] = 1.0
     image = torch.where(lesion > 0.5, 0.9, image)
-    spec = AugmentSpec(p_flip=0.0, p_invert=1.0, bright_lesions=share)
+    spec = AugmentSpec(p_flip=0.0, p_invert=1.0, t2_like=share)
     turned = Augment(spec).intensity(image, seeded(), lesion)
-    core, rest = turned[..., 15, 15].flatten(), turned[..., 25, 25].flatten()
-    assert (rest > 0.4).all()
+    core, fluid, tissue = (turned[..., at, at].flatten() for at in (12, 27, 38))
+    assert (tissue > 0.4).all()
+    assert (turned[..., :3, :] == 0).all()  # air stays dark
     bright = core > 0.85
     assert float(bright.float().mean()) == pytest.approx(share, abs=0.2)
+    assert (fluid[bright] > 0.9).all()
+    assert (fluid[~bright] < 0.1).all()
     assert (core[~bright] < 0.5).all()
-    assert AugmentSpec(bright_lesions=0.5, strong_from=0.4).at(0.3).bright_lesions == 0
-    assert AugmentSpec(bright_lesions=0.5, strong_from=0.4).at(0.4).bright_lesions == 0.5
+    assert AugmentSpec(t2_like=0.5, strong_from=0.4).at(0.3).t2_like == 0
+    assert AugmentSpec(t2_like=0.5, strong_from=0.4).at(0.4).t2_like == 0.5

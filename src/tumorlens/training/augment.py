@@ -53,8 +53,8 @@ class AugmentSpec:
         strong_from: Share of the training from which on new contrasts and pasted patches
             (``p_contrast``, ``p_invert``, ``p_paste``) come ``strong`` times as often; 1 never.
         strong: That factor. Such doses from the first epoch on keep a network from learning.
-        bright_lesions: From ``strong_from`` on, the share of pictures in which inversion leaves the
-            lesion bright: as T2 and FLAIR show most tumours, whatever T1 shows.
+        t2_like: From ``strong_from`` on, the share of inverted pictures that look like T2: fluid
+            inside the head turns bright too, and lesions show in the brighter of both contrasts.
         calm_from: Share of the training from which on edits (``p_paste``, ``p_take_out``,
             ``p_window``) come a quarter as often; 1 never.
         first_side: Side of the pictures at the start of the training, in pixels; 0 is the
@@ -90,7 +90,7 @@ class AugmentSpec:
     p_window: float = 0.0
     strong_from: float = 1.0
     strong: float = 1.0
-    bright_lesions: float = 0.0
+    t2_like: float = 0.0
     calm_from: float = 1.0
     first_side: float = 0.0
     grown_by: float = 0.67
@@ -107,8 +107,8 @@ class AugmentSpec:
             if progress >= since:
                 factors |= {name: factors[name] * factor for name in names}
         changed = {name: min(1.0, getattr(self, name) * by) for name, by in factors.items()}
-        bright = self.bright_lesions if progress >= self.strong_from else 0.0
-        return replace(self, **changed, bright_lesions=bright)
+        t2_like = self.t2_like if progress >= self.strong_from else 0.0
+        return replace(self, **changed, t2_like=t2_like)
 
     def side_at(self, progress: float, whole: int) -> int:
         """Return the side of training pictures at ``progress`` (0..1), in steps of 32 pixels.
@@ -160,8 +160,8 @@ class Augment:
             chosen = torch.rand(len(image), generator=generator) < probability
             if probability > 0 and chosen.any():
                 changed = step(image[chosen], generator).clamp(0, 1)
-                if step == self._invert and lesion is not None and spec.bright_lesions > 0:
-                    changed = self._brightened(image[chosen], changed, lesion[chosen], generator)
+                if step == self._invert and lesion is not None and spec.t2_like > 0:
+                    changed = self._as_t2(image[chosen], changed, lesion[chosen], generator)
                 image = image.clone()
                 image[chosen] = changed
         return image
@@ -216,11 +216,12 @@ class Augment:
         result: Tensor = torch.where(inside > 0.6, turned, x)
         return result
 
-    def _brightened(self, before: Tensor, after: Tensor, lesion: Tensor, g: Generator) -> Tensor:
-        """Show lesions of some inverted pictures in the brighter of both contrasts."""
-        chosen = torch.rand(len(after), generator=g) < self.spec.bright_lesions
-        share = lesion * _column(chosen.to(lesion.dtype), lesion)
-        return after + share * (torch.maximum(before, after) - after)
+    def _as_t2(self, before: Tensor, after: Tensor, lesion: Tensor, g: Generator) -> Tensor:
+        """Make some inverted pictures show fluid bright, and lesions in the brighter contrast."""
+        chosen = torch.rand(len(after), generator=g) < self.spec.t2_like
+        turned = torch.where(_enclosed(before > 0.06), (1 - before).clamp(0, 1), after)
+        turned = turned + lesion * (torch.maximum(before, after) - turned)
+        return torch.where(_column(chosen, after), turned, after)
 
     def _bias(self, x: Tensor, g: Generator) -> Tensor:
         coarse = torch.randn(len(x), 1, 4, 4, generator=g) * self.spec.bias
@@ -268,6 +269,20 @@ class Augment:
                 x[row, :, band, :] = level
                 x[row] = torch.rot90(x[row], -turn, (1, 2))
         return x
+
+
+def _enclosed(mask: Tensor) -> Tensor:
+    """Return what has pixels of a mask ``[N, C, S, S]`` on all four sides of it, or is one."""
+    solid = functional.avg_pool2d(mask.float(), 5, stride=1, padding=2) > 0.6
+    seen = [
+        solid.int().flip(axis).cummax(axis).values.flip(axis)
+        if back
+        else solid.int().cummax(axis).values
+        for axis in (-1, -2)
+        for back in (False, True)
+    ]
+    enclosed: Tensor = torch.stack(seen).amin(dim=0) > 0
+    return enclosed
 
 
 def _uniform(shape: int | tuple[int, ...], low: float, high: float, g: Generator) -> Tensor:
