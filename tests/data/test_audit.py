@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -309,3 +310,19 @@ def test_a_phantom_is_no_odd_file(tmp_path: Path) -> None:
     seen = look_at(Record("s:p", tmp_path / "p.png", "s"))
     assert isinstance(seen, Look)
     assert seen.remarks == ()
+
+
+def test_files_known_to_be_doubtful_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = draw_set(tmp_path / "set", 2, 2)
+    assert "doubtful" not in {finding.kind for finding in audit(root, shortcuts=False).findings}
+    one = sorted(load_source(root), key=lambda record: record.key)[0]
+    digest = hashlib.sha256(one.path.read_bytes()).hexdigest()
+    monkeypatch.setattr(
+        "tumorlens.data.findings.known_doubt",
+        lambda record: "lesion" if record.sha256 == digest else None,
+    )
+    found = {finding.kind: finding for finding in audit(root, shortcuts=False).findings}["doubtful"]
+    assert (found.severity, found.count) == ("warning", 1)
+    assert found.items == (f"{one.key}: labelled healthy, and a mass is plain to see",)

@@ -11,6 +11,7 @@ from typing import Any
 from tumorlens.data.copies import Copy, copy_groups, find_copies
 from tumorlens.data.findings import (
     Finding,
+    doubt_findings,
     file_findings,
     pair_findings,
     shortcut_findings,
@@ -121,6 +122,7 @@ def audit(
     stray = _stray_files(folder, own)
     findings = [
         *file_findings(looks, unreadable, stray),
+        *doubt_findings(looks),
         *pair_findings(looks, copies, foreign),
         *shortcut_findings(tried),
     ]

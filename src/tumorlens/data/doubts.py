@@ -15,15 +15,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from typing import Literal, get_args
+from typing import Literal
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.splitfile import Split
 from tumorlens.data.views import DIGITS
 
 Doubt = Literal["not_mri", "lesion", "place"]
-"""``not_mri``: a CT slice, or no head. ``lesion``: labelled healthy, and a mass is plain to see.
-``place``: the box or outline lies beside the tumour."""
+DOUBTS: dict[Doubt, str] = {
+    "not_mri": "a CT slice, or no head",
+    "lesion": "labelled healthy, and a mass is plain to see",
+    "place": "the box or outline lies beside the tumour",
+}
+"""Every kind of doubt in words."""
 
 _TABLE = "doubts.csv"
 
@@ -76,6 +80,6 @@ def count_doubtful(records: Sequence[Record]) -> Counter[str]:
 
 @cache
 def _doubts() -> dict[str, Doubt]:
-    kinds: dict[str, Doubt] = {kind: kind for kind in get_args(Doubt)}
+    kinds: dict[str, Doubt] = {kind: kind for kind in DOUBTS}
     with files("tumorlens.data").joinpath(_TABLE).open(encoding="ascii") as table:
         return {row["sha256"]: kinds[row["doubt"]] for row in csv.DictReader(table)}

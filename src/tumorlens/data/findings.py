@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tumorlens.data.copies import Copy
+from tumorlens.data.doubts import DOUBTS, known_doubt
 from tumorlens.data.looks import Look, Unreadable
 from tumorlens.data.shortcuts import Shortcut
 
@@ -20,7 +21,7 @@ class Finding:
     """One kind of trouble and where it shows.
 
     Attributes:
-        kind: ``unreadable``, ``odd-file``, ``exact-copies``, ``near-duplicates``,
+        kind: ``unreadable``, ``odd-file``, ``doubtful``, ``exact-copies``, ``near-duplicates``,
             ``label-conflict``, ``overlap`` or ``shortcut``.
         severity: an ``error`` makes the audit fail.
         count: files or pairs concerned.
@@ -50,6 +51,22 @@ def file_findings(
         message = "Files that are not what one expects of a slice; look at them."
         findings.append(Finding("odd-file", "warning", len(odd), message, tuple(odd)))
     return findings
+
+
+def doubt_findings(looks: Sequence[Look]) -> list[Finding]:
+    """Tell which files are known to be no MRI, mislabelled, or annotated beside the tumour."""
+    found = [
+        f"{look.record.key}: {DOUBTS[doubt]}"
+        for look in looks
+        if (doubt := known_doubt(replace(look.record, sha256=look.sha256))) is not None
+    ]
+    if not found:
+        return []
+    message = (
+        "Scans of public sets that are not what their folder says, by a table that comes with "
+        "the package; data.doubtful=leave_out learns nothing from them."
+    )
+    return [Finding("doubtful", "warning", len(found), message, tuple(found))]
 
 
 def pair_findings(
