@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from tumorlens.data.doubts import without_doubtful
 from tumorlens.data.manifest import Record
 from tumorlens.data.splitfile import make_split
 from tumorlens.data.splits import check_groups, grouped_split
@@ -24,7 +25,7 @@ from tumorlens.evaluation.calibration import sigmoid
 from tumorlens.evaluation.localisation import energy_in_box, pointing_hit
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.training.config import compose_config
-from tumorlens.training.parts import Parts, decode_parts, load_records
+from tumorlens.training.parts import Parts, decode_parts, leaves_out_doubtful, load_records
 from tumorlens.training.run import fit, prepare_run_dir
 from tumorlens.training.scoring import score
 
@@ -32,13 +33,22 @@ SPATIAL = ["model=evidence", "model.preprocess.size=128"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
 NO_PLACE = ["loss.cells=0", "loss.place=0"]
 NO_EDITS = [f"augment.{name}=0" for name in ("p_paste", "p_take_out", "p_window", "p_contrast")]
+KEPT = ["data.doubtful=keep"]
+SAME_STYLE = ["model.arguments.mixstyle=0", "augment.recoloured=0"]
+STEADY = ["augment.first_side=0", "augment.strong_from=1", "augment.calm_from=1",
+          "augment.t2_like=0"]  # fmt: skip
+SIMPLE = [*KEPT, *STEADY, "augment.recoloured=0"]
 ARMS: dict[str, list[str]] = {
-    "ResNet-18": ["model=resnet18", "model.preprocess.size=128", *NO_PLACE, *NO_EDITS],
-    "+ map decoder, top-6 pooling": [*SPATIAL, *COARSE, *NO_PLACE, *NO_EDITS],
-    "+ place taught": [*SPATIAL, *COARSE, *NO_EDITS],
-    "+ map at stride 4, top-8": [*SPATIAL, *NO_EDITS],
-    "+ lesions pasted, taken out, left outside": SPATIAL,
-}
+    "ResNet-18": ["model=resnet18", "~model.arguments.mixstyle", "model.preprocess.size=128",
+                  *SIMPLE, *NO_PLACE, *NO_EDITS],
+    "+ map decoder, top-6 pooling": [*SPATIAL, *COARSE, *SIMPLE, *SAME_STYLE, *NO_PLACE, *NO_EDITS],
+    "+ place taught": [*SPATIAL, *COARSE, *SIMPLE, *SAME_STYLE, *NO_EDITS],
+    "+ map at stride 4, top-8": [*SPATIAL, *SIMPLE, *SAME_STYLE, *NO_EDITS],
+    "+ lesions pasted, taken out, left outside": [*SPATIAL, *SIMPLE, *SAME_STYLE],
+    "+ doubtful scans left out": [*SPATIAL, *STEADY, *SAME_STYLE],
+    "+ MixStyle, recoloured lesions": [*SPATIAL, *STEADY],
+    "+ growing pictures and doses, T2-like contrast": SPATIAL,
+}  # fmt: skip
 
 
 def development_parts(config: DictConfig, away: str) -> Parts:
@@ -55,6 +65,8 @@ def development_parts(config: DictConfig, away: str) -> Parts:
     kept["test"] = [r.key for r in records if r.source == away and r.key not in tested]
     split = make_split("ablation", config.seed, kept, records)
     check_groups(split, records)
+    if leaves_out_doubtful(config):
+        split = without_doubtful(split, records)
     return decode_parts(config, split, records)
 
 
@@ -133,14 +145,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3200, help="images an epoch")
     parser.add_argument("--cache", type=Path, default=None, help="folder for decoded images")
     chosen = parser.parse_args()
-    print(f"| {'arm':42} | ROC-AUC away | pointing | energy in the box |\n|{'---|' * 4}")
+    print(f"| {'arm':46} | ROC-AUC away | pointing | energy in the box |\n|{'---|' * 4}")
     for place, name in enumerate(ARMS):
         found = measure_arm(name, chosen, chosen.runs / f"arm{place}")
         cells = [
             f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}, n = {each['n']})"
             for each in found.values()
         ]
-        print(f"| {name:42} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name:46} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
