@@ -70,19 +70,21 @@ def _few(names: list[str]) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read ``name -> tensor`` from ``.safetensors``, else from a file of ``torch.save``.
+    """Read ``name -> tensor`` from ``.safetensors``, ``.onnx``, or a file of ``torch.save``.
 
-    A training checkpoint gives its ``state_dict``.
+    A training checkpoint gives its ``state_dict``, one of our model files the network's weights
+    (without counters of batches, and without the guard's).
 
     Raises:
         ModelNotFoundError: No file at ``path``.
         ConfigError: The file is damaged, of torch's format before 1.6, or holds more than
             tensors.
-        MissingExtraError: A ``.safetensors`` file, and safetensors is not installed.
+        MissingExtraError: A ``.safetensors`` or ``.onnx`` file, and its package is not installed.
     """
     if not path.is_file():
         raise ModelNotFoundError(f"{path}: no such weights file")
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    readers = {".safetensors": _read_safetensors, ".onnx": _read_model_file}
+    loaded = readers.get(path.suffix, _read_torch)(path)
     nested = loaded.get("state_dict")
     named: dict[Any, Any] = nested if isinstance(nested, dict) else loaded
     tensors = {str(name): each for name, each in named.items() if isinstance(each, Tensor)}
@@ -113,6 +115,26 @@ def _read_safetensors(path: Path) -> dict[Any, Any]:
         return dict(load_file(str(path)))
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: not a safetensors file, or damaged ({error})") from error
+
+
+def _read_model_file(path: Path) -> dict[Any, Any]:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path.name}", "train") from error
+    try:
+        graph = onnx.load_from_string(path.read_bytes()).graph
+    except (OSError, DecodeError, ValueError) as error:
+        raise ConfigError(f"{path}: not a model file, or damaged ({error})") from error
+    # Names are those of the exported module: the network, and beside it the guard. Weights stored
+    # in 16 bits end in .half; their values are exact in 32.
+    return {
+        each.name.removesuffix(".half"): torch.tensor(numpy_helper.to_array(each)).float()
+        for each in graph.initializer
+        if each.name.startswith("network.")
+    }
 
 
 def _read_torch(path: Path) -> dict[Any, Any]:

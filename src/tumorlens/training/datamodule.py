@@ -131,27 +131,14 @@ def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
     """Return drawing probabilities ``[N]``: labels equal, sources by the root of their size.
 
     The root lies between drawing all images alike (large sources would rule) and all
-    sources alike (the smallest would be learnt by heart). For the same reason the scans of one
-    view of a group, which are copies or slices of one person, count as the root of their number.
+    sources alike (the smallest would be learnt by heart).
     """
-    kinds = [(record.label, record.source) for record in records]
-    groups = [
-        (*kind, -1 - index if record.group is None else record.group, record.view)
-        for index, (kind, record) in enumerate(zip(kinds, records, strict=True))
-    ]
-    copies = Counter(groups)
-    sizes: dict[tuple[int | None, str], float] = {}
-    for (label, source, _, _), count in copies.items():
-        sizes[label, source] = sizes.get((label, source), 0.0) + count**0.5
+    cells = [(record.label, record.source) for record in records]
+    sizes = Counter(cells)
     per_label: dict[int | None, float] = {}
     for (label, _), size in sizes.items():
         per_label[label] = per_label.get(label, 0.0) + size**0.5
-    weights = np.array(
-        [
-            copies[group] ** -0.5 / sizes[kind] ** 0.5 / per_label[kind[0]]
-            for kind, group in zip(kinds, groups, strict=True)
-        ]
-    )
+    weights = np.array([sizes[cell] ** -0.5 / per_label[cell[0]] for cell in cells])
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
