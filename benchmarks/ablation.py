@@ -34,21 +34,19 @@ COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.wi
 NO_PLACE = ["loss.cells=0", "loss.place=0"]
 NO_EDITS = [f"augment.{name}=0" for name in ("p_paste", "p_take_out", "p_window", "p_contrast")]
 KEPT = ["data.doubtful=keep"]
-SAME_STYLE = ["model.arguments.mixstyle=0", "augment.recoloured=0"]
-STEADY = ["augment.first_side=0", "augment.strong_from=1", "augment.calm_from=1",
-          "augment.t2_like=0"]  # fmt: skip
-SIMPLE = [*KEPT, *STEADY, "augment.recoloured=0"]
+STYLE = ["model.arguments.mixstyle=0.2", "augment.recoloured=0.5"]
+SEQUENCE = ["augment.strong_from=0.4", "augment.strong=2", "augment.t2_like=0.6",
+            "augment.first_side=96"]  # fmt: skip
 ARMS: dict[str, list[str]] = {
-    "ResNet-18": ["model=resnet18", "~model.arguments.mixstyle", "model.preprocess.size=128",
-                  *SIMPLE, *NO_PLACE, *NO_EDITS],
-    "+ map decoder, top-6 pooling": [*SPATIAL, *COARSE, *SIMPLE, *SAME_STYLE, *NO_PLACE, *NO_EDITS],
-    "+ place taught": [*SPATIAL, *COARSE, *SIMPLE, *SAME_STYLE, *NO_EDITS],
-    "+ map at stride 4, top-8": [*SPATIAL, *SIMPLE, *SAME_STYLE, *NO_EDITS],
-    "+ lesions pasted, taken out, left outside": [*SPATIAL, *SIMPLE, *SAME_STYLE],
-    "+ doubtful scans left out": [*SPATIAL, *STEADY, *SAME_STYLE],
-    "+ MixStyle, recoloured lesions": [*SPATIAL, *STEADY],
-    "+ growing pictures and doses, T2-like contrast": SPATIAL,
-}  # fmt: skip
+    "ResNet-18": ["model=resnet18", "model.preprocess.size=128", *KEPT, *NO_PLACE, *NO_EDITS],
+    "+ map decoder, top-6 pooling": [*SPATIAL, *COARSE, *KEPT, *NO_PLACE, *NO_EDITS],
+    "+ place taught": [*SPATIAL, *COARSE, *KEPT, *NO_EDITS],
+    "+ map at stride 4, top-8": [*SPATIAL, *KEPT, *NO_EDITS],
+    "+ lesions pasted, taken out, left outside": [*SPATIAL, *KEPT],
+    "+ doubtful scans left out": SPATIAL,
+    "+ MixStyle, recoloured lesions": [*SPATIAL, *STYLE],
+    "+ growing pictures and doses, T2-like contrast": [*SPATIAL, *STYLE, *SEQUENCE],
+}
 
 
 def development_parts(config: DictConfig, away: str) -> Parts:
