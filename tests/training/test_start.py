@@ -11,14 +11,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.training.drawn_data import draw_heads, tiny_config
-from tumorlens.data.splits import write_split
+from tumorlens.data.splits import make_split, read_split, write_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
+from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.models.registry import build
+from tumorlens.models.weights import load_network
+from tumorlens.training.compress import round_weights
 from tumorlens.training.config import plain, recipe
 from tumorlens.training.crossval import PLAN_NAME, crossvalidate
+from tumorlens.training.export import to_onnx
 from tumorlens.training.parts import load_parts
 from tumorlens.training.run import fit, prepare_run_dir
-from tumorlens.training.start import check_start, load_start, note_start
+from tumorlens.training.start import check_start, init_path, load_start, note_start
 
 STILL = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
 
@@ -192,3 +196,42 @@ def test_folds_start_from_them_and_other_weights_are_another_plan(
     torch.save(drawn(cnn(), seed=4), path)
     with pytest.raises(ConfigError, match="holds another cross-validation"):
         crossvalidate(config, 2)
+
+
+def test_a_model_file_gives_the_weights_it_holds(tmp_path: Path) -> None:
+    spec = PreprocessSpec(size=64)
+    network, other = build("evidence", width=8), build("evidence", width=8)
+    path = tmp_path / "model.onnx"
+    round_weights(network)
+    path.write_bytes(to_onnx(network, spec))
+    assert load_network(other, path) == []
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(image).logit, other.eval()(image).logit)
+    with pytest.raises(ConfigError, match="weights of another network"):
+        load_network(cnn(), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ConfigError, match=r"not a model file, or damaged|another network"):
+        load_network(other, path)
+
+
+def test_the_packaged_model_can_be_gone_on_from() -> None:
+    path = init_path("packaged")
+    network = build("evidence", width=64, stride=4, k=8)
+    assert load_network(network, path) == []
+    assert read_split(path.with_name("split.json")).train
+
+
+def test_scans_that_the_packaged_model_has_learnt_from_are_no_test(
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(heads, tmp_path / "run", "init=packaged")
+    parts = load_parts(config)
+    beside = tmp_path / "weights"
+    beside.mkdir()
+    turned = {"train": parts.split.test, "test": parts.split.train}
+    records = [record for members in parts.records.values() for record in members]
+    write_split(make_split("other", 0, turned, records), beside / "split.json")
+    monkeypatch.setattr("tumorlens.training.start.find_model", lambda _: beside / "model.onnx")
+    with pytest.raises(LeakageError, match="init: the run it comes from was trained on"):
+        check_start(config, parts)

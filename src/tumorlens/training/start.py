@@ -11,6 +11,7 @@ from torch import nn
 
 from tumorlens.data.splits import read_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
+from tumorlens.inference.predictor import find_model
 from tumorlens.models.hub import origin, weights_path
 from tumorlens.models.weights import load_network
 from tumorlens.training.parts import Parts
@@ -18,21 +19,27 @@ from tumorlens.training.parts import Parts
 log = structlog.get_logger(__name__)
 
 WEIGHTS_NAME, SPLIT_NAME = "weights.pt", "split.json"
+PACKAGED = "packaged"
 
 
 def init_path(init: str) -> Path:
-    """Return the file of weights that ``init`` means; a run folder means its ``weights.pt``.
+    """Return the file of weights that ``init`` means.
+
+    A run folder means its ``weights.pt``, and ``packaged`` the model that `Predictor.open` opens
+    by itself.
 
     Raises:
         ModelNotFoundError: There is none.
     """
+    if init == PACKAGED:
+        return find_model(None)
     path = Path(init).expanduser()
     if path.is_dir():
         path = path / WEIGHTS_NAME
     if not path.is_file():
         raise ModelNotFoundError(
-            f"init: {path} does not exist; give a run folder, its {WEIGHTS_NAME}, or a "
-            ".safetensors file"
+            f"init: {path} does not exist; give a run folder, its {WEIGHTS_NAME}, a model file, "
+            f"a .safetensors file, or {PACKAGED}"
         )
     return path
 
