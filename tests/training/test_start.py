@@ -22,7 +22,14 @@ from tumorlens.training.crossval import PLAN_NAME, crossvalidate
 from tumorlens.training.export import to_onnx
 from tumorlens.training.parts import load_parts
 from tumorlens.training.run import fit, prepare_run_dir
-from tumorlens.training.start import check_start, init_path, load_start, note_start
+from tumorlens.training.start import (
+    blend_with_start,
+    check_blend,
+    check_start,
+    init_path,
+    load_start,
+    note_start,
+)
 
 STILL = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
 
@@ -235,3 +242,35 @@ def test_scans_that_the_packaged_model_has_learnt_from_are_no_test(
     monkeypatch.setattr("tumorlens.training.start.find_model", lambda _: beside / "model.onnx")
     with pytest.raises(LeakageError, match="init: the run it comes from was trained on"):
         check_start(config, parts)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_trained_weights_are_blended_with_their_start(share: float, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(drawn(cnn(), 1), path)
+    config = tiny_config(tmp_path, tmp_path / "run", f"init={path}", f"start_share={share}")
+    network = cnn()
+    network.load_state_dict(drawn(cnn(), 2))
+    check_blend(config)
+    blend_with_start(network, config)
+    first, second = drawn(cnn(), 1), drawn(cnn(), 2)
+    for name, tensor in network.state_dict().items():
+        wanted = share * first[name] + (1 - share) * second[name]
+        assert torch.allclose(tensor.float(), wanted.float(), atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["start_share=0.5"], "needs weights to start from"),
+        (["start_share=1.5", "init=x"], "give a number from 0 to 1"),
+        (["start_share=much", "init=x"], "give a number from 0 to 1"),
+    ],
+)
+def test_an_impossible_blend_is_refused_before_anything_is_written(
+    settings: list[str], words: str, tmp_path: Path
+) -> None:
+    config = tiny_config(tmp_path, tmp_path / "run", *settings)
+    with pytest.raises(ConfigError, match=words):
+        prepare_run_dir(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -43,7 +43,13 @@ from tumorlens.training.scoring import (
     score,
     write_metrics,
 )
-from tumorlens.training.start import check_start, load_start, note_start
+from tumorlens.training.start import (
+    blend_with_start,
+    check_blend,
+    check_start,
+    load_start,
+    note_start,
+)
 from tumorlens.training.trainer import (
     make_trainer,
     require_one_process,
@@ -120,6 +126,7 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
     state = torch.load(best, map_location="cpu", weights_only=True)
     classifier.load_state_dict(state["state_dict"])
     network = classifier.network
+    blend_with_start(network, config)
     if config.half_weights:
         round_weights(network)
     scores = _score_parts(config, parts, network, classifier.device)
@@ -149,6 +156,7 @@ def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
         under_hydra = HydraConfig.initialized()
         run_dir = Path(HydraConfig.get().runtime.output_dir) if under_hydra else _new_run_dir()
     config.run_dir = str(run_dir)
+    check_blend(config)
     note_start(config)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 
 import structlog
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
@@ -88,6 +90,37 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
     fresh = load_network(network, path)
     log.info("starting weights", file=path.name, fresh=fresh or None)
+
+
+def check_blend(config: DictConfig) -> None:
+    """Raise `ConfigError` where ``config.start_share`` is no share, or there is no ``init``."""
+    share = config.get("start_share", 0.0)
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if not number or not 0 <= share <= 1:
+        raise ConfigError(f"start_share is {share!r}; give a number from 0 to 1")
+    if share > 0 and config.init is None:
+        raise ConfigError(f"start_share={share} needs weights to start from (init=…)")
+
+
+def blend_with_start(network: nn.Module, config: DictConfig) -> None:
+    """Move a trained network's weights towards those it started from, in place.
+
+    ``config.start_share`` of them is the start's: fine-tuned weights averaged with their start
+    often do better than either, on new kinds of scans above all (Wortsman et al., Robust
+    fine-tuning of zero-shot models, CVPR 2022). 0 leaves the network as it is, 1 takes the start.
+    Raises what `load_start` raises.
+    """
+    share = float(config.get("start_share", 0.0))
+    if share == 0:
+        return
+    start = copy.deepcopy(network)
+    load_start(start, config)
+    with torch.no_grad():
+        for ours, theirs in zip(
+            network.state_dict().values(), start.state_dict().values(), strict=True
+        ):
+            if ours.is_floating_point():
+                ours.copy_((1 - share) * ours + share * theirs)
 
 
 def check_start(config: DictConfig, parts: Parts) -> None:
