@@ -294,6 +294,7 @@ def test_the_missions_set_has_the_published_copies_and_shortcuts(data_root: Path
     found = audit(data_root / "brain_tumor_dataset")
     assert kinds(found) == {
         "odd-file": ("warning", 13),
+        "doubtful": ("warning", 11),
         "exact-copies": ("warning", 29),
         "near-duplicates": ("warning", 49),
         "shortcut": ("warning", 3),
