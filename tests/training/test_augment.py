@@ -158,7 +158,7 @@ def test_doses_follow_the_training() -> None:
 @pytest.mark.parametrize(
     ("first", "progress", "side"),
     [(0, 0.0, 160), (96, 0.0, 96), (96, 0.29, 96), (96, 0.31, 128), (96, 0.59, 128), (96, 0.6, 160),
-     (96, 1.0, 160), (160, 0.0, 160), (200, 0.0, 160)],
+     (96, 1.0, 160), (160, 0.0, 160), (200, 0.0, 160), (20, 0.0, 32)],
 )  # fmt: skip
 def test_the_side_grows_to_the_network_s_own(first: int, progress: float, side: int) -> None:
     spec = AugmentSpec(first_side=first, grown_by=0.6)

@@ -108,4 +108,4 @@ class AugmentSpec:
         if not 0 < self.first_side < whole or progress >= self.grown_by:
             return whole
         side = self.first_side + (whole - self.first_side) * progress / self.grown_by
-        return int(side // _STEP * _STEP)
+        return max(_STEP, int(side // _STEP * _STEP))
