@@ -3,8 +3,9 @@
 Two comparisons, each within one process, both sides by turns, several rounds:
 
 1. **resnet18**: our training steps (Lightning, our data module, `trainer.precision=auto`,
-   channels-last; with the configured augmentation, and with none) beside a plain loop: the same network, batch size and
-   decoded scans, from a `DataLoader`, in float32, without augmentation. Images a second, from the
+   channels-last; with the configured augmentation, and with none) beside a plain loop: the same
+   network, batch size and decoded scans, from a `DataLoader`, in float32, without augmentation.
+   Images a second, from the
    first step of an epoch to its last.
 2. **notebook**: `experiment=notebook` beside the notebook's own loop, which reads, decodes and
    resizes every image in every epoch. Seconds an epoch, with all that belongs to ours (checkpoints,
