@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from tumorlens.data.doubts import without_doubtful
+from tumorlens.data.doubts import known_doubt, without_doubtful
 from tumorlens.data.manifest import Record
 from tumorlens.data.splitfile import make_split
 from tumorlens.data.splits import check_groups, grouped_split
@@ -27,26 +27,28 @@ from tumorlens.evaluation.metrics import Estimate
 from tumorlens.training.config import compose_config
 from tumorlens.training.parts import Parts, decode_parts, leaves_out_doubtful, load_records
 from tumorlens.training.run import fit, prepare_run_dir
-from tumorlens.training.scoring import score
+from tumorlens.training.scoring import Scores, score
 
-SPATIAL = ["model=evidence", "model.preprocess.size=128"]
+SMALL = ["model.preprocess.size=96", "augment.first_side=0"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
 NO_PLACE = ["loss.cells=0", "loss.place=0"]
 NO_EDITS = [f"augment.{name}=0" for name in ("p_paste", "p_take_out", "p_window", "p_contrast")]
 KEPT = ["data.doubtful=keep"]
-STYLE = ["model.arguments.mixstyle=0.2", "augment.recoloured=0.5"]
-SEQUENCE = ["augment.strong_from=0.4", "augment.strong=2", "augment.t2_like=0.6",
-            "augment.first_side=96"]  # fmt: skip
+RIGID = ["augment.p_elastic=0"]
+PLAIN = ["augment.recoloured=0", "augment.t2_like=0", "augment.calm_from=1"]
+OLD = [*SMALL, *RIGID, *PLAIN]
 ARMS: dict[str, list[str]] = {
-    "ResNet-18": ["model=resnet18", "model.preprocess.size=128", *KEPT, *NO_PLACE, *NO_EDITS],
-    "+ map decoder, top-6 pooling": [*SPATIAL, *COARSE, *KEPT, *NO_PLACE, *NO_EDITS],
-    "+ place taught": [*SPATIAL, *COARSE, *KEPT, *NO_EDITS],
-    "+ map at stride 4, top-8": [*SPATIAL, *KEPT, *NO_EDITS],
-    "+ lesions pasted, taken out, left outside": [*SPATIAL, *KEPT],
-    "+ doubtful scans left out": SPATIAL,
-    "+ MixStyle, recoloured lesions": [*SPATIAL, *STYLE],
-    "+ growing pictures and doses, T2-like contrast": [*SPATIAL, *STYLE, *SEQUENCE],
-}
+    "ResNet-18": [*OLD, "model=resnet18", "model.preprocess.size=96", *KEPT, *NO_PLACE, *NO_EDITS],
+    "+ map decoder, top-6 pooling": [*OLD, *COARSE, *KEPT, *NO_PLACE, *NO_EDITS],
+    "+ place taught": [*OLD, *COARSE, *KEPT, *NO_EDITS],
+    "+ map at stride 4, top-8": [*OLD, *KEPT, *NO_EDITS],
+    "+ lesions pasted, taken out, left outside": [*OLD, *KEPT],
+    "+ doubtful scans left out": OLD,
+    "+ MixStyle, recoloured lesions (not taken over)": [
+        *OLD, "model.arguments.mixstyle=0.3", "augment.recoloured=0.5"],
+    "+ elastic stretching": [*SMALL, *PLAIN],
+    "+ recoloured lesions, T2-like contrast, calm end": SMALL,
+}  # fmt: skip
 
 
 def development_parts(config: DictConfig, away: str) -> Parts:
@@ -84,6 +86,18 @@ def pointing(
     return hits, energies
 
 
+def is_doubtful(records: list[Record]) -> np.ndarray:
+    """Return which records are known to be no MRI, or labelled against what they show."""
+    return np.array([known_doubt(record) in ("not_mri", "lesion") for record in records])
+
+
+def roc_auc(scores: Scores, rows: np.ndarray) -> Estimate:
+    """Return ROC-AUC of the rows chosen, its interval by groups."""
+    return metrics.evaluate(
+        scores.labels[rows], sigmoid(scores.logits[rows]), groups=scores.groups[rows]
+    )["roc_auc"]
+
+
 def mean_of(values: list[float], groups: list[int]) -> Estimate:
     """Return the mean with its interval, resampling groups."""
     array, of = np.array(values), np.array(groups)
@@ -112,8 +126,8 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     parts = development_parts(config, chosen.away)
     network = fit(config, parts, folder).network.eval().float()
     rows = score(network, parts.records["test"], parts.inputs["test"], torch.device("cpu"))
-    found = {"away_roc_auc": metrics.evaluate(
-        rows.labels, sigmoid(rows.logits), groups=rows.groups)["roc_auc"]}  # fmt: skip
+    found = {"away": roc_auc(rows, np.ones(len(rows.labels), bool)),
+             "away_clean": roc_auc(rows, ~is_doubtful(parts.records["test"]))}  # fmt: skip
     from tumorlens.data.pixels import read_pixels
     from tumorlens.imaging.preprocess import locate
     from tumorlens.training.config import preprocess_from
@@ -127,6 +141,8 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     ]
     hits, energies = pointing(network, records, parts.inputs["validation"], frames)
     groups = [r.group for r in records if r.boxes and r.label and r.group is not None]
+    rows = score(network, records, parts.inputs["validation"], torch.device("cpu"))
+    found["validation"] = roc_auc(rows, ~is_doubtful(records))
     found |= {"pointing": mean_of(hits, groups), "energy": mean_of(energies, groups)}
     content = {key: value.to_dict() for key, value in found.items()}
     kept.write_text(json.dumps(content, indent=1))
@@ -139,18 +155,22 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of all sources, with a manifest.csv")
     parser.add_argument("runs", type=Path, help="folder for the arms' runs")
     parser.add_argument("--away", default="sartaj_extra", help="source no arm learns from")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--images", type=int, default=3200, help="images an epoch")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--images", type=int, default=3750, help="images an epoch")
+    parser.add_argument("--arms", type=int, nargs="*", help="numbers of the arms, from 0; all")
     parser.add_argument("--cache", type=Path, default=None, help="folder for decoded images")
     chosen = parser.parse_args()
-    print(f"| {'arm':46} | ROC-AUC away | pointing | energy in the box |\n|{'---|' * 4}")
+    columns = "ROC-AUC away | without doubtful | on validation | pointing | energy in the box"
+    print(f"| {'arm':48} | {columns} |\n|{'---|' * 6}")
     for place, name in enumerate(ARMS):
+        if chosen.arms and place not in chosen.arms:
+            continue
         found = measure_arm(name, chosen, chosen.runs / f"arm{place}")
         cells = [
             f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}, n = {each['n']})"
             for each in found.values()
         ]
-        print(f"| {name:46} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name:48} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,13 @@ GEOMETRY = {
     "rotation": {"rotation": 30.0},
     "scale": {"scale": 0.25},
     "shift": {"shift": 0.1},
+    "elastic": {"p_elastic": 1.0, "elastic": 0.3},
     "all": {"p_flip": 0.5, "p_flip_vertical": 0.5, "rotation": 20.0, "scale": 0.2, "shift": 0.1},
 }
 INTENSITY = [field.name for field in fields(AugmentSpec) if field.name.startswith("p_")]
 EDITS = ("p_paste", "p_take_out", "p_window", "p_mixup")
-INTENSITY = [name for name in INTENSITY if "flip" not in name and name not in EDITS]
+MOVES = ("p_flip", "p_flip_vertical", "p_elastic")
+INTENSITY = [name for name in INTENSITY if name not in (*MOVES, *EDITS)]
 EVERYTHING = replace(AugmentSpec(**GEOMETRY["all"]), **dict.fromkeys(INTENSITY, 0.5))
 
 
@@ -96,6 +98,25 @@ def test_a_flip_is_a_flip(spec: dict[str, float], dims: tuple[int, ...]) -> None
     image = heads()
     moved, _ = Augment(replace(OFF, **spec))(image, image, seeded())
     assert torch.allclose(moved, image.flip(dims), atol=2e-5)
+
+
+def test_stretching_stretches_as_much_as_it_says() -> None:
+    side, share = 96, 0.15
+    # Each pixel's value is its column, so a picture's values tell where they were taken from.
+    columns = torch.linspace(0, 1, side).expand(256, 1, side, side)
+    stretched, _ = Augment(replace(OFF, p_elastic=0.5, elastic=share))(columns, columns, seeded())
+    inside = stretched[:, 0, 24:72, 24:72]
+    still = (inside - columns[:, 0, 24:72, 24:72]).abs().amax(dim=(1, 2)) < 1e-3
+    assert 96 <= still.sum() <= 160
+    moved = inside[~still]
+    # Steps of a pixel against those of a picture left as it is. Between knots a field of splines
+    # is steeper than the straight line between them here, and flatter there.
+    stretch = moved.diff(dim=2) * (side - 1) - 1
+    assert abs(stretch.mean()) < 0.1 * share
+    assert stretch.std() == pytest.approx(share, rel=0.3)
+    assert stretch.min() > -1, "folded over"
+    # Smooth: a pixel is stretched as its neighbour is.
+    assert stretch.diff(dim=2).std() < 0.3 * share
 
 
 @pytest.mark.parametrize("name", INTENSITY)

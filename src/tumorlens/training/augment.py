@@ -18,6 +18,9 @@ from tumorlens.training.augment_spec import AugmentSpec
 
 __all__ = ["Augment", "AugmentSpec", "through_knots"]
 
+# Knots along a side of the field that stretches a picture: from a half to an eighth of the head.
+_KNOTS = (4, 9)
+
 
 class Augment:
     """Apply an :class:`AugmentSpec` to a batch.
@@ -66,7 +69,7 @@ class Augment:
     def geometry(
         self, image: Tensor, lesion: Tensor, g: Generator, side: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return image and lesion flipped, turned, zoomed and shifted together.
+        """Return image and lesion flipped, turned, zoomed, shifted and stretched together.
 
         ``side`` is that of the pictures returned, by default that of those given.
         """
@@ -87,8 +90,25 @@ class Augment:
             # Averaged first: sampling alone would skip pixels, and fine lesions with them.
             both = functional.interpolate(both, (side, side), mode="area")
         grid = functional.affine_grid(theta, list(both.shape), align_corners=False)
+        if spec.p_elastic > 0:
+            grid = grid + self._stretch(n, both.shape[-1], g).to(grid.device)
         moved = functional.grid_sample(both, grid, align_corners=False)
         return moved[:, : image.shape[1]], moved[:, image.shape[1] :]
+
+    def _stretch(self, n: int, side: int, g: Generator) -> Tensor:
+        """Draw smooth displacements ``[N, side, side, 2]``, in halves of the side; some are 0.
+
+        A field of independent knots, a new number of them for each batch, is spread by cubic
+        splines. The knots' standard deviation keeps the same ratio to their distance, so a fine
+        field moves things less far and stretches them as much.
+        """
+        knots = int(torch.randint(*_KNOTS, (1,), generator=g))
+        chosen = (torch.rand(n, generator=g) < self.spec.p_elastic).float()
+        # Neighbouring knots differ by sqrt(2) deviations over 2 / (knots - 1) of the half side.
+        deviation = chosen * self.spec.elastic * math.sqrt(2) / (knots - 1)
+        field = torch.randn((n, 2, knots, knots), generator=g) * deviation.view(n, 1, 1, 1)
+        spread = functional.interpolate(field, (side, side), mode="bicubic", align_corners=True)
+        return spread.permute(0, 2, 3, 1)
 
     def _gamma(self, x: Tensor, g: Generator) -> Tensor:
         power = torch.exp(_uniform(len(x), -self.spec.gamma, self.spec.gamma, g))

@@ -23,6 +23,9 @@ class AugmentSpec:
         rotation: Largest rotation either way, degrees.
         scale: Largest zoom either way, as a share.
         shift: Largest shift, as a share of the side.
+        p_elastic: A smooth random field stretches some regions and squeezes others, as heads
+            and ventricles differ (Simard et al., ICDAR 2003).
+        elastic: Standard deviation of the stretch between two knots of that field, as a share.
         p_gamma, gamma: Power-law contrast ``x ** exp(±gamma)``.
         p_remap: Smooth random monotone remapping of intensities.
         p_invert: Inverted contrast inside the head, background kept dark (T2-like).
@@ -58,6 +61,8 @@ class AugmentSpec:
     rotation: float = 0.0
     scale: float = 0.0
     shift: float = 0.0
+    p_elastic: float = 0.0
+    elastic: float = 0.2
     p_gamma: float = 0.0
     gamma: float = 0.4
     p_remap: float = 0.0
