@@ -120,6 +120,7 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
         "experiment=default", f"data.root={chosen.data}", "logger=none", "half_weights=false",
         f"data.epoch_images={chosen.images}", f"trainer.max_epochs={chosen.epochs}",
         "ema_decay=0.995", "trainer.enable_progress_bar=false", "score_test=true",
+        "data.learnt_slices_per_plane=null",
         *([f"data.cache_dir={chosen.cache}"] if chosen.cache else []), *ARMS[name],
     ])  # fmt: skip
     prepare_run_dir(config, folder)

@@ -73,8 +73,11 @@ def _data(
     spec, data = card.preprocess, card.recipe.get("data", {})
     sizes = ", ".join(f"{part} {len(members)}" for part, members in parts.items())
     volumes = data.get("volumes")
+    learnt = data.get("learnt_slices_per_plane")
+    finer = f", and for training those of {learnt}" if learnt else ""
     subset = (
-        f"of volumes, {data.get('slices_per_plane')} evenly spaced slices a plane; all else whole"
+        f"of volumes, {data.get('slices_per_plane')} evenly spaced slices a plane{finer}; "
+        "all else whole"
         if volumes
         else "every labelled image of the sources was used"
     )

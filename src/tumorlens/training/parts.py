@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.sources import load_source, source_info, volume_records
+from tumorlens.data.splitfile import make_split as split_of
 from tumorlens.data.splits import (
     PARTS,
     RANDOM_LEAKY,
@@ -150,13 +151,24 @@ def read_records(config: DictConfig) -> list[Record]:
     """Return all records of the ``data`` group, ungrouped, their files unread."""
     root = Path(config.data.root)
     records = [record for name in config.data.sources for record in _source(root, str(name))]
-    if config.data.volumes is not None:
-        folder = root / config.data.volumes
-        if not folder.is_dir():
-            raise SourceNotFoundError(f"{folder}: no such folder of volumes (data.volumes)")
-        volumes = list(volume_records(folder))
-        records += thin_slices(volumes, config.data.slices_per_plane)
-    return records
+    return [*records, *(record for part in _slices(config) for record in part)]
+
+
+def _slices(config: DictConfig) -> tuple[list[Record], list[Record]]:
+    """Return the volumes' slices for all parts of a split, and those for training alone."""
+    if config.data.volumes is None:
+        return [], []
+    folder = Path(config.data.root) / config.data.volumes
+    if not folder.is_dir():
+        raise SourceNotFoundError(f"{folder}: no such folder of volumes (data.volumes)")
+    volumes = list(volume_records(folder))
+    kept = thin_slices(volumes, config.data.slices_per_plane)
+    # Runs made before there was such a setting learnt from the same number.
+    learnt = config.data.get("learnt_slices_per_plane")
+    if learnt is None:
+        return kept, []
+    known = {record.key for record in kept}
+    return kept, [each for each in thin_slices(volumes, learnt) if each.key not in known]
 
 
 def _source(root: Path, name: str) -> list[Record]:
@@ -206,9 +218,12 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         return read_split(Path(settings.path), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
-        return grouped_split(
-            records, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
+        learnt = {record.key for record in _slices(config)[1]}
+        measured = [record for record in records if record.key not in learnt]
+        split = grouped_split(
+            measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
         )
+        return _with_learnt(split, records, learnt) if learnt else split
     if settings.kind == RANDOM_LEAKY:
         log.warning("random split: near-duplicates cross it, so its test score is flattered")
         share = fractions["validation"] / (1 - fractions["test"])
@@ -216,6 +231,15 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
             records, seed=settings.seed, test_fraction=fractions["test"], validation=share
         )
     raise ConfigError(f"data.split.kind is {settings.kind!r}; use grouped or {RANDOM_LEAKY}")
+
+
+def _with_learnt(split: Split, records: Sequence[Record], learnt: Collection[str]) -> Split:
+    """Return the split with those of the ``learnt`` slices in train whose volume is there."""
+    train = set(split.train)
+    volumes = {record.file for record in records if record.is_slice and record.key in train}
+    more = [r.key for r in records if r.key in learnt and r.file in volumes]
+    parts = {**split.parts(), "train": [*split.train, *more]}
+    return split_of(split.name, split.seed, parts, records)
 
 
 def _check_trainable(records: Sequence[Record]) -> None:

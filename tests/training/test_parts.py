@@ -1,0 +1,74 @@
+"""Parts of a split: volumes are cut finer for the training than for what measures it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.training.drawn_data import draw_heads, tiny_config
+from tumorlens.data.splits import check_groups, read_split, write_split
+from tumorlens.errors import SourceNotFoundError
+from tumorlens.training.parts import load_parts, load_records, make_split
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn heads, and two volumes each of eight persons: balls of noise of 40 voxels."""
+    folder = draw_heads(tmp_path_factory.mktemp("data"))
+    (folder / "cut").mkdir()
+    rng = np.random.default_rng(0)
+    at = np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0)
+    for person in range(8):
+        for sequence in ("T1", "FL"):
+            voxels = np.where(at < 18, rng.uniform(50, 200, at.shape), 0).astype(np.float32)
+            image = nib.Nifti1Image(voxels, np.diag([2.0, 2, 2, 1]))
+            nib.save(image, folder / "cut" / f"healthy_{person:02}_{sequence}.nii.gz")
+    return folder
+
+
+def split_of(root: Path, *overrides: str):  # type: ignore[no-untyped-def]
+    config = tiny_config(root, root / "run", "data.volumes=cut", "data.slices_per_plane=3",
+                         "data.doubtful=keep", *overrides)  # fmt: skip
+    records = load_records(config)
+    return config, records, make_split(config, records)
+
+
+def test_training_alone_gets_the_slices_between(root: Path) -> None:
+    _, plain, before = split_of(root)
+    _, records, after = split_of(root, "data.learnt_slices_per_plane=7")
+    assert sum(record.is_slice for record in plain) == 8 * 2 * 3 * 3
+    for part in ("validation", "calibration", "test"):
+        assert after.parts()[part] == before.parts()[part]
+    assert set(before.train) < set(after.train)
+    check_groups(after, records)
+    more = [r for r in records if r.key in set(after.train) - set(before.train)]
+    assert all(record.is_slice for record in more)
+    # Of 7 evenly spaced slices the first, middle and last are the 3 that were there.
+    stacks = {(r.file, r.view) for r in plain if r.is_slice and r.key in set(before.train)}
+    assert len(more) == 4 * len(stacks)
+    assert {(record.file, record.view) for record in more} == stacks
+
+
+def test_such_a_split_can_be_read_back(root: Path, tmp_path: Path) -> None:
+    config, records, split = split_of(root, "data.learnt_slices_per_plane=7")
+    write_split(split, tmp_path / "split.json")
+    assert read_split(tmp_path / "split.json", records) == split
+    config.data.split.path = str(tmp_path / "split.json")
+    assert make_split(config, records) == split
+
+
+def test_parts_hold_what_the_split_says(root: Path) -> None:
+    config, _, split = split_of(root, "data.learnt_slices_per_plane=7")
+    parts = load_parts(config)
+    assert parts.split == split
+    assert len(parts.inputs["train"]) == len(parts.records["train"]) == len(split.train)
+    assert any(record.is_slice for record in parts.records["train"])
+
+
+def test_a_missing_folder_of_volumes_is_named(root: Path) -> None:
+    config = tiny_config(root, root / "run", "data.volumes=none_such")
+    with pytest.raises(SourceNotFoundError, match="none_such"):
+        load_records(config)
