@@ -71,7 +71,7 @@ def test_an_override_that_names_nothing_is_refused(override: str) -> None:
 
 
 def test_an_added_setting_is_refused_where_it_would_be_ignored() -> None:
-    config = compose_config(["+augment.p_elastic=0.5", "+loss.dice=1", "+optimizer.beta=0.9"])
+    config = compose_config(["+augment.p_swirl=0.5", "+loss.dice=1", "+optimizer.beta=0.9"])
     for section, kind in (
         ("augment", AugmentSpec),
         ("loss", LossSpec),

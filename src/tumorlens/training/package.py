@@ -36,6 +36,7 @@ LIMITATIONS = (
 )
 SELF_TEST_SEED = 7
 GUARD_NAME = "guard.pt"
+MODEL_NAME = "model.onnx"
 
 
 def package_model(
@@ -56,7 +57,7 @@ def package_model(
         OutputError: The files cannot be written.
     """
     spec = preprocess_from(config)
-    weights, model = run_dir / "weights.pt", run_dir / "model.onnx"
+    weights, model = run_dir / "weights.pt", run_dir / MODEL_NAME
     write_weights(network, weights)  # first, so that nothing below can lose what was trained
     fitted = guard_for(network, parts, spec, config.seed) if config.get("guard") else None
     guard, said = fitted if fitted else (None, None)

@@ -14,7 +14,8 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, ConfigTypeError
 
 from tumorlens.atomic import atomic_file
 from tumorlens.data.splits import write_split
@@ -28,7 +29,7 @@ from tumorlens.training.curves import write_curves
 from tumorlens.training.datamodule import ScanDataModule, balancing_weight
 from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import Classifier, OptimizerSpec, memory_format_of
-from tumorlens.training.package import package_model
+from tumorlens.training.package import MODEL_NAME, package_model
 from tumorlens.training.parts import Parts, load_parts
 from tumorlens.training.predictions import (
     PREDICTIONS_NAME,
@@ -57,9 +58,16 @@ from tumorlens.training.trainer import (
     run_trainer,
 )
 
+FIRST = "first"
+"""Folder, in that of a run with ``polish``, of the training it goes on from."""
+
 
 def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     """Train, choose on validation, calibrate, measure, export.
+
+    With ``polish`` this happens twice: first without a guard and without the test, in the folder
+    `FIRST` of the run's; then from those weights with the settings of ``polish``. A first training
+    that is done is not done again, and ``resume`` goes on with the one that its file lies in.
 
     Args:
         config: As :func:`~tumorlens.training.config.compose_config` returns it.
@@ -75,6 +83,8 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
         ExportError: torch and ONNX disagree.
     """
     config = config.copy()
+    if config.get("polish") is not None:
+        return _polished(config, _chosen_run_dir(config, run_dir))
     run_dir = prepare_run_dir(config, run_dir)
     parts = load_parts(config)
     fitted = fit(config, parts, run_dir)
@@ -93,6 +103,32 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
         fitted.best_epoch,
         fitted.epochs,
     )
+
+
+def _polished(config: DictConfig, run_dir: Path) -> RunResult:
+    """Train, and train on from there with the settings of ``polish``."""
+    require_one_process(config, "polish")
+    first_dir = run_dir / FIRST
+    resume = None if config.resume is None else Path(config.resume).resolve()
+    of_first = resume is not None and first_dir.resolve() in resume.parents
+    try:
+        settings = OmegaConf.merge(config, config.polish)
+    except (ConfigKeyError, ConfigTypeError) as error:
+        raise ConfigError(f"polish: {str(error).splitlines()[0]}") from error
+    # Written last, the model file says that a training has come to its end.
+    if of_first or not (first_dir / MODEL_NAME).is_file():
+        once = {"polish": None, "guard": False, "score_test": False}
+        once["resume"] = config.resume if of_first else None
+        train(_merged(config, once), first_dir)
+    again = {"polish": None, "init": str(first_dir)}
+    again["resume"] = None if of_first else config.resume
+    return train(_merged(settings, again), run_dir)
+
+
+def _merged(config: DictConfig | ListConfig, changes: dict[str, object]) -> DictConfig:
+    merged = OmegaConf.merge(config, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
@@ -150,11 +186,7 @@ def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
 
     Sets ``config.run_dir`` and ``config.started_from``.
     """
-    if run_dir is None and config.run_dir is not None:
-        run_dir = Path(config.run_dir)
-    if run_dir is None:
-        under_hydra = HydraConfig.initialized()
-        run_dir = Path(HydraConfig.get().runtime.output_dir) if under_hydra else _new_run_dir()
+    run_dir = _chosen_run_dir(config, run_dir)
     config.run_dir = str(run_dir)
     check_blend(config)
     note_start(config)
@@ -165,6 +197,16 @@ def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
     with atomic_file(run_dir / "config.yaml") as stream:
         stream.write(OmegaConf.to_yaml(without_logger(config), resolve=True).encode())
     return run_dir
+
+
+def _chosen_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
+    if run_dir is not None:
+        return run_dir
+    if config.run_dir is not None:
+        return Path(config.run_dir)
+    if HydraConfig.initialized():
+        return Path(HydraConfig.get().runtime.output_dir)
+    return _new_run_dir()
 
 
 def _new_run_dir() -> Path:

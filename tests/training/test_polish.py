@@ -1,0 +1,89 @@
+"""A run with ``polish``: one training after the other in one command, each of them once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from tests.training.drawn_data import draw_heads, tiny_config
+from tumorlens.errors import ConfigError
+from tumorlens.training.config import compose_config
+from tumorlens.training.run import FIRST, train
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("drawn"), each=10)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))
+
+
+def polished(heads: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    return tiny_config(
+        heads, run_dir, "trainer.max_epochs=1", "score_test=true",
+        "+polish.optimizer.lr=0", "+polish.optimizer.weight_decay=0", *overrides,
+    )  # fmt: skip
+
+
+def written(run_dir: Path) -> int:
+    return (run_dir / "model.onnx").stat().st_mtime_ns
+
+
+def test_the_second_training_goes_on_from_the_first(heads: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    result = train(polished(heads, run_dir))
+    assert result.run_dir == run_dir
+    first = OmegaConf.load(run_dir / FIRST / "config.yaml")
+    second = OmegaConf.load(run_dir / "config.yaml")
+    assert first.optimizer.lr == 0.01
+    assert second.optimizer.lr == 0
+    assert first.polish is second.polish is None
+    assert not first.score_test
+    assert second.score_test
+    assert "test" in result.metrics
+    digest = hashlib.sha256((run_dir / FIRST / "weights.pt").read_bytes()).hexdigest()
+    assert second.started_from.init == {"file": "weights.pt", "sha256": digest}
+    # At a rate of 0 the second leaves what the first has learnt as it was.
+    before, after = (torch.load(run / "weights.pt") for run in (run_dir / FIRST, run_dir))
+    learnt = [name for name in before if name.endswith(("weight", "bias"))]
+    assert learnt
+    assert all(torch.equal(before[name], after[name]) for name in learnt)
+
+
+def test_what_is_done_is_not_done_again(heads: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    train(polished(heads, run_dir))
+    first, second = written(run_dir / FIRST), written(run_dir)
+    train(polished(heads, run_dir, f"resume={run_dir}/checkpoints/last.ckpt"))
+    assert written(run_dir / FIRST) == first
+    assert written(run_dir) > second
+    second = written(run_dir)
+    train(polished(heads, run_dir, f"resume={run_dir}/{FIRST}/checkpoints/last.ckpt"))
+    assert written(run_dir / FIRST) > first
+    assert written(run_dir) > second
+
+
+def test_settings_that_cannot_be_are_refused_before_anything_is_trained(
+    heads: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"polish: .*none_such"):
+        train(polished(heads, tmp_path / "run", "+polish.optimizer.none_such=1"))
+    with pytest.raises(ConfigError, match="polish trains one network after the other"):
+        train(polished(heads, tmp_path / "run", "trainer.devices=2"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_default_recipe_s_second_part_is_made_of_known_settings() -> None:
+    config = compose_config(["experiment=default", "data.root=."])
+    whole = OmegaConf.merge(config, config.polish)
+    assert whole.trainer.max_epochs < config.trainer.max_epochs
+    assert whole.augment.first_side == 0
+    for name in ("quick", "refine"):
+        assert compose_config([f"experiment={name}", "data.root=."]).polish is None
