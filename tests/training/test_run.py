@@ -285,7 +285,7 @@ def test_a_loss_that_is_no_number_ends_the_run(heads: Path, tmp_path: Path) -> N
         (["monitor=val/dice"], "monitor.*val/dice"),
         (["data.sampler=random"], r"data\.sampler"),
         (["data.split.kind=random"], r"data\.split\.kind"),
-        (["+augment.p_elastic=1"], "augment: unknown"),
+        (["+augment.p_swirl=1"], "augment: unknown"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(

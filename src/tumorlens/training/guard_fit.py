@@ -16,10 +16,10 @@ from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.training.guard import BLOCKS, Floats, InDomainGuard, fit_block, statistics
 from tumorlens.training.guard_inputs import Inputs, draw_negatives, known_negatives, positives
 
-SCANS, PICTURES = 1600, 1400
+SCANS, PICTURES = 3200, 2800
 # Of the held-out scans that place the threshold, at most this share is refused.
 MOST_REFUSED = 0.005
-_STEPS, _BATCH = 600, 256
+_STEPS, _BATCH = 1200, 256
 _COPIES = 6  # of each real picture that is no MRI
 _SMALLEST = 50  # scans without which no guard is fitted
 
@@ -48,7 +48,7 @@ def fit_guard(
     seed: int = 0,
     not_mri: Inputs | None = None,
 ) -> InDomainGuard:
-    """Fit a guard to a network with `features`; about 70 s on one core with the default counts.
+    """Fit a guard to a network with `features`; three minutes on one core with default counts.
 
     Args:
         network: Trained; its weights are not changed.

@@ -43,7 +43,7 @@ METHOD = (
 def guard_for(
     network: nn.Module, parts: Parts, spec: PreprocessSpec, seed: int
 ) -> tuple[InDomainGuard, Guard] | None:
-    """Fit a guard to a trained network and measure it; about 80 s on one core.
+    """Fit a guard to a trained network and measure it; about three minutes on one core.
 
     It learns from the training part and from scans left out because they are no MRI, is placed on
     the validation part and measured on the calibration part, and on drawn pictures of another

@@ -6,7 +6,7 @@ import datetime
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
@@ -117,15 +117,15 @@ def _polished(config: DictConfig, run_dir: Path) -> RunResult:
         raise ConfigError(f"polish: {str(error).splitlines()[0]}") from error
     # Written last, the model file says that a training has come to its end.
     if of_first or not (first_dir / MODEL_NAME).is_file():
-        once = {"polish": None, "guard": False, "score_test": False}
-        once["resume"] = config.resume if of_first else None
+        of_it = config.resume if of_first else None
+        once = {"polish": None, "guard": False, "score_test": False, "resume": of_it}
         train(_merged(config, once), first_dir)
-    again = {"polish": None, "init": str(first_dir)}
-    again["resume"] = None if of_first else config.resume
+    of_it = None if of_first else config.resume
+    again = {"polish": None, "init": str(first_dir), "resume": of_it}
     return train(_merged(settings, again), run_dir)
 
 
-def _merged(config: DictConfig | ListConfig, changes: dict[str, object]) -> DictConfig:
+def _merged(config: DictConfig | ListConfig, changes: Mapping[str, object]) -> DictConfig:
     merged = OmegaConf.merge(config, changes)
     assert isinstance(merged, DictConfig)
     return merged
