@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from tumorlens.data.doubts import known_doubt, without_doubtful
+from tumorlens.data.doubts import known_doubt, mislabels, without_doubtful
 from tumorlens.data.manifest import Record
 from tumorlens.data.splitfile import make_split
 from tumorlens.data.splits import check_groups, grouped_split
@@ -88,7 +88,7 @@ def pointing(
 
 def is_doubtful(records: list[Record]) -> np.ndarray:
     """Return which records are known to be no MRI, or labelled against what they show."""
-    return np.array([known_doubt(record) in ("not_mri", "lesion") for record in records])
+    return np.array([mislabels(known_doubt(record)) for record in records])
 
 
 def roc_auc(scores: Scores, rows: np.ndarray) -> Estimate:
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--away", default="sartaj_extra", help="source no arm learns from")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--images", type=int, default=3750, help="images an epoch")
-    parser.add_argument("--arms", type=int, nargs="*", help="numbers of the arms, from 0; all")
+    parser.add_argument("--arms", type=int, nargs="*", help="which arms, from 0; else all")
     parser.add_argument("--cache", type=Path, default=None, help="folder for decoded images")
     chosen = parser.parse_args()
     columns = "ROC-AUC away | without doubtful | on validation | pointing | energy in the box"

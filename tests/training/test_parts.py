@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
+import nibabel
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 
 from tests.training.drawn_data import draw_heads, tiny_config
-from tumorlens.data.splits import check_groups, read_split, write_split
+from tumorlens.data.manifest import Record
+from tumorlens.data.splits import Split, check_groups, read_split, write_split
 from tumorlens.errors import SourceNotFoundError
 from tumorlens.training.parts import load_parts, load_records, make_split
 
@@ -24,12 +26,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for person in range(8):
         for sequence in ("T1", "FL"):
             voxels = np.where(at < 18, rng.uniform(50, 200, at.shape), 0).astype(np.float32)
-            image = nib.Nifti1Image(voxels, np.diag([2.0, 2, 2, 1]))
-            nib.save(image, folder / "cut" / f"healthy_{person:02}_{sequence}.nii.gz")
+            image = nibabel.Nifti1Image(voxels, np.diag([2.0, 2, 2, 1]))
+            nibabel.save(image, folder / "cut" / f"healthy_{person:02}_{sequence}.nii.gz")
     return folder
 
 
-def split_of(root: Path, *overrides: str):  # type: ignore[no-untyped-def]
+def split_of(root: Path, *overrides: str) -> tuple[DictConfig, list[Record], Split]:
     config = tiny_config(root, root / "run", "data.volumes=cut", "data.slices_per_plane=3",
                          "data.doubtful=keep", *overrides)  # fmt: skip
     records = load_records(config)

@@ -9,20 +9,12 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.training.drawn_data import draw_heads, tiny_config
+from tests.training.drawn_data import tiny_config
 from tumorlens.errors import ConfigError
 from tumorlens.training.config import compose_config
 from tumorlens.training.run import FIRST, train
 
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_heads(tmp_path_factory.mktemp("drawn"), each=10)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def polished(heads: Path, run_dir: Path, *overrides: str) -> DictConfig:

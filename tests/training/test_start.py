@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.training.drawn_data import draw_heads, tiny_config
+from tests.training.drawn_data import tiny_config
 from tumorlens.data.splits import make_split, read_split, write_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.imaging.preprocess import PreprocessSpec
@@ -34,14 +34,7 @@ from tumorlens.training.start import (
 STILL = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
 
 
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_heads(tmp_path_factory.mktemp("drawn"), each=10)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def drawn(network: nn.Module, seed: int = 3) -> dict[str, Tensor]:

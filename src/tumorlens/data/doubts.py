@@ -42,6 +42,11 @@ def known_doubt(record: Record) -> Doubt | None:
     return _doubts().get(record.sha256[:DIGITS])
 
 
+def mislabels(doubt: Doubt | None) -> bool:
+    """Tell whether a doubt speaks against a scan's label: no MRI, or a mass called healthy."""
+    return doubt in ("not_mri", "lesion")
+
+
 def without_doubtful(split: Split, records: Sequence[Record]) -> Split:
     """Return the split with doubtful scans taken out of every part but the test.
 
@@ -52,7 +57,7 @@ def without_doubtful(split: Split, records: Sequence[Record]) -> Split:
         split: Of the records.
         records: With digests.
     """
-    doubtful = {record.key for record in records if known_doubt(record) in ("not_mri", "lesion")}
+    doubtful = {record.key for record in records if mislabels(known_doubt(record))}
 
     def kept(keys: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(key for key in keys if key not in doubtful)

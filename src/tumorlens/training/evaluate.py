@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.doubts import count_doubtful, known_doubt
+from tumorlens.data.doubts import count_doubtful, known_doubt, mislabels
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.coverage import conformal_report, share_estimate
@@ -133,7 +133,7 @@ def measure(
 
     is_refused = np.array(refused, dtype=bool)
     doubts = np.array([known_doubt(record) or "" for record in subject.records])
-    certain = ~np.isin(doubts, ("not_mri", "lesion"))
+    certain = ~np.array([mislabels(known_doubt(record)) for record in subject.records], bool)
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
         card.temperature,

@@ -218,7 +218,8 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         return read_split(Path(settings.path), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
-        learnt = {record.key for record in _slices(config)[1]}
+        finer = config.data.get("learnt_slices_per_plane") is not None
+        learnt = {record.key for record in _slices(config)[1]} if finer else set()
         measured = [record for record in records if record.key not in learnt]
         split = grouped_split(
             measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)

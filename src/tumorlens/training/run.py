@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, ConfigTypeError
 
 from tumorlens.atomic import atomic_file
@@ -108,24 +108,23 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
 def _polished(config: DictConfig, run_dir: Path) -> RunResult:
     """Train, and train on from there with the settings of ``polish``."""
     require_one_process(config, "polish")
-    first_dir = run_dir / FIRST
-    resume = None if config.resume is None else Path(config.resume).resolve()
-    of_first = resume is not None and first_dir.resolve() in resume.parents
+    first_dir, resume = run_dir / FIRST, config.resume
+    of_first = resume is not None and first_dir.resolve() in Path(resume).resolve().parents
+    once = {"polish": None, "guard": False, "score_test": False}
+    again = {"polish": None, "init": str(first_dir)}
+    first = _merged(config, {**once, "resume": resume if of_first else None})
     try:
-        settings = OmegaConf.merge(config, config.polish)
+        second = _merged(config, config.polish)
     except (ConfigKeyError, ConfigTypeError) as error:
         raise ConfigError(f"polish: {str(error).splitlines()[0]}") from error
-    # Written last, the model file says that a training has come to its end.
+    second = _merged(second, {**again, "resume": None if of_first else resume})
+    # The model file is written last, so it says that a training has come to its end.
     if of_first or not (first_dir / MODEL_NAME).is_file():
-        of_it = config.resume if of_first else None
-        once = {"polish": None, "guard": False, "score_test": False, "resume": of_it}
-        train(_merged(config, once), first_dir)
-    of_it = None if of_first else config.resume
-    again = {"polish": None, "init": str(first_dir), "resume": of_it}
-    return train(_merged(settings, again), run_dir)
+        train(first, first_dir)
+    return train(second, run_dir)
 
 
-def _merged(config: DictConfig | ListConfig, changes: Mapping[str, object]) -> DictConfig:
+def _merged(config: DictConfig, changes: DictConfig | Mapping[str, object]) -> DictConfig:
     merged = OmegaConf.merge(config, changes)
     assert isinstance(merged, DictConfig)
     return merged
