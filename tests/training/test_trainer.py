@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from tumorlens.training import trainer
 from tumorlens.training.trainer import fastest_precision
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "tiles", "gpu", "precision"),
+    ("accelerator", "tiles", "products", "vendor", "gpu", "precision"),
     [
-        ("cpu", True, False, "bf16-mixed"),
-        ("cpu", False, True, "32-true"),
-        ("auto", False, False, "32-true"),
-        ("auto", True, False, "bf16-mixed"),
-        ("auto", False, True, "bf16-mixed"),
-        ("gpu", False, True, "bf16-mixed"),
+        ("cpu", True, True, "GenuineIntel", False, "bf16-mixed"),
+        ("cpu", False, False, "GenuineIntel", True, "32-true"),
+        ("cpu", False, True, "GenuineIntel", False, "32-true"),
+        ("cpu", False, True, "AuthenticAMD", False, "bf16-mixed"),
+        ("cpu", False, False, "AuthenticAMD", False, "32-true"),
+        ("auto", False, True, "", False, "32-true"),
+        ("auto", True, False, "", False, "bf16-mixed"),
+        ("auto", False, False, "", True, "bf16-mixed"),
+        ("gpu", False, False, "", True, "bf16-mixed"),
     ],
 )
 def test_16_bits_are_used_where_hardware_computes_them(
-    accelerator: str, tiles: bool, gpu: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+    accelerator: str,
+    tiles: bool,
+    products: bool,
+    vendor: str,
+    gpu: bool,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: products)
+    monkeypatch.setattr(trainer, "_vendor", lambda: vendor)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
     assert fastest_precision(accelerator) == precision
+
+
+def test_the_processors_maker_is_read_where_the_system_tells_it() -> None:
+    known = Path("/proc/cpuinfo")
+    listed = known.is_file() and "vendor_id" in known.read_text(encoding="utf-8")
+    assert bool(trainer._vendor()) == listed
