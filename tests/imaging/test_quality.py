@@ -25,6 +25,9 @@ PAGE[40:260:12, 30:210] = 20
 RAMP = np.tile(np.linspace(0, 255, 256).astype(np.uint8), (256, 1))
 DOT = np.zeros((200, 200), np.uint8)
 cv2.circle(DOT, (100, 100), 12, 255, -1)
+DRAWING = np.zeros((200, 160), np.uint8)
+for shrunk, grey in ((0, 250), (10, 90), (40, 140), (60, 60)):
+    cv2.ellipse(DRAWING, (80, 100), (75 - shrunk, 95 - shrunk), 0, 0, 360, grey, -1)
 
 
 def tinted(strength: float) -> NDArray[np.uint8]:
@@ -45,6 +48,9 @@ def tinted(strength: float) -> NDArray[np.uint8]:
         (255 - HEAD, "no dark background"),
         (DOT, "almost empty"),
         (RAMP, "a smooth shade"),
+        (DRAWING, "a drawing"),
+        (DRAWING.astype(np.uint16) * 20 + 300, "a drawing"),
+        (cv2.resize(DRAWING, None, fx=4, fy=4), "a drawing"),
     ],
 )
 def test_refused(pixels: Pixels, reason: str) -> None:
@@ -58,8 +64,9 @@ def test_refused(pixels: Pixels, reason: str) -> None:
     "pixels",
     [HEAD, np.dstack([HEAD] * 3), tinted(0.1), HEAD.astype(np.uint16) * 16,
      HEAD.astype(np.float32) - 300, cv2.resize(HEAD, (48, 48)), cv2.resize(HEAD, (700, 300)),
-     HEAD // 4],
-    ids=["grey", "rgb", "faint tint", "12 bit", "float", "small", "stretched", "dim"],
+     HEAD // 4, HEAD // 16 * 16, HEAD.repeat(8, axis=0).repeat(8, axis=1)],
+    ids=["grey", "rgb", "faint tint", "12 bit", "float", "small", "stretched", "dim", "16 greys",
+         "enlarged"],
 )  # fmt: skip
 def test_usable_whatever_the_type_size_and_brightness(pixels: Pixels) -> None:
     assert assess(pixels) == Quality(True, None)

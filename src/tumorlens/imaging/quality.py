@@ -25,6 +25,9 @@ _LEAST_DARK, _MOST_DARK = 0.02, 0.93  # share of dark pixels; 0.031 … 0.85
 _BRIGHTEST_BORDER = 0.85  # mean of the picture's rim; 0 … 0.74
 _LEAST_NEIGHBOUR = 0.45  # correlation of neighbours; 0.58 … 0.997
 _MOST_DISTANT = 0.945  # correlation 4 pixels apart; 0.09 … 0.91
+_MOST_EVEN = 0.8  # share of the grey areas without any grain; 0 … 0.65
+_GRAIN_SIDE, _GRAIN = 256, 0.004  # looked for at this side; white is 1, one step of 8 bits
+_LEAST_GREY = 0.05  # share of the picture below which grain is not judged
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ def assess(pixels: Pixels) -> Quality:
     """Judge one picture, ``[H, W]`` grey or ``[H, W, 3]`` RGB; it never raises on such pixels.
 
     It refuses pictures that are too small, blank, strongly coloured, without a dark background
-    (a page, most photographs), nearly empty, mere noise, or a smooth shade. It knows no anatomy:
-    a grey photograph on a dark ground passes.
+    (a page, most photographs), nearly empty, mere noise, a smooth shade, or a drawing in even
+    greys. It knows no anatomy: a grey photograph on a dark ground passes.
     """
     reason = _objection(pixels)
     return Quality(reason is None, reason)
@@ -60,7 +63,10 @@ def _objection(pixels: Pixels) -> str | None:
     if small.ndim == 3 and _coloured(small) > _MOST_COLOURED:
         return "a colour picture; a brain MRI is grey"
     shade = np.clip((grey - low) / (high - low), 0, 1)
-    return _objection_to_shade(shade)
+    found = _objection_to_shade(shade)
+    if found is None and _even(pixels, low, high) > _MOST_EVEN:
+        return "a drawing: its areas are of one grey each, without the grain of a scan"
+    return found
 
 
 def _objection_to_shade(shade: NDArray[np.float64]) -> str | None:
@@ -76,6 +82,26 @@ def _objection_to_shade(shade: NDArray[np.float64]) -> str | None:
     if _correlation(shade, 4) > _MOST_DISTANT:
         return "a smooth shade: no detail of a head"
     return None
+
+
+def _even(pixels: Pixels, low: float, high: float) -> float:
+    """Return the share of grey areas, inside their edges, where neighbours are equal: 0..1.
+
+    ``low`` and ``high`` are the picture's black and white. The steps of coarse quantisation and
+    enlargement are even too, hence a limit far above a scan's.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, _GRAIN_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    shade = (np.asarray(to_grey(small), dtype=np.float32) - low) / (high - low)
+    window = np.ones((3, 3), np.uint8)
+    grey = ((shade > _DARK) & (shade < 1 - _DARK)).astype(np.uint8)
+    inside = cv2.erode(grey, window) > 0
+    if inside.mean() < _LEAST_GREY:
+        return 0.0
+    reach = cv2.dilate(shade, window) - cv2.erode(shade, window)
+    return float((reach[inside] < _GRAIN).mean())
 
 
 def _coloured(small: NDArray[np.float64]) -> float:
