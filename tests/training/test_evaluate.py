@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -179,6 +180,27 @@ def test_other_data_than_the_split_s_is_told_or_refused(
             split=tmp_path / "more.json",
             threads=1,
         )
+
+
+def test_slices_that_a_split_leaves_out_are_no_other_data(
+    heads: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scanner"
+    folder.mkdir()
+    at = np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0)
+    ball = np.where(at < 18, 50 + at * 8, 0).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(ball, np.eye(4)), folder / "healthy_01_T1.nii.gz")
+    slices = list(load_source(folder))
+    records = group_records([*load_source(heads), *slices[::9]])
+    parts = {"test": [record.key for record in records]}
+    write_split(make_split("some slices", 0, parts, records), tmp_path / "split.json")
+    found = evaluate_model(
+        tiny_model_path, [heads, folder], split=tmp_path / "split.json", n_boot=10, threads=1
+    )
+    assert found.answers.prob.size == len(records)
+    left = len(slices) - len(slices[::9])
+    assert found.warnings[-1].startswith(f"{left} slices of the volumes are in no part")
+    assert "other data" not in " ".join(found.warnings)
 
 
 def test_data_without_labels_is_refused(heads: Path, tiny_model_path: Path, tmp_path: Path) -> None:

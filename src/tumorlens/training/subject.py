@@ -113,8 +113,23 @@ def _doubts(
     if len(chosen) < held:
         doubts.append(f"only {len(chosen)} of the {held} records of part '{part}' are in the data")
     if data_digest(loaded) != split.data_sha256:
-        doubts.append("the split was made for other data: files, labels or groups differ")
+        doubts.append(_difference(loaded, split))
     return doubts
+
+
+def _difference(loaded: Sequence[Record], split: Split) -> str:
+    """Say that a split was made for other data, or that this cannot be told.
+
+    A run takes some slices of each volume, a folder of volumes gives all of them.
+    """
+    known = {key for keys in split.parts().values() for key in keys}
+    spare = sum(record.is_slice and record.key not in known for record in loaded)
+    if not spare:
+        return "the split was made for other data: files, labels or groups differ"
+    return (
+        f"{spare} slices of the volumes are in no part of the split, and were not measured; with "
+        "them it cannot be told whether files, labels or groups have changed since it was made"
+    )
 
 
 def _split_beside(model: str | Path | None, card: ModelCard) -> Split | None:
