@@ -18,8 +18,9 @@ from tumorlens.models.registry import build
 from tumorlens.models.weights import load_network
 from tumorlens.training.compress import round_weights
 from tumorlens.training.config import plain, recipe
-from tumorlens.training.crossval import PLAN_NAME, crossvalidate
+from tumorlens.training.crossval import crossvalidate
 from tumorlens.training.export import to_onnx
+from tumorlens.training.foldfiles import PLAN_NAME
 from tumorlens.training.parts import load_parts
 from tumorlens.training.run import fit, prepare_run_dir
 from tumorlens.training.start import (

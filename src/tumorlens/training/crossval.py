@@ -21,6 +21,12 @@ from tumorlens.evaluation.outoffold import OutOfFold, out_of_fold_temperature
 from tumorlens.evaluation.summary import Predictions, summarize
 from tumorlens.training.config import plain, without_logger
 from tumorlens.training.export import write_weights
+from tumorlens.training.foldfiles import (
+    OUT_OF_FOLD_NAME,
+    PLAN_NAME,
+    TEMPERATURE_NAME,
+    read_plan,
+)
 from tumorlens.training.folds import GROUPED, Decoded, FoldPlan
 from tumorlens.training.package import package_model
 from tumorlens.training.parts import decode_parts, load_records
@@ -35,10 +41,6 @@ from tumorlens.training.start import note_start
 from tumorlens.training.trainer import require_one_process
 
 log = structlog.get_logger(__name__)
-
-PLAN_NAME = "crossval.json"
-OUT_OF_FOLD_NAME = "out_of_fold.csv"
-TEMPERATURE_NAME = "out_of_fold.json"
 
 
 @dataclass(frozen=True)
@@ -129,17 +131,6 @@ def crossvalidate(
     calibrated = summarize(concatenated(list(found.answers.values())), seed=config.seed)
     _write_out_of_fold(found, calibrated, run_dir / TEMPERATURE_NAME)
     return CrossvalResult(run_dir, folds, per_repeat, overall, found, calibrated)
-
-
-def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
-    """Return the plan and the out-of-fold answers that `crossvalidate` left in a folder.
-
-    Raises:
-        DataError: The answers are missing or damaged.
-        ConfigError: The plan is.
-    """
-    folds = read_predictions(run_dir / OUT_OF_FOLD_NAME)
-    return _read_plan(run_dir), folds
 
 
 def _temperature(folder: Path) -> float:
@@ -241,21 +232,10 @@ def _check(config: DictConfig, repeats: int) -> None:
 def _check_plan(run_dir: Path, plan: dict[str, Any]) -> None:
     if not (run_dir / PLAN_NAME).exists():
         return
-    found = _read_plan(run_dir)
+    found = read_plan(run_dir)
     different = sorted(key for key in plan if found.get(key) != plan[key])
     if different:
         raise ConfigError(
             f"{run_dir}: holds another cross-validation (other {', '.join(different)}); go on with "
             "its settings, or choose another run_dir"
         )
-
-
-def _read_plan(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / PLAN_NAME
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a cross-validation's plan ({error})") from error
-    if not isinstance(plan, dict):
-        raise ConfigError(f"{path}: not a cross-validation's plan")
-    return plan

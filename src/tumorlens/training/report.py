@@ -21,7 +21,7 @@ from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import ModelCard, read_card
 from tumorlens.training.cards import write_cards
 from tumorlens.training.config import recipe
-from tumorlens.training.crossval import PLAN_NAME, read_crossval
+from tumorlens.training.foldfiles import PLAN_NAME, read_crossval
 from tumorlens.training.package import LIMITATIONS
 from tumorlens.training.pictures import (
     answer_pictures,

@@ -27,6 +27,7 @@ from tumorlens.training.compress import round_weights
 from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from, without_logger
 from tumorlens.training.curves import write_curves
 from tumorlens.training.datamodule import ScanDataModule, balancing_weight
+from tumorlens.training.finish import NOTHING, check_finish, finish
 from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import Classifier, OptimizerSpec, memory_format_of
 from tumorlens.training.package import MODEL_NAME, package_model
@@ -63,7 +64,7 @@ FIRST = "first"
 
 
 def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
-    """Train, choose on validation, calibrate, measure, export.
+    """Train, choose on validation, calibrate, measure, export; then do what ``after`` asks for.
 
     With ``polish`` this happens twice: first without a guard and without the test, in the folder
     `FIRST` of the run's; then from those weights with the settings of ``polish``. A first training
@@ -83,6 +84,7 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
         ExportError: torch and ONNX disagree.
     """
     config = config.copy()
+    check_finish(config)
     if config.get("polish") is not None:
         return _polished(config, _chosen_run_dir(config, run_dir))
     run_dir = prepare_run_dir(config, run_dir)
@@ -94,6 +96,7 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     weights, model = package_model(
         config, fitted.network, parts, calibration, {**fitted.metrics, **parted}, run_dir
     )
+    finish(config, parts, run_dir)
     return RunResult(
         run_dir,
         fitted.checkpoint,
@@ -110,7 +113,7 @@ def _polished(config: DictConfig, run_dir: Path) -> RunResult:
     require_one_process(config, "polish")
     first_dir, resume = run_dir / FIRST, config.resume
     of_first = resume is not None and first_dir.resolve() in Path(resume).resolve().parents
-    once = {"polish": None, "guard": False, "score_test": False}
+    once = {"polish": None, "guard": False, "score_test": False, "after": NOTHING}
     again = {"polish": None, "init": str(first_dir)}
     first = _merged(config, {**once, "resume": resume if of_first else None})
     try:
