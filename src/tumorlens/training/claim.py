@@ -124,6 +124,12 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
         started = f"{whole} from {weights['file']}, sha256 {weights['sha256']}; else {started}"
     pooling = f"; class map pooled by {card.pooling.kind}" if card.pooling else ""
     averaged = recipe.get("ema_decay") or 0
+    ensembling = ["one network"]
+    if averaged:
+        ensembling.append(f"its weights are averaged over training (decay {averaged})")
+    if soup := recipe.get("averaged_with") or []:
+        digests = ", ".join(each["sha256"] for each in soup)
+        ensembling.append(f"and with those of other trainings from its start, sha256 {digests}")
     augmented = {k: v for k, v in recipe.get("augment", {}).items() if k.startswith("p_") and v}
     return (
         ("model described", "done",
@@ -137,9 +143,7 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
         ("choice of the final model", "done",
          f"best {recipe.get('monitor')} ({recipe.get('monitor_mode')}) on validation scans, the "
          "last epoch where there are none"),
-        ("ensembling", "not applicable",
-         f"one network; its weights are averaged over training (decay {averaged})"
-         if averaged else "one network"),
+        ("ensembling", "not applicable", "; ".join(ensembling)),
     )  # fmt: skip
 
 

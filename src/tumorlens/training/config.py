@@ -76,8 +76,9 @@ def recipe(config: DictConfig, root: Path) -> dict[str, Any]:
     """Return the configuration as it goes into a model card: no path of this machine in it."""
     values = plain(without_logger(config))
     values["data"] = {**values["data"], "root": "<data>", "cache_dir": None}
-    # What the run started from is told by started_from, with name and hash instead of a place.
-    values |= {"resume": None, "run_dir": None, "init": None}
+    # What the run started from, and was averaged with, is told by started_from and averaged_with,
+    # with name and hash instead of a place.
+    values |= {"resume": None, "run_dir": None, "init": None, "soup": []}
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):

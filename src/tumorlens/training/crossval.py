@@ -37,6 +37,7 @@ from tumorlens.training.predictions import (
     write_predictions,
 )
 from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.soup import note_soup
 from tumorlens.training.start import note_start
 from tumorlens.training.trainer import require_one_process
 
@@ -102,6 +103,7 @@ def crossvalidate(
     config = config.copy()
     _check(config, repeats)
     note_start(config)
+    note_soup(config)
     records = folds_by.records(load_records(config))
     plan = {
         "folds": n_folds,

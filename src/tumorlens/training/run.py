@@ -45,6 +45,7 @@ from tumorlens.training.scoring import (
     score,
     write_metrics,
 )
+from tumorlens.training.soup import average_with_soup, check_soup, note_soup
 from tumorlens.training.start import (
     blend_with_start,
     check_blend,
@@ -67,8 +68,10 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     """Train, choose on validation, calibrate, measure, export; then do what ``after`` asks for.
 
     With ``polish`` this happens twice: first without a guard and without the test, in the folder
-    `FIRST` of the run's; then from those weights with the settings of ``polish``. A first training
-    that is done is not done again, and ``resume`` goes on with the one that its file lies in.
+    `FIRST` of the run's; then from those weights with the settings of ``polish``. ``polish_runs``
+    does the second so often, with seeds one apart (in ``polish_1`` and so on, the last in the run's
+    folder), and averages the weights. A training that is done is not done again, and ``resume``
+    goes on with the one that its file lies in.
 
     Args:
         config: As :func:`~tumorlens.training.config.compose_config` returns it.
@@ -109,22 +112,46 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
 
 
 def _polished(config: DictConfig, run_dir: Path) -> RunResult:
-    """Train, and train on from there with the settings of ``polish``."""
+    """Train, and train on from there with the settings of ``polish``, ``polish_runs`` times."""
     require_one_process(config, "polish")
-    first_dir, resume = run_dir / FIRST, config.resume
-    of_first = resume is not None and first_dir.resolve() in Path(resume).resolve().parents
-    once = {"polish": None, "guard": False, "score_test": False, "after": NOTHING}
-    again = {"polish": None, "init": str(first_dir)}
-    first = _merged(config, {**once, "resume": resume if of_first else None})
+    stages = _stages(config, run_dir)
+    again = False
+    for stage, folder in stages[:-1]:
+        resumed = _lies_in(config.resume, folder)
+        # The model file is written last, so it says that a training has come to its end.
+        again = again or resumed or not (folder / MODEL_NAME).is_file()
+        if again:
+            train(_merged(stage, {"resume": config.resume if resumed else None}), folder)
+    resumed = not any(_lies_in(config.resume, folder) for _, folder in stages[:-1])
+    last, _ = stages[-1]
+    return train(_merged(last, {"resume": config.resume if resumed else None}), run_dir)
+
+
+def _stages(config: DictConfig, run_dir: Path) -> list[tuple[DictConfig, Path]]:
+    """Return the trainings of a run with ``polish``, and their folders, in order."""
+    count = config.get("polish_runs", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ConfigError(f"polish_runs is {count!r}; give a whole number from 1")
+    once = {"polish": None, "polish_runs": 1}
+    quiet: dict[str, object] = {"guard": False, "score_test": False, "after": NOTHING}
     try:
         second = _merged(config, config.polish)
     except (ConfigKeyError, ConfigTypeError) as error:
         raise ConfigError(f"polish: {str(error).splitlines()[0]}") from error
-    second = _merged(second, {**again, "resume": None if of_first else resume})
-    # The model file is written last, so it says that a training has come to its end.
-    if of_first or not (first_dir / MODEL_NAME).is_file():
-        train(first, first_dir)
-    return train(second, run_dir)
+    second = _merged(second, {**once, "init": str(run_dir / FIRST)})
+    # Another seed draws other pictures from the same parts.
+    quiet |= {"data": {"split": {"seed": second.data.split.seed}}, "soup": []}
+    others = [
+        (_merged(second, {**quiet, "seed": config.seed + at}), run_dir / f"polish_{at}")
+        for at in range(1, count)
+    ]
+    soup = [*config.soup, *(str(folder) for _, folder in others)]
+    first = _merged(config, {**once, **quiet})
+    return [(first, run_dir / FIRST), *others, (_merged(second, {"soup": soup}), run_dir)]
+
+
+def _lies_in(file: str | None, folder: Path) -> bool:
+    return file is not None and folder.resolve() in Path(file).resolve().parents
 
 
 def _merged(config: DictConfig, changes: DictConfig | Mapping[str, object]) -> DictConfig:
@@ -144,6 +171,7 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
     write_split(parts.split, run_dir / "split.json")
     check_start(config, parts)
     classifier = _classifier(config, parts)
+    check_soup(classifier.network, config, parts)
     trainer, checkpoint = make_trainer(
         config, run_dir, has_validation="validation" in parts.datasets
     )
@@ -165,6 +193,7 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
     classifier.load_state_dict(state["state_dict"])
     network = classifier.network
     blend_with_start(network, config)
+    average_with_soup(network, config)
     if config.half_weights:
         round_weights(network)
     scores = _score_parts(config, parts, network, classifier.device)
@@ -186,12 +215,13 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
 def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
     """Make the run folder (see `train`) and write config.yaml into it.
 
-    Sets ``config.run_dir`` and ``config.started_from``.
+    Sets ``config.run_dir``, ``config.started_from`` and ``config.averaged_with``.
     """
     run_dir = _chosen_run_dir(config, run_dir)
     config.run_dir = str(run_dir)
     check_blend(config)
     note_start(config)
+    note_soup(config)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

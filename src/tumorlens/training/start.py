@@ -24,8 +24,8 @@ WEIGHTS_NAME, SPLIT_NAME = "weights.pt", "split.json"
 PACKAGED = "packaged"
 
 
-def init_path(init: str) -> Path:
-    """Return the file of weights that ``init`` means.
+def init_path(init: str, setting: str = "init") -> Path:
+    """Return the file of weights that ``init``, the value of a setting, means.
 
     A run folder means its ``weights.pt``, and ``packaged`` the model that `Predictor.open` opens
     by itself.
@@ -40,8 +40,8 @@ def init_path(init: str) -> Path:
         path = path / WEIGHTS_NAME
     if not path.is_file():
         raise ModelNotFoundError(
-            f"init: {path} does not exist; give a run folder, its {WEIGHTS_NAME}, a model file, "
-            f"a .safetensors file, or {PACKAGED}"
+            f"{setting}: {path} does not exist; give a run folder, its {WEIGHTS_NAME}, a model "
+            f"file, a .safetensors file, or {PACKAGED}"
         )
     return path
 
@@ -68,10 +68,10 @@ def note_start(config: DictConfig) -> None:
                 f"model.arguments.weights: {path} does not exist; give a file, hf:owner/repository "
                 "of the Hub, or a name such as resnet18.a1_in1k"
             )
-        started["backbone"] = {"file": origin(str(backbone), path), "sha256": _sha256(path)}
+        started["backbone"] = {"file": origin(str(backbone), path), "sha256": sha256_of(path)}
     if config.init is not None:
         path = init_path(str(config.init))
-        started["init"] = {"file": path.name, "sha256": _sha256(path)}
+        started["init"] = {"file": path.name, "sha256": sha256_of(path)}
     config.started_from = started or None
 
 
@@ -86,7 +86,7 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
         return
     path = init_path(str(config.init))
     noted = config.started_from
-    if noted is not None and noted.init.sha256 != _sha256(path):
+    if noted is not None and noted.init.sha256 != sha256_of(path):
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
     fresh = load_network(network, path)
     log.info("starting weights", file=path.name, fresh=fresh or None)
@@ -133,11 +133,17 @@ def check_start(config: DictConfig, parts: Parts) -> None:
     Raises:
         LeakageError: Naming part and scans, and how to do better.
     """
-    if config.init is None or "leaky" in parts.split.name:
+    if config.init is not None:
+        refuse_leaks("init", init_path(str(config.init)), parts)
+
+
+def refuse_leaks(setting: str, weights: Path, parts: Parts) -> None:
+    """Do what `check_start` does for one file of weights, which ``setting`` has named."""
+    if "leaky" in parts.split.name:
         return
-    beside = init_path(str(config.init)).with_name(SPLIT_NAME)
+    beside = weights.with_name(SPLIT_NAME)
     if not beside.is_file():
-        log.warning("no split.json beside init: what it has learnt from is not known")
+        log.warning(f"no split.json beside {setting}: what it has learnt from is not known")
         return
     learnt = set(read_split(beside).train)
     seen = {
@@ -150,7 +156,7 @@ def check_start(config: DictConfig, parts: Parts) -> None:
         leaks = [record.key for record in parts.records.get(part, []) if record.group in seen]
         if leaks:
             raise LeakageError(
-                f"init: the run it comes from was trained on {len(leaks)} of the "
+                f"{setting}: the run it comes from was trained on {len(leaks)} of the "
                 f"{len(parts.records[part])} scans of this run's {part} part, or on "
                 f"near-duplicates of them, such as {leaks[0]}; its figures would be flattered. "
                 "Start from a run trained without this source (data.split.held_out), or, with "
@@ -158,7 +164,8 @@ def check_start(config: DictConfig, parts: Parts) -> None:
             )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's digest in hexadecimal; `ConfigError` where it cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
