@@ -26,7 +26,8 @@ from tumorlens.evaluation.localisation import energy_in_box, pointing_hit
 from tumorlens.evaluation.metrics import Estimate
 from tumorlens.training.config import compose_config
 from tumorlens.training.parts import Parts, decode_parts, leaves_out_doubtful, load_records
-from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.run import fit
+from tumorlens.training.rundir import prepare_run_dir
 from tumorlens.training.scoring import Scores, score
 
 SMALL = ["model.preprocess.size=96", "augment.first_side=0"]
@@ -117,7 +118,7 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     if kept.is_file():
         return json.loads(kept.read_text())
     config = compose_config([
-        "experiment=default", f"data.root={chosen.data}", "logger=none", "half_weights=false",
+        "experiment=default", f"data.root={chosen.data}", "logger=none", "weight_bits=32",
         f"data.epoch_images={chosen.images}", f"trainer.max_epochs={chosen.epochs}",
         "ema_decay=0.995", "trainer.enable_progress_bar=false", "score_test=true",
         "data.learnt_slices_per_plane=null",

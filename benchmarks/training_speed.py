@@ -36,7 +36,8 @@ from tumorlens.models.baseline import NotebookCNN
 from tumorlens.models.registry import build
 from tumorlens.training.config import compose_config
 from tumorlens.training.parts import Parts, load_parts
-from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.run import fit
+from tumorlens.training.rundir import prepare_run_dir
 
 NOTEBOOK_EPOCHS = 400
 

@@ -11,7 +11,8 @@ import pytest
 from tests.training.drawn_data import tiny_config
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.training.parts import load_parts
-from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.run import fit
+from tumorlens.training.rundir import prepare_run_dir
 
 
 def test_shuffled_labels_have_chance_inside_the_interval(

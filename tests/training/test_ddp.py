@@ -18,7 +18,8 @@ from tumorlens.models.weights import read_weights
 from tumorlens.training.config import compose_config
 from tumorlens.training.crossval import crossvalidate
 from tumorlens.training.parts import load_parts
-from tumorlens.training.run import fit, main, prepare_run_dir
+from tumorlens.training.run import fit, main
+from tumorlens.training.rundir import prepare_run_dir
 
 # No BatchNorm, no chance and whole batches, so that two halves of one make its step.
 PLAIN = ("model=notebook", "augment=none", "optimizer.name=sgd", "optimizer.lr=0.05",

@@ -13,13 +13,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from tumorlens.errors import ExportError, OutputError
+from tumorlens.errors import ConfigError, ExportError, OutputError
 from tumorlens.imaging.preprocess import NOTEBOOK, PreprocessSpec
 from tumorlens.inference.engine import Engine, Outputs
 from tumorlens.models.output import Evidence
 from tumorlens.models.registry import build
 from tumorlens.training import export
-from tumorlens.training.compress import round_weights, store_half
+from tumorlens.training.compress import round_weights, store_small
 from tumorlens.training.export import check_parity, probe_inputs, to_onnx, write_weights
 from tumorlens.training.reexport import load_weights
 
@@ -29,6 +29,7 @@ CASES: dict[str, tuple[dict[str, Any], PreprocessSpec]] = {
     "cnn": ({"widths": [16, 16]}, SPEC),
     "resnet": ({"depth": 18}, SPEC),
     "evidence": ({"width": 16}, SPEC),
+    "ensemble": ({"width": 8, "members": 2}, SPEC),
 }
 
 
@@ -77,7 +78,7 @@ def test_half_stored_weights_are_the_same_function() -> None:
     assert np.dtype(np.float16) not in {
         numpy_helper.to_array(each).dtype for each in _initializers(whole)
     }
-    assert store_half(half) == half  # there is nothing left to halve
+    assert store_small(half) == half  # there is nothing left to halve
 
 
 def _initializers(onnx_bytes: bytes) -> Any:
@@ -103,8 +104,62 @@ def test_a_weight_too_large_for_16_bits_is_refused(value: float) -> None:
     network = nn.Linear(64, 64)
     with torch.no_grad():
         network.weight[3, 5] = value
-    with pytest.raises(ExportError, match=r"weight: .*half_weights=false"):
+    with pytest.raises(ExportError, match=r"weight: .*weight_bits=32"):
         round_weights(network)
+
+
+def test_8_bits_are_whole_steps_of_each_channel() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(16, 32, 3), nn.BatchNorm2d(32), nn.Conv2d(32, 1, 1))
+    with torch.no_grad():
+        network[0].weight[3] *= 1000  # each channel has steps of its own
+        network[0].weight[5] = 0
+        network[0].weight[6] *= 1e-30
+    before = network[0].weight.detach().clone()
+    small = network[2].weight.detach().clone()
+    round_weights(network, 8)
+    after = network[0].weight.detach()
+    assert torch.equal(network[2].weight, small)
+    step = before.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+    assert bool(((after - before).abs() <= 0.52 * step + 1e-40).all())
+    kept = after.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+    whole = torch.where(kept > 0, after / kept, 0)
+    assert torch.equal(whole.round() * kept, after)
+    assert float(whole.abs().max()) == 127
+    again = after.clone()
+    round_weights(network, 8)
+    assert torch.equal(network[0].weight, again)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_weight_without_a_size_does_not_fit_8_bits(value: float) -> None:
+    network = nn.Linear(64, 64)
+    with torch.no_grad():
+        network.weight[3, 5] = value
+    with pytest.raises(ExportError, match=r"weight does not fit 8 bits; set weight_bits=32"):
+        round_weights(network, 8)
+
+
+@pytest.mark.parametrize("bits", [4, 0, True, "8", None])
+def test_other_numbers_of_bits_are_refused(bits: Any) -> None:
+    with pytest.raises(ConfigError, match="give 32, 16 or 8"):
+        round_weights(nn.Linear(2, 2), bits)
+
+
+def test_8_bits_make_a_quarter_and_the_answers_stay() -> None:
+    torch.manual_seed(0)
+    network = build("cnn", widths=[32, 64]).eval()
+    whole = to_onnx(network, SPEC)
+    round_weights(network, 8)
+    inputs = probe_inputs(SPEC)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(inputs))
+    quarter = to_onnx(network, SPEC)
+    weights = sum(p.numel() for p in network.parameters() if p.numel() >= 1024)
+    assert len(whole) - len(quarter) > 2.9 * weights
+    found = Engine(quarter, threads=1).run(inputs)
+    assert np.abs(found[0] - wanted.logit.numpy()).max() < 1e-4
+    assert store_small(quarter) == quarter
 
 
 @dataclass(frozen=True)

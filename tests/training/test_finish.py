@@ -16,7 +16,8 @@ from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import read_model
 from tumorlens.training.config import compose_config
-from tumorlens.training.run import FIRST, train
+from tumorlens.training.run import train
+from tumorlens.training.stages import FIRST
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

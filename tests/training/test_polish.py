@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from tests.training.drawn_data import tiny_config
 from tumorlens.errors import ConfigError
 from tumorlens.training.config import compose_config
-from tumorlens.training.run import FIRST, train
+from tumorlens.training.run import train
+from tumorlens.training.stages import FIRST
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

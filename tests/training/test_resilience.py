@@ -26,7 +26,8 @@ from tumorlens.training.export import to_onnx, write_weights
 from tumorlens.training.package import package_model
 from tumorlens.training.parts import Parts, load_parts
 from tumorlens.training.results import Fitted
-from tumorlens.training.run import fit, prepare_run_dir, train
+from tumorlens.training.run import fit, train
+from tumorlens.training.rundir import prepare_run_dir
 
 # All sources of chance, so that each of them has to be taken up where it was.
 RANDOM = ("augment.p_paste=0.5", "augment.p_mixup=0.3", "ema_decay=0.9",

@@ -29,7 +29,8 @@ from tumorlens.training.module import Classifier
 from tumorlens.training.parts import load_parts, load_records
 from tumorlens.training.reexport import load_weights
 from tumorlens.training.results import Fitted, RunResult
-from tumorlens.training.run import fit, prepare_run_dir, train
+from tumorlens.training.run import fit, train
+from tumorlens.training.rundir import prepare_run_dir
 from tumorlens.training.scoring import logits_of
 
 # Everything at once, so that every source of chance has to repeat itself.
@@ -224,7 +225,7 @@ def test_what_is_served_is_what_was_trained(finished: RunResult, heads: Path) ->
 
 def test_half_weights_are_measured_as_they_are_stored(heads: Path, tmp_path: Path) -> None:
     widths = "model.arguments.widths=[16,16]"  # 16·16·9 weights are enough to be halved
-    run = train(tiny_config(heads, tmp_path / "half", "half_weights=true", widths))
+    run = train(tiny_config(heads, tmp_path / "half", "weight_bits=16", widths))
     kernel = weights_of(run)["features.4.weight"]
     assert torch.equal(kernel, kernel.half().float())
     assert kernel.half().numpy().tobytes() in run.model.read_bytes()

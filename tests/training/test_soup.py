@@ -17,8 +17,10 @@ from tumorlens.modelfile import read_card
 from tumorlens.models.registry import build
 from tumorlens.training.config import compose_config
 from tumorlens.training.parts import load_parts
-from tumorlens.training.run import FIRST, fit, prepare_run_dir, train
+from tumorlens.training.run import fit, train
+from tumorlens.training.rundir import prepare_run_dir
 from tumorlens.training.soup import average_with_soup, check_soup, note_soup
+from tumorlens.training.stages import FIRST
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -116,7 +118,7 @@ def test_polishing_several_times_averages_them(heads: Path, tmp_path: Path) -> N
     run_dir = tmp_path / "run"
     config = tiny_config(
         heads, run_dir, "trainer.max_epochs=1", "score_test=true",
-        "+polish.optimizer.lr=0.02", "polish_runs=3", "half_weights=false",
+        "+polish.optimizer.lr=0.02", "polish_runs=3", "weight_bits=32",
     )  # fmt: skip
     result = train(config)
     folders = [run_dir / "polish_1", run_dir / "polish_2", run_dir]

@@ -22,7 +22,8 @@ from tumorlens.training.crossval import crossvalidate
 from tumorlens.training.export import to_onnx
 from tumorlens.training.foldfiles import PLAN_NAME
 from tumorlens.training.parts import load_parts
-from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.run import fit
+from tumorlens.training.rundir import prepare_run_dir
 from tumorlens.training.start import (
     blend_with_start,
     check_blend,

@@ -85,10 +85,15 @@ class EvidenceNet(nn.Module):
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of an image's features."""
+        evidence = self.evidence(features)
+        return Evidence(self.pooling(evidence), evidence)
+
+    def evidence(self, features: list[Tensor]) -> Tensor:
+        """Return the class map of an image's features, float32 ``[N, H / stride, W / stride]``."""
         used = features[-len(self.lateral) :]
         narrow = [lateral(stage) for lateral, stage in zip(self.lateral, used, strict=True)]
         merged, *finer = reversed(narrow)
         for stage in finer:
             merged = stage + functional.interpolate(merged, scale_factor=2.0, mode="nearest")
-        evidence = self.head(self.smooth(merged)).squeeze(1)
-        return Evidence(self.pooling(evidence), evidence)
+        drawn: Tensor = self.head(self.smooth(merged)).squeeze(1)
+        return drawn

@@ -15,6 +15,9 @@ from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
 
 # The last layer of each network, which a file may leave out.
 _HEADS = ("head.", "backbone.fc.", "fc_model.4.")
+_MEMBERS = "members."
+MEMBER = _MEMBERS + "{}."
+"""Before the names of the weights of an ensemble's member, counted from 0."""
 
 
 def load_network(network: nn.Module, path: Path) -> list[str]:
@@ -25,6 +28,7 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     with one exception: a file without any tensor of the last layer (``head.*`` of the evidence
     network and the CNN, ``backbone.fc.*`` of a ResNet, ``fc_model.4.*`` of the notebook's
     network) leaves that layer as it is, freshly drawn. Nothing is loaded when anything misfits.
+    Of an ensemble's file a single network takes the first member.
 
     Raises:
         ModelNotFoundError: No file at ``path``.
@@ -33,6 +37,8 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     """
     given = {name.removeprefix("network."): tensor for name, tensor in read_weights(path).items()}
     wanted = network.state_dict()
+    if not any(name.startswith(_MEMBERS) for name in wanted):
+        given = first_member(given)
     head = [name for name in wanted if name.startswith(_HEADS)]
     fresh = head if not any(name in given for name in head) else []
     told = misfits(given, {name: each for name, each in wanted.items() if name not in fresh})
@@ -43,6 +49,16 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
         )
     network.load_state_dict(given, strict=False)
     return fresh
+
+
+def first_member(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of an ensemble's first member under its own names; others' as given."""
+    if not given or not all(name.startswith(_MEMBERS) for name in given):
+        return given
+    first = MEMBER.format(0)
+    return {
+        name.removeprefix(first): tensor for name, tensor in given.items() if name.startswith(first)
+    }
 
 
 def misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
@@ -129,12 +145,18 @@ def _read_model_file(path: Path) -> dict[Any, Any]:
     except (OSError, DecodeError, ValueError) as error:
         raise ConfigError(f"{path}: not a model file, or damaged ({error})") from error
     # Names are those of the exported module: the network, and beside it the guard. Weights stored
-    # in 16 bits end in .half; their values are exact in 32.
-    return {
-        each.name.removesuffix(".half"): torch.tensor(numpy_helper.to_array(each)).float()
+    # in 16 bits end in .half, those in 8 bits in .int8 with their .scale beside them; the values of
+    # both are exact in 32.
+    stored = {
+        each.name: torch.tensor(numpy_helper.to_array(each)).float()
         for each in graph.initializer
         if each.name.startswith("network.")
     }
+    scales = {name: stored.pop(name) for name in list(stored) if name.endswith(".scale")}
+    for name in [name for name in stored if name.endswith(".int8")]:
+        plain = name.removesuffix(".int8")
+        stored[plain] = stored.pop(name) * scales[f"{plain}.scale"]
+    return {name.removesuffix(".half"): tensor for name, tensor in stored.items()}
 
 
 def _read_torch(path: Path) -> dict[Any, Any]:

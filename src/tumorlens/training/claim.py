@@ -130,6 +130,9 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
     if soup := recipe.get("averaged_with") or []:
         digests = ", ".join(each["sha256"] for each in soup)
         ensembling.append(f"and with those of other trainings from its start, sha256 {digests}")
+    if members := recipe.get("joined_from") or []:
+        digests = ", ".join(each["sha256"] for each in members)
+        ensembling = [f"{len(members)} networks, their maps averaged; weights' sha256 {digests}"]
     augmented = {k: v for k, v in recipe.get("augment", {}).items() if k.startswith("p_") and v}
     return (
         ("model described", "done",
@@ -143,7 +146,7 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
         ("choice of the final model", "done",
          f"best {recipe.get('monitor')} ({recipe.get('monitor_mode')}) on validation scans, the "
          "last epoch where there are none"),
-        ("ensembling", "not applicable", "; ".join(ensembling)),
+        ("ensembling", "done" if members else "not applicable", "; ".join(ensembling)),
     )  # fmt: skip
 
 

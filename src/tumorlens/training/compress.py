@@ -1,8 +1,9 @@
-"""A graph without traces of its machine, and weights of half the size.
+"""A graph without traces of its machine, and weights of half or a quarter of the size.
 
-Weights are rounded to 16 bits once, before the network is calibrated, measured and exported,
+Weights are rounded to 16 or 8 bits once, before the network is calibrated, measured and exported,
 so every figure is that of the file. The rounded values are exact in both formats: the file
-stores them as float16 and casts them when it is loaded, and inference computes in float32.
+stores them as float16, or as int8 and a scale a channel, and casts them when it is loaded, and
+inference computes in float32.
 """
 
 from __future__ import annotations
@@ -10,29 +11,63 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
-from tumorlens.errors import ExportError
+from tumorlens.errors import ConfigError, ExportError
 
 # Smaller tensors (biases, norms) are left alone: they weigh nothing and matter most.
 _SMALLEST = 1024
 
 
-def round_weights(network: nn.Module) -> None:
-    """Round the network's large weights to the nearest float16 value, in place, as float32.
+# Steps of a weight to either side of 0 in 8 bits, and the bits kept of a step's length: with these
+# few the product of the two is exact in float32.
+_STEPS, _SCALE_BITS = 127, 11
+BITS = (32, 16, 8)
+
+
+def round_weights(network: nn.Module, bits: int = 16) -> None:
+    """Round the network's large weights, in place, as float32.
+
+    Args:
+        network: Its tensors of fewer than 1,024 values are left alone.
+        bits: 16 rounds to the nearest float16 value; 8 to one of 255 steps that reach from minus
+            the largest weight of an output channel to plus it (symmetric, by channel); 32 does
+            nothing.
 
     Raises:
-        ExportError: A weight is too large for float16 (above 65504).
+        ConfigError: Another number of bits.
+        ExportError: A weight is too large for float16 (above 65504), or not finite.
     """
+    check_bits(bits)
+    if bits == 32:
+        return
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.numel() < _SMALLEST:
                 continue
-            rounded = parameter.half().float()
+            in_steps = bits == 8 and parameter.ndim > 1
+            rounded = _in_steps(parameter) if in_steps else parameter.half().float()
             if not torch.isfinite(rounded).all():
-                raise ExportError(f"{name}: a weight does not fit 16 bits; set half_weights=false")
+                raise ExportError(f"{name}: a weight does not fit {bits} bits; set weight_bits=32")
             parameter.copy_(rounded)
+
+
+def check_bits(bits: object) -> None:
+    """Raise `ConfigError` unless weights can be stored in ``bits``: 32, 16 or 8."""
+    if isinstance(bits, bool) or bits not in BITS:
+        raise ConfigError(f"weight_bits is {bits!r}; give 32, 16 or 8")
+
+
+def _in_steps(weights: Tensor) -> Tensor:
+    """Return weights ``[out, …]`` as whole numbers of steps, each channel's of its own length."""
+    largest = weights.detach().flatten(1).abs().amax(dim=1)
+    fraction, exponent = torch.frexp(largest / _STEPS)
+    kept = torch.ldexp(torch.round(fraction * 2**_SCALE_BITS) / 2**_SCALE_BITS, exponent)
+    step = kept.view(-1, *[1] * (weights.ndim - 1))
+    whole = torch.round(weights / torch.where(step > 0, step, 1.0)).clamp(-_STEPS, _STEPS)
+    return whole * step
 
 
 def strip_provenance(onnx_bytes: bytes) -> bytes:
@@ -49,26 +84,49 @@ def strip_provenance(onnx_bytes: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def store_half(onnx_bytes: bytes) -> bytes:
-    """Store every large float32 initializer that loses nothing by it as float16 with a cast.
+def store_small(onnx_bytes: bytes) -> bytes:
+    """Store every large float32 initializer that loses nothing by it in 16 or 8 bits.
 
-    The runtime folds the casts when it loads the model, so answers and speed are unchanged.
+    16 bits are cast, 8 bits cast and multiplied by their channel's step. The runtime folds both
+    when it loads the model, so answers and speed are unchanged.
     """
     model = onnx.load_from_string(onnx_bytes)
-    casts = []
+    casts, scales = [], []
     for initializer in model.graph.initializer:
         values = numpy_helper.to_array(initializer)
         if values.dtype != np.float32 or values.size < _SMALLEST:
             continue
-        half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
-            continue
         name = initializer.name
-        stored = f"{name}.half"
-        initializer.CopyFrom(numpy_helper.from_array(half, stored))
-        casts.append(helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            stored = f"{name}.half"
+            initializer.CopyFrom(numpy_helper.from_array(half, stored))
+            casts.append(helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+        elif (found := _steps_of(values)) is not None:
+            whole, step = found
+            stored, scale, wide = f"{name}.int8", f"{name}.scale", f"{name}.wide"
+            initializer.CopyFrom(numpy_helper.from_array(whole, stored))
+            scales.append(numpy_helper.from_array(step, scale))
+            casts.append(helper.make_node("Cast", [stored], [wide], to=onnx.TensorProto.FLOAT))
+            casts.append(helper.make_node("Mul", [wide, scale], [name]))
+    model.graph.initializer.extend(scales)
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _steps_of(
+    values: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """Return the whole numbers and steps that `round_weights` made weights of, None for others."""
+    if values.ndim < 2:
+        return None
+    largest = np.abs(values).reshape(len(values), -1).max(axis=1)
+    step = (largest / np.float32(_STEPS)).reshape(-1, *[1] * (values.ndim - 1))
+    whole = np.rint(values / np.where(step > 0, step, np.float32(1)))
+    if not np.isfinite(whole).all() or not np.array_equal(whole * step, values):
+        return None
+    return whole.astype(np.int8), step

@@ -36,7 +36,8 @@ from tumorlens.training.predictions import (
     read_predictions,
     write_predictions,
 )
-from tumorlens.training.run import fit, prepare_run_dir
+from tumorlens.training.run import fit
+from tumorlens.training.rundir import prepare_run_dir
 from tumorlens.training.soup import note_soup
 from tumorlens.training.start import note_start
 from tumorlens.training.trainer import require_one_process
@@ -218,6 +219,11 @@ def _check(config: DictConfig, repeats: int) -> None:
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}; it must be at least 1")
     require_one_process(config, "cross-validation")
+    if config.get("members") or config.get("polish") is not None:
+        raise ConfigError(
+            "a cross-validation trains one network a fold, once; leave members and polish out "
+            "(members=null polish=null)"
+        )
     split = config.data.split
     if split.path is not None or split.held_out:
         raise ConfigError(

@@ -19,9 +19,10 @@ from tumorlens.evaluation.shares import mean_estimate
 from tumorlens.inference.overlay import as_heat
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import ModelCard
+from tumorlens.models.ensemble import EvidenceEnsemble
 from tumorlens.models.gradcam import grad_cam
 from tumorlens.models.registry import build
-from tumorlens.models.weights import read_weights
+from tumorlens.models.weights import MEMBER, read_weights
 from tumorlens.training.explain_cases import Case, Heat
 from tumorlens.training.explain_maps import Maker
 
@@ -72,8 +73,10 @@ def parity(predictor: Predictor, network: nn.Module, inputs: NDArray[np.float32]
 def last_stage(network: nn.Module) -> nn.Module:
     """Return the layer that Grad-CAM is customarily taken at: the last of the backbone.
 
-    Raises `ConfigError` for a network that has none.
+    Of an ensemble it is the first member's. Raises `ConfigError` for a network that has none.
     """
+    if isinstance(network, EvidenceEnsemble):
+        network = network.members[0]
     backbone = getattr(network, "backbone", None)
     layer = getattr(network, "features", None) if backbone is None else backbone.layer4
     if not isinstance(layer, nn.Module):
@@ -92,11 +95,18 @@ def randomised_from_above(network: nn.Module, fresh: nn.Module) -> Iterator[tupl
     """Yield the network with ever more layers replaced by ``fresh``'s, from the answer down.
 
     The cascading randomisation of Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
-    A step is named after the layer that it adds; running statistics are replaced as well.
+    A step is named after the layer that it adds, which it adds in every member of an ensemble;
+    running statistics are replaced as well.
     """
     network = copy.deepcopy(network).eval()
-    for name in reversed(_layers(network)):
-        network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
+    one, members = network, [""]
+    if isinstance(network, EvidenceEnsemble):
+        one = network.members[0]
+        members = [MEMBER.format(at) for at in range(len(network.members))]
+    for name in reversed(_layers(one)):
+        for member in members:
+            theirs = fresh.get_submodule(member + name).state_dict()
+            network.get_submodule(member + name).load_state_dict(theirs)
         yield name, network
 
 

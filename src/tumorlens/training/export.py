@@ -20,7 +20,7 @@ from tumorlens.errors import ExportError, OutputError
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.training.compress import store_half, strip_provenance
+from tumorlens.training.compress import store_small, strip_provenance
 from tumorlens.training.guard import InDomainGuard
 
 OPSET = 18
@@ -88,7 +88,7 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec, guard: InDomainGuard | Non
             ) from error
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
-        onnx_bytes = store_half(strip_provenance(path.read_bytes()))
+        onnx_bytes = store_small(strip_provenance(path.read_bytes()))
     check_parity(
         onnx_bytes, probe.numpy(), expected["logit"], expected.get("map"), expected.get("in_domain")
     )

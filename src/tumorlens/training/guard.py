@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 # Stages of a block, counted from 0, and the whitened directions kept of it.
 BLOCKS: tuple[tuple[tuple[int, ...], int], ...] = (((0, 1), 384), ((2,), 256), ((3,), 256))
+_STAGES = 1 + max(stage for stages, _ in BLOCKS for stage in stages)
 SHRINK = 0.05  # share of the mean variance that every direction has at least
 _FLOOR = 0.02  # added before logarithms: dead channels stay quiet
 _REACH = 8.0  # standardised statistics are cut here
@@ -28,9 +29,12 @@ _DENSITY, _MOST = 4.0, 6.0  # weight of a block's log-distance; the classifier's
 
 
 def statistics(features: Sequence[Tensor]) -> Tensor:
-    """Return mean and deviation of every channel, stage by stage: float32 ``[N, F]``."""
+    """Return mean and deviation of every channel, stage by stage: float32 ``[N, F]``.
+
+    Of the first four stages given, which of an ensemble are those of its first member.
+    """
     columns = []
-    for stage in features:
+    for stage in features[:_STAGES]:
         mean = stage.mean(dim=(2, 3))
         spread = (stage - mean[:, :, None, None]).square().mean(dim=(2, 3))
         columns += [mean, torch.sqrt(spread + 1e-10)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -15,43 +14,42 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, ConfigTypeError
 
-from tumorlens.atomic import atomic_file
 from tumorlens.data.splits import write_split
-from tumorlens.errors import ConfigError, OutputError, TumorLensError
+from tumorlens.errors import ConfigError, TumorLensError
+from tumorlens.models.ensemble import EvidenceEnsemble
 from tumorlens.models.registry import build
+from tumorlens.models.weights import load_network
 from tumorlens.training.augment import AugmentSpec
 from tumorlens.training.breakdown import breakdown
-from tumorlens.training.compress import round_weights
-from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from, without_logger
+from tumorlens.training.compress import check_bits, round_weights
+from tumorlens.training.config import CONFIG_MODULE, CONFIG_NAME, plain, spec_from
 from tumorlens.training.curves import write_curves
 from tumorlens.training.datamodule import ScanDataModule, balancing_weight
-from tumorlens.training.finish import NOTHING, check_finish, finish
+from tumorlens.training.finish import check_finish, finish
 from tumorlens.training.losses import LossSpec
+from tumorlens.training.measured import measured
 from tumorlens.training.module import Classifier, OptimizerSpec, memory_format_of
 from tumorlens.training.package import MODEL_NAME, package_model
 from tumorlens.training.parts import Parts, load_parts
-from tumorlens.training.predictions import (
-    PREDICTIONS_NAME,
-    predictions_of,
-    write_predictions,
-)
 from tumorlens.training.results import Fitted, RunResult
-from tumorlens.training.scoring import (
-    Scores,
-    calibrate,
-    measure,
-    score,
-    write_metrics,
+from tumorlens.training.rundir import chosen_run_dir, prepare_run_dir
+from tumorlens.training.soup import average_with_soup, check_soup
+from tumorlens.training.stages import (
+    MEMBER_DIR,
+    lies_in,
+    members_of,
+    merged,
+    polish_stages,
+    whole_of,
 )
-from tumorlens.training.soup import average_with_soup, check_soup, note_soup
 from tumorlens.training.start import (
+    WEIGHTS_NAME,
     blend_with_start,
-    check_blend,
     check_start,
     load_start,
-    note_start,
+    noted,
+    refuse_leaks,
 )
 from tumorlens.training.trainer import (
     make_trainer,
@@ -59,9 +57,6 @@ from tumorlens.training.trainer import (
     resume_path,
     run_trainer,
 )
-
-FIRST = "first"
-"""Folder, in that of a run with ``polish``, of the training it goes on from."""
 
 
 def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
@@ -71,7 +66,8 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     `FIRST` of the run's; then from those weights with the settings of ``polish``. ``polish_runs``
     does the second so often, with seeds one apart (in ``polish_1`` and so on, the last in the run's
     folder), and averages the weights. A training that is done is not done again, and ``resume``
-    goes on with the one that its file lies in.
+    goes on with the one that its file lies in. With ``members`` all of this happens once for each
+    of them, in folders of their own, and the run's network is their ensemble.
 
     Args:
         config: As :func:`~tumorlens.training.config.compose_config` returns it.
@@ -88,11 +84,18 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     """
     config = config.copy()
     check_finish(config)
+    check_bits(config.weight_bits)
+    if config.get("members"):
+        return join_members(config, chosen_run_dir(config, run_dir))
     if config.get("polish") is not None:
-        return _polished(config, _chosen_run_dir(config, run_dir))
+        return _polished(config, chosen_run_dir(config, run_dir))
     run_dir = prepare_run_dir(config, run_dir)
     parts = load_parts(config)
-    fitted = fit(config, parts, run_dir)
+    return _packaged(config, parts, fit(config, parts, run_dir), run_dir)
+
+
+def _packaged(config: DictConfig, parts: Parts, fitted: Fitted, run_dir: Path) -> RunResult:
+    """Write the model file, and what ``after`` asks for."""
     calibration = fitted.calibration
     no_measure = ("train", calibration.fitted_on)
     parted = breakdown(fitted.answers, leave_out=no_measure, seed=config.seed)
@@ -114,50 +117,49 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
 def _polished(config: DictConfig, run_dir: Path) -> RunResult:
     """Train, and train on from there with the settings of ``polish``, ``polish_runs`` times."""
     require_one_process(config, "polish")
-    stages = _stages(config, run_dir)
+    stages = polish_stages(config, run_dir)
     again = False
     for stage, folder in stages[:-1]:
-        resumed = _lies_in(config.resume, folder)
+        resumed = lies_in(config.resume, folder)
         # The model file is written last, so it says that a training has come to its end.
         again = again or resumed or not (folder / MODEL_NAME).is_file()
         if again:
-            train(_merged(stage, {"resume": config.resume if resumed else None}), folder)
-    resumed = not any(_lies_in(config.resume, folder) for _, folder in stages[:-1])
+            train(merged(stage, {"resume": config.resume if resumed else None}), folder)
+    resumed = not any(lies_in(config.resume, folder) for _, folder in stages[:-1])
     last, _ = stages[-1]
-    return train(_merged(last, {"resume": config.resume if resumed else None}), run_dir)
+    return train(merged(last, {"resume": config.resume if resumed else None}), run_dir)
 
 
-def _stages(config: DictConfig, run_dir: Path) -> list[tuple[DictConfig, Path]]:
-    """Return the trainings of a run with ``polish``, and their folders, in order."""
-    count = config.get("polish_runs", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ConfigError(f"polish_runs is {count!r}; give a whole number from 1")
-    once = {"polish": None, "polish_runs": 1}
-    quiet: dict[str, object] = {"guard": False, "score_test": False, "after": NOTHING}
-    try:
-        second = _merged(config, config.polish)
-    except (ConfigKeyError, ConfigTypeError) as error:
-        raise ConfigError(f"polish: {str(error).splitlines()[0]}") from error
-    second = _merged(second, {**once, "init": str(run_dir / FIRST)})
-    # Another seed draws other pictures from the same parts.
-    quiet |= {"data": {"split": {"seed": second.data.split.seed}}, "soup": []}
-    others = [
-        (_merged(second, {**quiet, "seed": config.seed + at}), run_dir / f"polish_{at}")
-        for at in range(1, count)
+def join_members(config: DictConfig, run_dir: Path) -> RunResult:
+    """Train every one of ``members``, then calibrate, guard, measure and package their ensemble.
+
+    A member that is done is not trained again; ``resume`` goes on with the one that its file lies
+    in. Raises as `train` does.
+    """
+    require_one_process(config, "members")
+    members = [
+        (member, run_dir / MEMBER_DIR.format(at))
+        for at, member in enumerate(members_of(config), start=1)
     ]
-    soup = [*config.soup, *(str(folder) for _, folder in others)]
-    first = _merged(config, {**once, **quiet})
-    return [(first, run_dir / FIRST), *others, (_merged(second, {"soup": soup}), run_dir)]
-
-
-def _lies_in(file: str | None, folder: Path) -> bool:
-    return file is not None and folder.resolve() in Path(file).resolve().parents
-
-
-def _merged(config: DictConfig, changes: DictConfig | Mapping[str, object]) -> DictConfig:
-    merged = OmegaConf.merge(config, changes)
-    assert isinstance(merged, DictConfig)
-    return merged
+    whole = whole_of(config, len(members))
+    for member, folder in members:
+        resumed = lies_in(config.resume, folder)
+        if resumed or not (folder / MODEL_NAME).is_file():
+            train(merged(member, {"resume": config.resume if resumed else None}), folder)
+    whole.joined_from = [noted(folder / WEIGHTS_NAME) for _, folder in members]
+    run_dir = prepare_run_dir(whole, run_dir)
+    parts = load_parts(whole)
+    write_split(parts.split, run_dir / "split.json")
+    network = build(whole.model.architecture, **plain(whole.model.arguments))
+    assert isinstance(network, EvidenceEnsemble)
+    for own, (_, folder) in zip(network.members, members, strict=True):
+        load_network(own, folder / WEIGHTS_NAME)
+        refuse_leaks("members", folder / WEIGHTS_NAME, parts)
+    round_weights(network, whole.weight_bits)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    weights = members[0][1] / WEIGHTS_NAME
+    fitted = measured(whole, parts, network.to(device), device, run_dir, weights, (0, 0))
+    return _packaged(whole, parts, fitted, run_dir)
 
 
 def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
@@ -194,55 +196,11 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
     network = classifier.network
     blend_with_start(network, config)
     average_with_soup(network, config)
-    if config.half_weights:
-        round_weights(network)
-    scores = _score_parts(config, parts, network, classifier.device)
-    held_out, part = _calibration_part(scores)
-    calibration = calibrate(held_out, config.target_sensitivity, part)
-    metrics = {name: measure(value, calibration, config.seed) for name, value in scores.items()}
-    write_metrics(metrics, calibration, run_dir / "metrics.json")
-    answers = {
-        name: predictions_of(value, parts.records[name], calibration)
-        for name, value in scores.items()
-    }
-    write_predictions(answers, run_dir / PREDICTIONS_NAME)
+    round_weights(network, config.weight_bits)
+    epochs = int(state["epoch"]), trainer.current_epoch
+    fitted = measured(config, parts, network, classifier.device, run_dir, best, epochs)
     write_curves(run_dir)
-    return Fitted(
-        network, calibration, answers, metrics, best, int(state["epoch"]), trainer.current_epoch
-    )
-
-
-def prepare_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
-    """Make the run folder (see `train`) and write config.yaml into it.
-
-    Sets ``config.run_dir``, ``config.started_from`` and ``config.averaged_with``.
-    """
-    run_dir = _chosen_run_dir(config, run_dir)
-    config.run_dir = str(run_dir)
-    check_blend(config)
-    note_start(config)
-    note_soup(config)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{run_dir}: the run folder cannot be made ({error})") from error
-    with atomic_file(run_dir / "config.yaml") as stream:
-        stream.write(OmegaConf.to_yaml(without_logger(config), resolve=True).encode())
-    return run_dir
-
-
-def _chosen_run_dir(config: DictConfig, run_dir: Path | None) -> Path:
-    if run_dir is not None:
-        return run_dir
-    if config.run_dir is not None:
-        return Path(config.run_dir)
-    if HydraConfig.initialized():
-        return Path(HydraConfig.get().runtime.output_dir)
-    return _new_run_dir()
-
-
-def _new_run_dir() -> Path:
-    return Path("runs") / datetime.datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    return fitted
 
 
 def _classifier(config: DictConfig, parts: Parts) -> Classifier:
@@ -264,27 +222,6 @@ def _classifier(config: DictConfig, parts: Parts) -> Classifier:
         spec_from(config.augment, AugmentSpec, "augment"),
         config.seed,
     )
-
-
-def _score_parts(
-    config: DictConfig, parts: Parts, network: torch.nn.Module, device: torch.device
-) -> dict[str, Scores]:
-    """Score every part; the test part only when the run says that the time has come."""
-    names = [name for name in parts.records if name != "test" or config.score_test]
-    return {name: score(network, parts.records[name], parts.inputs[name], device) for name in names}
-
-
-def _calibration_part(scores: dict[str, Scores]) -> tuple[Scores, str]:
-    """Return the scans to calibrate on and their part's name; all parts are given.
-
-    Those set apart for it, else validation, else none.
-    """
-    for part in ("calibration", "validation"):
-        if part in scores:
-            return scores[part], part
-    empty = scores["train"]
-    none = Scores(empty.logits[:0], empty.labels[:0], empty.groups[:0], ())
-    return none, "the split's missing calibration part"
 
 
 def main(arguments: Sequence[str]) -> list[RunResult]:

@@ -13,7 +13,7 @@ from torch import nn
 from tumorlens.errors import ConfigError
 from tumorlens.models.weights import load_network
 from tumorlens.training.parts import Parts
-from tumorlens.training.start import init_path, refuse_leaks, sha256_of
+from tumorlens.training.start import init_path, noted, refuse_leaks, sha256_of
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ def note_soup(config: DictConfig) -> None:
 
     None where there are none. Raises as `soup_paths` and, where one cannot be read, `ConfigError`.
     """
-    found = [{"file": path.name, "sha256": sha256_of(path)} for path in soup_paths(config)]
+    found = [noted(path) for path in soup_paths(config)]
     config.averaged_with = found or None
 
 
@@ -68,8 +68,8 @@ def average_with_soup(network: nn.Module, config: DictConfig) -> None:
         return
     state = network.state_dict()
     sums = {name: each.double() for name, each in state.items() if each.is_floating_point()}
-    for path, noted in zip(paths, config.averaged_with, strict=True):
-        if sha256_of(path) != noted.sha256:
+    for path, known in zip(paths, config.averaged_with, strict=True):
+        if sha256_of(path) != known.sha256:
             raise ConfigError(f"soup: {path} was changed while the run was under way")
         other = copy.deepcopy(network)
         _load(other, path)

@@ -71,7 +71,7 @@ def note_start(config: DictConfig) -> None:
         started["backbone"] = {"file": origin(str(backbone), path), "sha256": sha256_of(path)}
     if config.init is not None:
         path = init_path(str(config.init))
-        started["init"] = {"file": path.name, "sha256": sha256_of(path)}
+        started["init"] = noted(path)
     config.started_from = started or None
 
 
@@ -85,8 +85,8 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
     if config.init is None:
         return
     path = init_path(str(config.init))
-    noted = config.started_from
-    if noted is not None and noted.init.sha256 != sha256_of(path):
+    known = config.started_from
+    if known is not None and known.init.sha256 != sha256_of(path):
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
     fresh = load_network(network, path)
     log.info("starting weights", file=path.name, fresh=fresh or None)
@@ -162,6 +162,11 @@ def refuse_leaks(setting: str, weights: Path, parts: Parts) -> None:
                 "Start from a run trained without this source (data.split.held_out), or, with "
                 f"the same sources, use its split (data.split.path={beside})"
             )
+
+
+def noted(path: Path) -> dict[str, str]:
+    """Return what a configuration says of a file of weights: its name and SHA-256."""
+    return {"file": path.name, "sha256": sha256_of(path)}
 
 
 def sha256_of(path: Path) -> str:

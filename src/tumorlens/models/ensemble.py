@@ -1,0 +1,65 @@
+"""Several default networks as one: the class map is the mean of theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tumorlens.errors import ConfigError
+from tumorlens.models.evidence import EvidenceNet
+from tumorlens.models.output import Evidence, MapPooling
+
+
+class EvidenceEnsemble(nn.Module):
+    """Default networks of different trainings, their class maps averaged and then pooled.
+
+    Trainings that started apart err apart, on scans of other origin above all, and the mean of
+    their answers errs less than they do on average (Lakshminarayanan et al., Simple and scalable
+    predictive uncertainty estimation using deep ensembles, NeurIPS 2017). Averaged are the maps,
+    not the logits, so that the logit is still a pooling of the map that is shown.
+
+    Args:
+        members: How many networks, from 1.
+        arguments: Of each, see :class:`~tumorlens.models.evidence.EvidenceNet`.
+
+    Takes and returns what a member does, in the members' time together. Raises `ConfigError` for
+    another number of members, and what a member raises.
+    """
+
+    def __init__(self, members: int = 2, **arguments: Any) -> None:
+        super().__init__()
+        if isinstance(members, bool) or not isinstance(members, int) or members < 1:
+            raise ConfigError(f"members is {members!r}; give a whole number from 1")
+        self.members = nn.ModuleList(EvidenceNet(**arguments) for _ in range(members))
+
+    @property
+    def pooling(self) -> MapPooling:
+        """How the mean map becomes the logit: as every member's would."""
+        return self._member(0).pooling
+
+    def forward(self, image: Tensor) -> Evidence:
+        """Return the logit and the class map."""
+        return self.answer(self.features(image))
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Return the four stages of the first member, then those of each other."""
+        return [
+            stage for at in range(len(self.members)) for stage in self._member(at).features(image)
+        ]
+
+    def answer(self, features: list[Tensor]) -> Evidence:
+        """Return the logit and the class map of what `features` has returned."""
+        each = len(features) // len(self.members)
+        maps = []
+        for at in range(len(self.members)):
+            own = self._member(at).evidence(features[at * each : (at + 1) * each])
+            maps.append(own)
+        mean = torch.stack(maps).mean(dim=0)
+        return Evidence(self.pooling(mean), mean)
+
+    def _member(self, at: int) -> EvidenceNet:
+        member = self.members[at]
+        assert isinstance(member, EvidenceNet)
+        return member

@@ -1,0 +1,102 @@
+"""The trainings that one run is made of: a polishing after the first, members side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, ConfigTypeError
+
+from tumorlens.errors import ConfigError
+from tumorlens.training.config import plain
+from tumorlens.training.finish import NOTHING
+
+MEMBER_DIR = "member_{}"
+"""Folder, in that of a run with ``members``, of each, counted from 1."""
+
+FIRST = "first"
+"""Folder, in that of a run with ``polish``, of the training it goes on from."""
+
+
+def polish_stages(config: DictConfig, run_dir: Path) -> list[tuple[DictConfig, Path]]:
+    """Return the trainings of a run with ``polish``, and their folders, in order.
+
+    Raises `ConfigError` when a setting of ``polish`` is none, or ``polish_runs`` no number of them.
+    """
+    count = config.get("polish_runs", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ConfigError(f"polish_runs is {count!r}; give a whole number from 1")
+    once = {"polish": None, "polish_runs": 1}
+    quiet: dict[str, object] = {"guard": False, "score_test": False, "after": NOTHING}
+    second = merged(
+        _changed(config, config.polish, "polish"), {**once, "init": str(run_dir / FIRST)}
+    )
+    # Another seed draws other pictures from the same parts.
+    quiet |= {"data": {"split": {"seed": second.data.split.seed}}, "soup": []}
+    others = [
+        (merged(second, {**quiet, "seed": config.seed + at}), run_dir / f"polish_{at}")
+        for at in range(1, count)
+    ]
+    soup = [*config.soup, *(str(folder) for _, folder in others)]
+    first = merged(config, {**once, **quiet})
+    return [(first, run_dir / FIRST), *others, (merged(second, {"soup": soup}), run_dir)]
+
+
+def lies_in(file: str | None, folder: Path) -> bool:
+    """Whether a file lies in a folder, or below it."""
+    return file is not None and folder.resolve() in Path(file).resolve().parents
+
+
+def members_of(config: DictConfig) -> list[DictConfig]:
+    """Return the configuration of each of ``members``.
+
+    Its seed is one more than the one's before, unless it has a seed of its own. No guard is fitted
+    to it and its weights are not rounded, both of which come to the ensemble; the test is not its
+    own either. Raises `ConfigError` when that cannot be.
+    """
+    if not isinstance(config.members, ListConfig):
+        raise ConfigError("members is no list; give the settings of each: members=[{},{seed: 3}]")
+    if config.model.architecture != "evidence":
+        raise ConfigError(f"members are evidence networks, not {config.model.architecture}")
+    if config.soup:
+        raise ConfigError("soup averages weights of one network; leave it out beside members")
+    alike = {
+        "members": None, "guard": False, "score_test": False, "after": NOTHING, "weight_bits": 32,
+        "data": {"split": {"seed": config.data.split.seed}},
+    }  # fmt: skip
+    return [
+        _changed(merged(config, {**alike, "seed": config.seed + at}), own or {}, "members")
+        for at, own in enumerate(config.members)
+    ]
+
+
+def whole_of(config: DictConfig, count: int) -> DictConfig:
+    """Return the configuration of an ensemble of ``count``: its data are what polishing learnt.
+
+    It starts from nothing and trains nothing. Raises `ConfigError` for a wrong ``polish``.
+    """
+    whole = config if config.get("polish") is None else _changed(config, config.polish, "polish")
+    whole = merged(whole, {
+        "members": None, "polish": None, "polish_runs": 1,
+        "resume": None, "init": None, "start_share": 0.0, "model": {"architecture": "ensemble"},
+    })  # fmt: skip
+    arguments = {**plain(config.model.arguments), "weights": None, "members": count}
+    OmegaConf.update(whole, "model.arguments", arguments, merge=False, force_add=True)
+    return whole
+
+
+def _changed(
+    config: DictConfig, changes: DictConfig | Mapping[str, object], setting: str
+) -> DictConfig:
+    try:
+        return merged(config, changes)
+    except (ConfigKeyError, ConfigTypeError, ValueError) as error:
+        raise ConfigError(f"{setting}: {str(error).splitlines()[0]}") from error
+
+
+def merged(config: DictConfig, changes: DictConfig | Mapping[str, object]) -> DictConfig:
+    """Return a configuration with some of its settings changed."""
+    changed = OmegaConf.merge(config, changes)
+    assert isinstance(changed, DictConfig)
+    return changed

@@ -1,0 +1,100 @@
+"""Several networks as one: the mean map, whose pooling is the logit; weights in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tumorlens.errors import ConfigError
+from tumorlens.models.ensemble import EvidenceEnsemble
+from tumorlens.models.registry import build
+from tumorlens.models.weights import load_network
+
+SMALL = {"width": 8, "k": 3}
+
+
+def drawn(members: int = 2) -> EvidenceEnsemble:
+    """Fresh members of different weights, in evaluation."""
+    torch.manual_seed(0)
+    network = build("ensemble", members=members, **SMALL)
+    assert isinstance(network, EvidenceEnsemble)
+    return network.eval()
+
+
+def pictures() -> Tensor:
+    return torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_the_map_is_the_mean_of_the_members_and_the_logit_its_pooling() -> None:
+    network, image = drawn(3), pictures()
+    maps = [member(image).map for member in network.members]
+    assert not torch.allclose(maps[0], maps[1])
+    logit, evidence = network(image)
+    assert torch.allclose(evidence, (maps[0] + maps[1] + maps[2]) / 3, atol=1e-6)
+    assert torch.allclose(logit, evidence.flatten(1).topk(3).values.mean(1), atol=1e-6)
+    mean_of_logits = torch.stack([member(image).logit for member in network.members]).mean(0)
+    assert not torch.allclose(logit, mean_of_logits)
+
+
+@torch.no_grad()
+def test_one_member_answers_as_it_does_alone() -> None:
+    network, image = drawn(1), pictures()
+    alone = network.members[0](image)
+    assert torch.equal(network(image).map, alone.map)
+    assert torch.equal(network(image).logit, alone.logit)
+
+
+@torch.no_grad()
+def test_features_start_with_the_first_member_s() -> None:
+    network, image = drawn(), pictures()
+    features = network.features(image)
+    for own, theirs in zip(network.members[0].features(image), features[:4], strict=True):
+        assert torch.equal(own, theirs)
+    assert [f.shape[1] for f in features] == [64, 128, 256, 512] * 2
+    assert torch.equal(network.answer(features).logit, network(image).logit)
+
+
+@pytest.mark.parametrize("members", [0, -1, 1.5, True, "two"])
+def test_a_number_of_members_that_is_none_is_refused(members: object) -> None:
+    with pytest.raises(ConfigError, match="give a whole number from 1"):
+        build("ensemble", members=members)
+
+
+def test_members_settings_are_checked_as_their_own() -> None:
+    with pytest.raises(ConfigError, match="stride is 16"):
+        build("ensemble", stride=16)
+    with pytest.raises(ConfigError, match="none_such"):
+        build("ensemble", none_such=1)
+
+
+def test_a_single_network_starts_from_the_first_member(tmp_path: Path) -> None:
+    ensemble = drawn()
+    torch.save(ensemble.state_dict(), tmp_path / "weights.pt")
+    single = build("evidence", **SMALL)
+    assert load_network(single, tmp_path / "weights.pt") == []
+    first = ensemble.members[0].state_dict()
+    assert all(torch.equal(each, first[name]) for name, each in single.state_dict().items())
+    again = build("ensemble", **SMALL)
+    assert load_network(again, tmp_path / "weights.pt") == []
+    whole = ensemble.state_dict()
+    assert all(torch.equal(each, whole[name]) for name, each in again.state_dict().items())
+
+
+def test_a_single_network_is_no_ensemble(tmp_path: Path) -> None:
+    torch.save(build("evidence", **SMALL).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ConfigError, match="weights of another network"):
+        load_network(build("ensemble", **SMALL), tmp_path / "weights.pt")
+
+
+def test_gradients_reach_every_member() -> None:
+    network = drawn().train()
+    network(pictures()).logit.sum().backward()
+    for member in network.members:
+        head = member.head
+        assert isinstance(head, nn.Conv2d)
+        assert head.weight.grad is not None
+        assert float(head.weight.grad.abs().max()) > 0

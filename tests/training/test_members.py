@@ -1,0 +1,202 @@
+"""A run with ``members``: each trained once, their ensemble calibrated, measured and packaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from tests.training.drawn_data import tiny_settings
+from tumorlens.data.splits import make_split, read_split, write_split
+from tumorlens.errors import ConfigError, LeakageError
+from tumorlens.inference.predictor import Predictor
+from tumorlens.models.registry import build
+from tumorlens.models.weights import load_network, read_weights
+from tumorlens.training.config import compose_config
+from tumorlens.training.explain_network import random_network, randomised_from_above
+from tumorlens.training.parts import load_parts
+from tumorlens.training.reexport import reexport
+from tumorlens.training.results import RunResult
+from tumorlens.training.run import main, train
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+EVIDENCE = (
+    "model=evidence", "model.arguments.width=8", "model.arguments.stride=8", "model.arguments.k=3",
+    "model.preprocess.size=32", "trainer.max_epochs=1", "score_test=true", "weight_bits=8",
+    "optimizer.lr=0.001",
+)  # fmt: skip
+
+
+def settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
+    usual = [each for each in tiny_settings(root, run_dir) if not each.startswith("model")]
+    return [*usual, *EVIDENCE, *overrides]
+
+
+def with_members(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    members = "members=[{},{optimizer:{lr:0.0003}}]"
+    return compose_config(settings(root, run_dir, members, *overrides))
+
+
+@pytest.fixture(scope="module")
+def joined(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return train(with_members(heads, tmp_path_factory.mktemp("members") / "run"))
+
+
+def test_each_member_is_trained_with_its_own_settings(joined: RunResult) -> None:
+    folders = [joined.run_dir / f"member_{at}" for at in (1, 2)]
+    configs = [OmegaConf.load(folder / "config.yaml") for folder in folders]
+    assert [each.seed for each in configs] == [0, 1]
+    assert [each.optimizer.lr for each in configs] == [0.001, 0.0003]
+    assert not any(each.score_test or each.guard or each.members for each in configs)
+    splits = [read_split(folder / "split.json") for folder in (*folders, joined.run_dir)]
+    assert splits[0] == splits[1] == splits[2]
+
+
+def test_the_run_s_network_is_their_ensemble(joined: RunResult) -> None:
+    weights = read_weights(joined.weights)
+    for at in (1, 2):
+        own = read_weights(joined.run_dir / f"member_{at}" / "weights.pt")
+        for name, tensor in own.items():
+            kept = weights[f"members.{at - 1}.{name}"]
+            near = 0.005 * float(tensor.abs().max()) if tensor.is_floating_point() else 0
+            assert torch.allclose(kept, tensor, atol=near, rtol=0), name
+    assert "test" in joined.metrics
+    tested = read_split(joined.run_dir / "split.json").test
+    assert joined.metrics["test"]["accuracy"].n == len(tested)
+    card = Predictor.open(joined.model, threads=1).card
+    assert card.architecture == "ensemble"
+    assert card.architecture_args["members"] == 2
+    digests = [
+        hashlib.sha256((joined.run_dir / f"member_{at}" / "weights.pt").read_bytes()).hexdigest()
+        for at in (1, 2)
+    ]
+    assert [each["sha256"] for each in card.recipe["joined_from"]] == digests
+    claim = (joined.run_dir / "CLAIM.md").read_text()
+    assert "2 networks, their maps averaged" in claim
+    assert digests[1] in claim
+
+
+def test_the_file_holds_the_weights_in_8_bits_and_answers_as_torch(
+    joined: RunResult, heads: Path
+) -> None:
+    predictor = Predictor.open(joined.model, threads=1)
+    network = build(predictor.card.architecture, **predictor.card.architecture_args)
+    load_network(network, joined.model)
+    kept = read_weights(joined.weights)
+    assert all(
+        torch.equal(tensor, kept[name])
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    )
+    parts = load_parts(compose_config(settings(heads, joined.run_dir)))
+    inputs = np.asarray(parts.inputs["test"])
+    logits, maps = predictor.forward(inputs)
+    with torch.no_grad():
+        wanted = network.eval()(torch.from_numpy(inputs))
+    assert np.abs(logits - wanted.logit.numpy()).max() < 1e-4
+    assert maps is not None
+    assert np.abs(maps - wanted.map.numpy()).max() < 1e-4
+    members = [joined.run_dir / f"member_{at}" / "model.onnx" for at in (1, 2)]
+    assert joined.model.stat().st_size < 0.3 * sum(each.stat().st_size for each in members)
+
+
+def test_it_is_exported_again_from_its_folder(joined: RunResult, tmp_path: Path) -> None:
+    card = reexport(joined.run_dir, tmp_path / "again.onnx", name="again")
+    assert Predictor.open(tmp_path / "again.onnx", threads=1).card == card
+
+
+def test_a_member_that_is_done_is_not_trained_again(heads: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    train(with_members(heads, run_dir))
+
+    def written() -> list[int]:
+        folders = (run_dir / "member_1", run_dir / "member_2", run_dir)
+        return [(folder / "model.onnx").stat().st_mtime_ns for folder in folders]
+
+    before = written()
+    (run_dir / "member_2" / "model.onnx").unlink()  # as if it had been cut off
+    train(with_members(heads, run_dir, f"resume={run_dir}/member_2/checkpoints/last.ckpt"))
+    after = written()
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+    assert after[2] > before[2]
+
+
+def test_members_may_be_polished(heads: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    polished = ("members=[{},{}]", "+polish.optimizer.lr=0.0002")
+    [result] = main(settings(heads, run_dir, *polished))  # Hydra, as from the command line
+    for at in (1, 2):
+        assert (run_dir / f"member_{at}" / "first" / "model.onnx").is_file()
+        assert (run_dir / f"member_{at}" / "model.onnx").is_file()
+    assert Predictor.open(result.model, threads=1).card.recipe["optimizer"]["lr"] == 0.0002
+
+
+def test_a_member_that_learnt_from_the_test_is_refused(heads: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    result = train(with_members(heads, run_dir))
+    split, beside = read_split(run_dir / "split.json"), run_dir / "member_2" / "split.json"
+    config = OmegaConf.load(run_dir / "config.yaml")
+    assert isinstance(config, DictConfig)
+    parts = load_parts(config)
+    records = [record for members in parts.records.values() for record in members]
+    beside.unlink()
+    write_split(make_split("t", 0, {"train": split.test, "test": split.train}, records), beside)
+    before = result.model.read_bytes()
+    with pytest.raises(LeakageError, match="members: the run it comes from was trained on"):
+        train(with_members(heads, run_dir))
+    assert result.model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["members=[{},{none_such: 1}]"], "members: .*none_such"),
+        (["members=[{},{optimizer: {none_such: 1}}]"], "members: .*none_such"),
+        (["members=2"], "members is no list"),
+        (["soup=[runs/A]"], "soup averages weights of one network"),
+        (["model.architecture=resnet"], "members are evidence networks, not resnet"),
+        (["+polish.optimizer.none_such=1"], "polish: .*none_such"),
+        (["trainer.devices=2"], "members trains one network after the other"),
+        (["weight_bits=4"], "weight_bits is 4; give 32, 16 or 8"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(
+    overrides: list[str], words: str, heads: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train(with_members(heads, tmp_path / "run", *overrides))
+    assert not (tmp_path / "run").exists()
+
+
+def test_randomising_replaces_a_layer_in_every_member(joined: RunResult) -> None:
+    card = Predictor.open(joined.model, threads=1).card
+    network, fresh = random_network(card, 1), random_network(card, 2)
+    steps = randomised_from_above(network, fresh)
+    name, changed = next(steps)
+    assert name == "head"
+    for at in (0, 1):
+        ours, theirs = changed.members[at], fresh.members[at]  # type: ignore[index]
+        assert torch.equal(ours.head.weight, theirs.head.weight)
+        assert not torch.equal(ours.smooth[0].weight, theirs.smooth[0].weight)
+    names = [name, *(each for each, _ in steps)]
+    assert names[-1] == "backbone.conv1"
+    assert len(names) == len(set(names))
+
+
+def test_the_default_recipe_s_members_are_made_of_known_settings() -> None:
+    config = compose_config(["experiment=default", "data.root=."])
+    assert config.weight_bits == 8
+    assert len(config.members) == 2
+    for own in config.members:
+        assert OmegaConf.merge(config, own).trainer.max_epochs > config.polish.trainer.max_epochs
+    for name in ("quick", "refine", "finetune"):
+        other = compose_config([f"experiment={name}", "data.root=."])
+        assert other.members is None
+        assert json.dumps(other.weight_bits) == "16"
