@@ -51,11 +51,11 @@ class EvidenceEnsemble(nn.Module):
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of what `features` has returned."""
-        each = len(features) // len(self.members)
-        maps = []
-        for at in range(len(self.members)):
-            own = self._member(at).evidence(features[at * each : (at + 1) * each])
-            maps.append(own)
+        count = len(features) // len(self.members)
+        maps = [
+            self._member(at).evidence(features[at * count : (at + 1) * count])
+            for at in range(len(self.members))
+        ]
         mean = torch.stack(maps).mean(dim=0)
         return Evidence(self.pooling(mean), mean)
 
@@ -63,3 +63,8 @@ class EvidenceEnsemble(nn.Module):
         member = self.members[at]
         assert isinstance(member, EvidenceNet)
         return member
+
+
+def first_of(network: nn.Module) -> nn.Module:
+    """Return an ensemble's first member; any other network as it is."""
+    return network.members[0] if isinstance(network, EvidenceEnsemble) else network

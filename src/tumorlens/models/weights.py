@@ -17,7 +17,7 @@ from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
 _HEADS = ("head.", "backbone.fc.", "fc_model.4.")
 _MEMBERS = "members."
 MEMBER = _MEMBERS + "{}."
-"""Before the names of the weights of an ensemble's member, counted from 0."""
+"""What the names of the weights of an ensemble's member start with, counted from 0."""
 
 
 def load_network(network: nn.Module, path: Path) -> list[str]:
@@ -38,7 +38,7 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     given = {name.removeprefix("network."): tensor for name, tensor in read_weights(path).items()}
     wanted = network.state_dict()
     if not any(name.startswith(_MEMBERS) for name in wanted):
-        given = first_member(given)
+        given = _first_member(given)
     head = [name for name in wanted if name.startswith(_HEADS)]
     fresh = head if not any(name in given for name in head) else []
     told = misfits(given, {name: each for name, each in wanted.items() if name not in fresh})
@@ -51,7 +51,7 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     return fresh
 
 
-def first_member(given: dict[str, Tensor]) -> dict[str, Tensor]:
+def _first_member(given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of an ensemble's first member under its own names; others' as given."""
     if not given or not all(name.startswith(_MEMBERS) for name in given):
         return given

@@ -32,9 +32,8 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
 
     Args:
         network: Its tensors of fewer than 1,024 values are left alone.
-        bits: 16 rounds to the nearest float16 value; 8 to one of 255 steps that reach from minus
-            the largest weight of an output channel to plus it (symmetric, by channel); 32 does
-            nothing.
+        bits: 16 rounds to the nearest float16 value; 8 quantises symmetrically by output channel:
+            to one of 255 steps from minus its largest weight to plus it; 32 does nothing.
 
     Raises:
         ConfigError: Another number of bits.
@@ -48,7 +47,7 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
             if parameter.numel() < _SMALLEST:
                 continue
             in_steps = bits == 8 and parameter.ndim > 1
-            rounded = _in_steps(parameter) if in_steps else parameter.half().float()
+            rounded = _quantised(parameter) if in_steps else parameter.half().float()
             if not torch.isfinite(rounded).all():
                 raise ExportError(f"{name}: a weight does not fit {bits} bits; set weight_bits=32")
             parameter.copy_(rounded)
@@ -60,7 +59,7 @@ def check_bits(bits: object) -> None:
         raise ConfigError(f"weight_bits is {bits!r}; give 32, 16 or 8")
 
 
-def _in_steps(weights: Tensor) -> Tensor:
+def _quantised(weights: Tensor) -> Tensor:
     """Return weights ``[out, …]`` as whole numbers of steps, each channel's of its own length."""
     largest = weights.detach().flatten(1).abs().amax(dim=1)
     fraction, exponent = torch.frexp(largest / _STEPS)
@@ -103,7 +102,7 @@ def store_small(onnx_bytes: bytes) -> bytes:
             stored = f"{name}.half"
             initializer.CopyFrom(numpy_helper.from_array(half, stored))
             casts.append(helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
-        elif (found := _steps_of(values)) is not None:
+        elif (found := _quantisation_of(values)) is not None:
             whole, step = found
             stored, scale, wide = f"{name}.int8", f"{name}.scale", f"{name}.wide"
             initializer.CopyFrom(numpy_helper.from_array(whole, stored))
@@ -118,7 +117,7 @@ def store_small(onnx_bytes: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _steps_of(
+def _quantisation_of(
     values: NDArray[np.float32],
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
     """Return the whole numbers and steps that `round_weights` made weights of, None for others."""

@@ -19,7 +19,7 @@ from tumorlens.evaluation.shares import mean_estimate
 from tumorlens.inference.overlay import as_heat
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import ModelCard
-from tumorlens.models.ensemble import EvidenceEnsemble
+from tumorlens.models.ensemble import EvidenceEnsemble, first_of
 from tumorlens.models.gradcam import grad_cam
 from tumorlens.models.registry import build
 from tumorlens.models.weights import MEMBER, read_weights
@@ -75,8 +75,7 @@ def last_stage(network: nn.Module) -> nn.Module:
 
     Of an ensemble it is the first member's. Raises `ConfigError` for a network that has none.
     """
-    if isinstance(network, EvidenceEnsemble):
-        network = network.members[0]
+    network = first_of(network)
     backbone = getattr(network, "backbone", None)
     layer = getattr(network, "features", None) if backbone is None else backbone.layer4
     if not isinstance(layer, nn.Module):
@@ -99,11 +98,10 @@ def randomised_from_above(network: nn.Module, fresh: nn.Module) -> Iterator[tupl
     running statistics are replaced as well.
     """
     network = copy.deepcopy(network).eval()
-    one, members = network, [""]
+    members = [""]
     if isinstance(network, EvidenceEnsemble):
-        one = network.members[0]
         members = [MEMBER.format(at) for at in range(len(network.members))]
-    for name in reversed(_layers(one)):
+    for name in reversed(_layers(first_of(network))):
         for member in members:
             theirs = fresh.get_submodule(member + name).state_dict()
             network.get_submodule(member + name).load_state_dict(theirs)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tumorlens.errors import DataError
 from tumorlens.imaging.preprocess import PreprocessSpec
+from tumorlens.models.ensemble import first_of
 from tumorlens.training.guard import BLOCKS, Floats, InDomainGuard, fit_block, statistics
 from tumorlens.training.guard_inputs import Inputs, draw_negatives, known_negatives, positives
 
@@ -143,7 +144,8 @@ def _reset(classifier: nn.Module, generator: torch.Generator) -> None:
 @torch.no_grad()
 def statistics_of(network: nn.Module, inputs: Inputs, batch_size: int = 32) -> Floats:
     """Return the statistics ``[N, F]`` of inputs ``[N, C, S, S]``."""
-    network = network.eval().cpu().float()
+    # Of an ensemble only the first member's features count; the others need not be computed.
+    network = first_of(network.eval().cpu().float())
     chunks = []
     for start in range(0, len(inputs), batch_size):
         image = torch.from_numpy(np.array(inputs[start : start + batch_size]))

@@ -86,7 +86,7 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     check_finish(config)
     check_bits(config.weight_bits)
     if config.get("members"):
-        return join_members(config, chosen_run_dir(config, run_dir))
+        return _joined(config, chosen_run_dir(config, run_dir))
     if config.get("polish") is not None:
         return _polished(config, chosen_run_dir(config, run_dir))
     run_dir = prepare_run_dir(config, run_dir)
@@ -130,7 +130,7 @@ def _polished(config: DictConfig, run_dir: Path) -> RunResult:
     return train(merged(last, {"resume": config.resume if resumed else None}), run_dir)
 
 
-def join_members(config: DictConfig, run_dir: Path) -> RunResult:
+def _joined(config: DictConfig, run_dir: Path) -> RunResult:
     """Train every one of ``members``, then calibrate, guard, measure and package their ensemble.
 
     A member that is done is not trained again; ``resume`` goes on with the one that its file lies
