@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tumorlens.errors import ConfigError
 from tumorlens.models.registry import build
-from tumorlens.training.augment import Augment, AugmentSpec
+from tumorlens.training.augment import AugmentSpec
 from tumorlens.training.datamodule import SharedSampler
 from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import (
@@ -193,8 +193,7 @@ def test_validation_never_augments(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("augmentation outside training")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Augment, "geometry", fail)
-        patch.setattr("tumorlens.training.module.paste", fail)
+        patch.setattr("tumorlens.training.module.augmented", fail)
         with torch.no_grad():
             module.validation_step(batch(), 0)
             module.on_validation_epoch_end()
@@ -202,6 +201,17 @@ def test_validation_never_augments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(logged) == {"val/loss", "val/accuracy", "val/balanced_accuracy", "val/roc_auc"}
     module.training_step(batch(), 0)
     assert not torch.allclose(seen[1], batch()["image"], atol=0.1)
+
+
+def test_a_batch_that_a_worker_has_augmented_is_taken_as_it_is() -> None:
+    seen: list[Tensor] = []
+    network = Head()
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module = classifier(network, augment=AugmentSpec(p_flip=1.0, rotation=30, p_invert=1.0))
+    quiet(module)
+    done = {name: values for name, values in batch().items() if name != "view"}
+    module.training_step(done, 0)
+    assert torch.equal(seen[0], done["image"])
 
 
 def test_validation_metrics_are_those_of_all_batches() -> None:

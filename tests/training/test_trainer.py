@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from tumorlens.errors import ConfigError
 from tumorlens.training import trainer
-from tumorlens.training.trainer import fastest_precision
+from tumorlens.training.trainer import fastest_precision, loader_workers
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,40 @@ def test_the_processors_maker_is_read_where_the_system_tells_it() -> None:
     known = Path("/proc/cpuinfo")
     listed = known.is_file() and "vendor_id" in known.read_text(encoding="utf-8")
     assert bool(trainer._vendor()) == listed
+
+
+@pytest.mark.parametrize(
+    ("asked", "accelerator", "gpu", "cores", "workers"),
+    [
+        ("auto", "auto", False, 16, 0),
+        ("auto", "cpu", True, 16, 0),
+        ("auto", "auto", True, 16, 8),
+        ("auto", "gpu", True, 4, 3),
+        ("auto", "gpu", True, 1, 1),
+        (0, "gpu", True, 16, 0),
+        (3, "cpu", False, 1, 3),
+    ],
+)
+def test_workers_augment_beside_a_gpu(
+    asked: str | int,
+    accelerator: str,
+    gpu: bool,
+    cores: int,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
+    monkeypatch.setattr(trainer, "_cores", lambda: cores)
+    assert loader_workers(asking(asked, accelerator)) == workers
+
+
+@pytest.mark.parametrize("asked", [-1, True, "many", 1.5, None])
+def test_another_number_of_workers_is_refused(asked: object) -> None:
+    with pytest.raises(ConfigError, match=r"data\.num_workers is .*; use auto or a whole number"):
+        loader_workers(asking(asked, "cpu"))
+
+
+def asking(workers: object, accelerator: str) -> DictConfig:
+    return OmegaConf.create(
+        {"data": {"num_workers": workers}, "trainer": {"accelerator": accelerator}}
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 # What `strong_from` strengthens: what keeps the sequence of a scan from carrying the answer.
-_SEQUENCE = ("p_contrast", "p_invert", "p_paste")
+_SEQUENCE = ("p_contrast", "p_invert", "p_paste", "p_synthetic")
 # What `calm_from` calms, and to which share.
-_EDITS = ("p_paste", "p_take_out", "p_window")
+_EDITS = ("p_paste", "p_take_out", "p_window", "p_synthetic")
 _CALM = 0.25
 # Sides that a ResNet halves five times.
 _STEP = 32
@@ -40,15 +40,17 @@ class AugmentSpec:
         p_contrast: Smooth random remapping that need not keep the order of intensities.
         p_paste: A healthy picture receives a patch of another one (see `training.edits`).
         recoloured: Share of the pasted lesions that are shown as by another sequence.
+        p_synthetic: A healthy picture receives a drawn lesion or decoy (see `training.synthetic`).
         p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
         p_window: Zoom into a window, with the lesion or without it.
         strong_from: Share of the training from which on new contrasts and pasted patches
-            (``p_contrast``, ``p_invert``, ``p_paste``) come ``strong`` times as often; 1 never.
+            (``p_contrast``, ``p_invert``, ``p_paste``, ``p_synthetic``) come ``strong`` times as
+            often; 1 never.
         strong: That factor. Such doses from the first epoch on keep a network from learning.
         t2_like: From ``strong_from`` on, the share of inverted pictures that look like T2: fluid
             inside the head turns bright too, and lesions show in the brighter of both contrasts.
         calm_from: Share of the training from which on edits (``p_paste``, ``p_take_out``,
-            ``p_window``) come a quarter as often; 1 never.
+            ``p_window``, ``p_synthetic``) come a quarter as often; 1 never.
         first_side: Side of the pictures at the start of the training, in pixels; 0 is the
             network's own from the first epoch on.
         grown_by: Share of the training by which the side has grown to the network's own.
@@ -80,6 +82,7 @@ class AugmentSpec:
     p_contrast: float = 0.0
     p_paste: float = 0.0
     recoloured: float = 0.0
+    p_synthetic: float = 0.0
     p_take_out: float = 0.0
     p_window: float = 0.0
     strong_from: float = 1.0

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tumorlens.data.manifest import Record
 from tumorlens.errors import ConfigError, DataError
+from tumorlens.training.augment import AugmentSpec
+from tumorlens.training.augmented import Augmentation, AugmentedDataset, PlacedBatches
 
 Mode = Literal["train", "validation", "test"]
 VIEWS = ("axial", "coronal", "sagittal", None)
@@ -213,8 +215,9 @@ class ScanDataModule(L.LightningDataModule):
             :func:`group_balanced_weights`) or ``weighted`` (see :func:`class_weights`); all but the
             first draw with replacement.
         epoch_images: Draws per epoch with replacement; None draws as many as there are.
-        num_workers: Loader processes.
+        num_workers: Loader processes of the training part.
         seed: Orders the training images.
+        augment: How those processes augment; without it, or without them, the training step does.
     """
 
     def __init__(
@@ -226,6 +229,7 @@ class ScanDataModule(L.LightningDataModule):
         epoch_images: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
+        augment: AugmentSpec | None = None,
     ) -> None:
         super().__init__()
         if sampler not in ("shuffle", *_WEIGHTS):
@@ -234,15 +238,26 @@ class ScanDataModule(L.LightningDataModule):
             raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
         self.parts, self.batch_size, self.sampler = parts, batch_size, sampler
         self.epoch_images, self.num_workers, self.seed = epoch_images, num_workers, seed
+        self.augment = augment
 
     def _loader(self, mode: Mode, sampler: Sampler[int] | None) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
-            self.parts[mode],
-            batch_size=self.batch_size,
-            sampler=sampler,
+            self.parts[mode], batch_size=self.batch_size, sampler=sampler, collate_fn=_as_it_is
+        )
+
+    def _ahead(self, sampler: Sampler[int]) -> DataLoader[dict[str, Tensor]]:
+        """Return the training loader whose workers read, and augment where they are told how."""
+        dataset: Dataset[dict[str, Tensor]] = self.parts["train"]
+        if self.augment is not None:
+            epochs = self.trainer.max_epochs if self.trainer else None
+            how = Augmentation(self.augment, self.seed, self._place()[0], epochs)
+            dataset = AugmentedDataset(dataset, how)
+        return DataLoader(
+            dataset,
+            batch_sampler=PlacedBatches(sampler, self.batch_size),
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=True,
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
@@ -258,7 +273,7 @@ class ScanDataModule(L.LightningDataModule):
             rank=rank,
             world=world,
         )
-        return self._loader("train", sampler)
+        return self._ahead(sampler) if self.num_workers > 0 else self._loader("train", sampler)
 
     def _place(self) -> tuple[int, int]:
         """Rank of this process and number of processes."""

@@ -15,12 +15,9 @@ from torch import Generator, Tensor, nn
 from tumorlens.errors import ConfigError
 from tumorlens.evaluation import metrics
 from tumorlens.models.output import Evidence, MapPooling
-from tumorlens.training.augment import Augment, AugmentSpec
-from tumorlens.training.edits import paste, take_out, window
+from tumorlens.training.augment import AugmentSpec
+from tumorlens.training.augmented import Batch, augmented, progress_of, seeds_of
 from tumorlens.training.losses import LossSpec, image_loss, map_loss
-from tumorlens.training.mixup import mixup
-
-Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ class Classifier(L.LightningModule):
 
     Batches hold ``image`` float32 ``[N, C, H, W]`` and ``label`` float32 ``[N]``; where the
     place is known also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``, and
-    ``view`` int64 ``[N]``.
+    ``view`` int64 ``[N]`` unless they are augmented already (see
+    :class:`~tumorlens.training.augmented.AugmentedDataset`).
     """
 
     def __init__(
@@ -64,7 +62,6 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.network = network
         self.loss_spec, self.optimizer_spec, self.augment_spec = loss, optimizer, augment
-        self.augment = Augment(augment)
         self.seed, self.memory_format = seed, memory_format_of(network)
         self._scores: list[tuple[Tensor, Tensor]] = []
 
@@ -88,8 +85,8 @@ class Classifier(L.LightningModule):
         Dropout takes no generator, so torch is seeded at each step: not at each epoch's start,
         since making a loader's iterator draws too, and does so later in a resumed run.
         """
-        parts = (self.seed, self.current_epoch, batch_idx, self.global_rank)
-        seed, dropout_seed = np.random.SeedSequence(parts).generate_state(2).tolist()
+        place = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        seed, dropout_seed = seeds_of(*place)
         torch.manual_seed(dropout_seed)
         image, label, lesion, annotated = self._augmented(batch, Generator().manual_seed(seed))
         answer = self(image.contiguous(memory_format=self.memory_format))
@@ -118,24 +115,12 @@ class Classifier(L.LightningModule):
         )  # fmt: skip
 
     def _augmented(self, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
-        image, label, lesion = batch["image"], batch["label"], batch["lesion"]
-        annotated, view, spec = batch["annotated"], batch["view"], self.augment_spec
-        if spec == AugmentSpec(p_flip=0.0):
-            return image, label, lesion, annotated
-        epochs = self.trainer.max_epochs if self._trainer is not None else None
-        progress = self.current_epoch / epochs if epochs and epochs > 0 else 0.0
-        side, spec = spec.side_at(progress, image.shape[-1]), spec.at(progress)
-        image, lesion = self.augment.geometry(image, lesion, generator, side)
-        image, lesion, label = paste(
-            image, lesion, label, view, spec.p_paste, generator, spec.recoloured
-        )
-        image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
-        image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
-        image = Augment(spec).intensity(image, generator, lesion)
-        image, label, annotated = mixup(
-            image, label, annotated, spec.p_mixup, spec.mixup, generator
-        )
-        return image, label, lesion, annotated
+        # What a loader's worker has augmented has no views any more.
+        if "view" in batch:
+            epochs = self.trainer.max_epochs if self._trainer is not None else None
+            progress = progress_of(self.current_epoch, epochs)
+            batch = augmented(batch, self.augment_spec, progress, generator)
+        return batch["image"], batch["label"], batch["lesion"], batch["annotated"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect logits; the metrics need all of them at once."""

@@ -52,6 +52,7 @@ from tumorlens.training.start import (
     refuse_leaks,
 )
 from tumorlens.training.trainer import (
+    loader_workers,
     make_trainer,
     require_one_process,
     resume_path,
@@ -182,8 +183,9 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
         batch_size=config.data.batch_size,
         sampler=config.data.sampler,
         epoch_images=config.data.epoch_images,
-        num_workers=config.data.num_workers,
+        num_workers=loader_workers(config),
         seed=config.seed,
+        augment=classifier.augment_spec,
     )
     resume = resume_path(config.resume, classifier)
     run_trainer(trainer, classifier, data, resume=resume, run_dir=run_dir)
