@@ -139,7 +139,7 @@ def test_members_may_be_polished(heads: Path, tmp_path: Path) -> None:
 
 def test_a_member_that_learnt_from_the_test_is_refused(heads: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    result = train(with_members(heads, run_dir))
+    train(with_members(heads, run_dir))
     split, beside = read_split(run_dir / "split.json"), run_dir / "member_2" / "split.json"
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
@@ -147,10 +147,61 @@ def test_a_member_that_learnt_from_the_test_is_refused(heads: Path, tmp_path: Pa
     records = [record for members in parts.records.values() for record in members]
     beside.unlink()
     write_split(make_split("t", 0, {"train": split.test, "test": split.train}, records), beside)
-    before = result.model.read_bytes()
+    before = contents(run_dir)
+    with pytest.raises(LeakageError, match="members: the run it comes from was trained on"):
+        train(with_members(heads, run_dir, "name=other", "target_sensitivity=0.9"))
+    assert contents(run_dir) == before
+    for name in ("config.yaml", "split.json", "model.onnx"):  # as if it had never been joined
+        (run_dir / name).unlink()
+    before = contents(run_dir)
     with pytest.raises(LeakageError, match="members: the run it comes from was trained on"):
         train(with_members(heads, run_dir))
-    assert result.model.read_bytes() == before
+    assert contents(run_dir) == before
+
+
+def contents(run_dir: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file below a folder: when it was written, and what is in it."""
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+POLISHED = ("+polish.optimizer.lr=0.0002", "polish_runs=2")
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "listed"),
+    [
+        ("elsewhere/checkpoints/last.ckpt", (), ("member_1", "member_2")),
+        ("run/checkpoints/last.ckpt", (), ("member_1", "member_2")),
+        ("run/member_3/checkpoints/last.ckpt", (), ("member_1", "member_2")),
+        ("run/member_2/first/checkpoints/last.ckpt", (), ("member_1", "member_2")),
+        (
+            "run/member_2/polish_2/checkpoints/last.ckpt", POLISHED,
+            [f"member_{at}{each}" for at in (1, 2) for each in ("/first", "/polish_1", "")],
+        ),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_no_member_is_refused_before_anything_is_trained(
+    file: str, overrides: tuple[str, ...], listed: list[str], heads: Path, tmp_path: Path
+) -> None:
+    resume = f"resume={tmp_path / file}"
+    with pytest.raises(ConfigError, match=r"resume: .* is of none of this run's trainings") as told:
+        train(with_members(heads, tmp_path / "run", *overrides, resume))
+    assert str(tmp_path / file) in str(told.value)
+    named = str(told.value).split("name the last.ckpt in ")[1].split(", or, where")[0]
+    folders = named.replace(" or ", ", ").split(", ")
+    assert folders == [str(tmp_path / "run" / each / "checkpoints") for each in listed]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_member_s_checkpoint_that_is_missing_is_told_before_anything_is_trained(
+    heads: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    resume = f"resume={run_dir}/member_2/checkpoints/last.ckpt"
+    with pytest.raises(ConfigError, match=r"resume: .*last\.ckpt is missing"):
+        train(with_members(heads, run_dir, resume))
+    assert not run_dir.exists()
 
 
 @pytest.mark.parametrize(

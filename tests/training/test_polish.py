@@ -73,6 +73,32 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_trained(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["elsewhere/checkpoints/last.ckpt", "run/polish_1/checkpoints/last.ckpt", "last.ckpt"],
+)
+def test_a_checkpoint_of_neither_training_is_refused_before_anything_is_trained(
+    file: str, heads: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    with pytest.raises(ConfigError, match="is of none of this run's trainings") as told:
+        train(polished(heads, run_dir, f"resume={tmp_path / file}"))
+    assert f"{run_dir / FIRST / 'checkpoints'} or {run_dir / 'checkpoints'}," in str(told.value)
+    assert not run_dir.exists()
+
+
+def test_a_folder_of_checkpoints_may_be_a_link(heads: Path, tmp_path: Path) -> None:
+    run_dir, kept = tmp_path / "run", tmp_path / "kept"
+    kept.mkdir()
+    (run_dir / FIRST).mkdir(parents=True)
+    (run_dir / FIRST / "checkpoints").symlink_to(kept)
+    train(polished(heads, run_dir))
+    first, second = written(run_dir / FIRST), written(run_dir)
+    train(polished(heads, run_dir, f"resume={run_dir}/{FIRST}/checkpoints/last.ckpt"))
+    assert written(run_dir / FIRST) > first
+    assert written(run_dir) > second
+
+
 def test_the_default_recipe_s_second_part_is_made_of_known_settings() -> None:
     config = compose_config(["experiment=default", "data.root=."])
     whole = OmegaConf.merge(config, config.polish)

@@ -37,10 +37,11 @@ from tumorlens.training.rundir import chosen_run_dir, prepare_run_dir
 from tumorlens.training.soup import average_with_soup, check_soup
 from tumorlens.training.stages import (
     MEMBER_DIR,
-    lies_in,
     members_of,
     merged,
     polish_stages,
+    resumed_folder,
+    training_folders,
     whole_of,
 )
 from tumorlens.training.start import (
@@ -67,8 +68,9 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
     `FIRST` of the run's; then from those weights with the settings of ``polish``. ``polish_runs``
     does the second so often, with seeds one apart (in ``polish_1`` and so on, the last in the run's
     folder), and averages the weights. A training that is done is not done again, and ``resume``
-    goes on with the one that its file lies in. With ``members`` all of this happens once for each
-    of them, in folders of their own, and the run's network is their ensemble.
+    goes on with the one that its file lies in; a file of none of them is refused. With ``members``
+    all of this happens once for each of them, in folders of their own, and the run's network is
+    their ensemble.
 
     Args:
         config: As :func:`~tumorlens.training.config.compose_config` returns it.
@@ -76,10 +78,11 @@ def train(config: DictConfig, run_dir: Path | None = None) -> RunResult:
             folder, else ``runs/<date>_<time>``.
 
     Raises:
-        ConfigError: A setting is wrong, ``init`` does not fit, or the loss became infinite.
+        ConfigError: A setting is wrong, ``init`` or ``resume`` does not fit, or the loss became
+            infinite.
         ModelNotFoundError: ``init`` or the backbone's weights do not exist.
         DataError: The data or the split cannot be used; LeakageError when groups cross, or
-            when the run of ``init`` has learnt from held-out scans of this one.
+            when the run of ``init``, or a member, has learnt from held-out scans of this one.
         OutputError: The run folder cannot be written.
         ExportError: torch and ONNX disagree.
     """
@@ -119,23 +122,24 @@ def _polished(config: DictConfig, run_dir: Path) -> RunResult:
     """Train, and train on from there with the settings of ``polish``, ``polish_runs`` times."""
     require_one_process(config, "polish")
     stages = polish_stages(config, run_dir)
+    goes_on = resumed_folder(config.resume, training_folders(config, run_dir))
     again = False
     for stage, folder in stages[:-1]:
-        resumed = lies_in(config.resume, folder)
+        resumed = goes_on == folder
         # The model file is written last, so it says that a training has come to its end.
         again = again or resumed or not (folder / MODEL_NAME).is_file()
         if again:
             train(merged(stage, {"resume": config.resume if resumed else None}), folder)
-    resumed = not any(lies_in(config.resume, folder) for _, folder in stages[:-1])
-    last, _ = stages[-1]
-    return train(merged(last, {"resume": config.resume if resumed else None}), run_dir)
+    last, folder = stages[-1]
+    return train(merged(last, {"resume": config.resume if goes_on == folder else None}), folder)
 
 
 def _joined(config: DictConfig, run_dir: Path) -> RunResult:
     """Train every one of ``members``, then calibrate, guard, measure and package their ensemble.
 
     A member that is done is not trained again; ``resume`` goes on with the one that its file lies
-    in. Raises as `train` does.
+    in. Nothing of the whole is written before it is known that its held-out scans are new to all.
+    Raises as `train` does.
     """
     require_one_process(config, "members")
     members = [
@@ -143,24 +147,35 @@ def _joined(config: DictConfig, run_dir: Path) -> RunResult:
         for at, member in enumerate(members_of(config), start=1)
     ]
     whole = whole_of(config, len(members))
+    trainings = [each for own in members for each in training_folders(*own)]
+    goes_on = resumed_folder(config.resume, trainings)
     for member, folder in members:
-        resumed = lies_in(config.resume, folder)
+        resumed = goes_on is not None and goes_on.is_relative_to(folder)
         if resumed or not (folder / MODEL_NAME).is_file():
             train(merged(member, {"resume": config.resume if resumed else None}), folder)
-    whole.joined_from = [noted(folder / WEIGHTS_NAME) for _, folder in members]
-    run_dir = prepare_run_dir(whole, run_dir)
+    weights = [folder / WEIGHTS_NAME for _, folder in members]
+    whole.joined_from = [noted(each) for each in weights]
     parts = load_parts(whole)
+    network = _ensemble(whole, parts, weights)
+    run_dir = prepare_run_dir(whole, run_dir)
     write_split(parts.split, run_dir / "split.json")
-    network = build(whole.model.architecture, **plain(whole.model.arguments))
-    assert isinstance(network, EvidenceEnsemble)
-    for own, (_, folder) in zip(network.members, members, strict=True):
-        load_network(own, folder / WEIGHTS_NAME)
-        refuse_leaks("members", folder / WEIGHTS_NAME, parts)
-    round_weights(network, whole.weight_bits)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    weights = members[0][1] / WEIGHTS_NAME
-    fitted = measured(whole, parts, network.to(device), device, run_dir, weights, (0, 0))
+    fitted = measured(whole, parts, network.to(device), device, run_dir, weights[0], (0, 0))
     return _packaged(whole, parts, fitted, run_dir)
+
+
+def _ensemble(config: DictConfig, parts: Parts, weights: Sequence[Path]) -> EvidenceEnsemble:
+    """Return the network of the members that have these weights, rounded as configured.
+
+    Raises `LeakageError` where a member has learnt from held-out scans of these parts.
+    """
+    network = build(config.model.architecture, **plain(config.model.arguments))
+    assert isinstance(network, EvidenceEnsemble)
+    for own, path in zip(network.members, weights, strict=True):
+        load_network(own, path)
+        refuse_leaks("members", path, parts)
+    round_weights(network, config.weight_bits)
+    return network
 
 
 def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:

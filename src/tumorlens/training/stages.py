@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigKeyError, ConfigTypeError
 from tumorlens.errors import ConfigError
 from tumorlens.training.config import plain
 from tumorlens.training.finish import NOTHING
+from tumorlens.training.trainer import CHECKPOINTS, read_checkpoint
 
 MEMBER_DIR = "member_{}"
 """Folder, in that of a run with ``members``, of each, counted from 1."""
@@ -43,9 +44,38 @@ def polish_stages(config: DictConfig, run_dir: Path) -> list[tuple[DictConfig, P
     return [(first, run_dir / FIRST), *others, (merged(second, {"soup": soup}), run_dir)]
 
 
-def lies_in(file: str | None, folder: Path) -> bool:
-    """Whether a file lies in a folder, or below it."""
-    return file is not None and folder.resolve() in Path(file).resolve().parents
+def training_folders(config: DictConfig, run_dir: Path) -> list[Path]:
+    """Return the folder of each training of a run without ``members``.
+
+    Raises as `polish_stages` does.
+    """
+    if config.get("polish") is None:
+        return [run_dir]
+    return [folder for _, folder in polish_stages(config, run_dir)]
+
+
+def resumed_folder(resume: str | None, folders: Sequence[Path]) -> Path | None:
+    """Return which of these folders of trainings ``resume`` goes on in, or None without ``resume``.
+
+    A training's checkpoints lie in its folder itself, or in `CHECKPOINTS` there.
+
+    Raises:
+        ConfigError: The file is of none of these trainings, or no checkpoint.
+    """
+    if resume is None:
+        return None
+    path = Path(resume)
+    beside = path.parent.resolve()
+    for folder in folders:
+        if beside in (folder.resolve(), (folder / CHECKPOINTS).resolve()):
+            read_checkpoint(path)
+            return folder
+    *others, last = (str(folder / CHECKPOINTS) for folder in folders)
+    named = f"{', '.join(others)} or {last}" if others else last
+    raise ConfigError(
+        f"resume: {path} is of none of this run's trainings; name the last.ckpt in {named}, or, "
+        "where it is of another run, set run_dir to that run's folder"
+    )
 
 
 def members_of(config: DictConfig) -> list[DictConfig]:

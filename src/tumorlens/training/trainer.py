@@ -21,8 +21,11 @@ from tumorlens.models.weights import is_torch_archive, misfits
 from tumorlens.training.averaging import warmed_up
 from tumorlens.training.config import plain
 
-# Loader processes beside a GPU; more were not needed to keep one busy.
+# Loader processes beside a GPU. On an H100's machine four had every batch ready in time.
 _WORKERS = 8
+
+CHECKPOINTS = "checkpoints"
+"""Folder, in that of a training, of its checkpoints."""
 
 
 def make_trainer(
@@ -42,7 +45,7 @@ def make_trainer(
     if not has_validation:
         settings["limit_val_batches"] = 0
     checkpoint = callbacks.ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
+        dirpath=run_dir / CHECKPOINTS,
         filename="best",
         monitor=monitor,
         mode=config.monitor_mode,
@@ -55,7 +58,7 @@ def make_trainer(
         # `save_last` would write only when the metric improves, and a resumed run lose the rest.
         used.append(
             callbacks.ModelCheckpoint(
-                dirpath=run_dir / "checkpoints", filename="last", enable_version_counter=False
+                dirpath=run_dir / CHECKPOINTS, filename="last", enable_version_counter=False
             )
         )
     if patience is not None and monitor is not None:
@@ -180,15 +183,7 @@ def resume_path(resume: str | None, classifier: nn.Module) -> Path | None:
     if resume is None:
         return None
     path = Path(resume)
-    if not is_torch_archive(path):
-        raise ConfigError(f"resume: {path} is missing, damaged or no checkpoint; name a last.ckpt")
-    state = _read_checkpoint(path)
-    if "optimizer_states" not in state or not isinstance(state.get("state_dict"), dict):
-        raise ConfigError(
-            f"resume: {path} holds weights alone, and no state of a run; name a last.ckpt, or "
-            f"start a new run from these weights (init={path})"
-        )
-    told = misfits(state["state_dict"], classifier.state_dict())
+    told = misfits(read_checkpoint(path)["state_dict"], classifier.state_dict())
     if told:
         raise ConfigError(
             f"resume: {path} is of another network than the configured one; {told}. Give the "
@@ -197,7 +192,13 @@ def resume_path(resume: str | None, classifier: nn.Module) -> Path | None:
     return path
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the state of a run that ``resume`` names.
+
+    Raises `ConfigError` where the file is missing, damaged, or holds weights alone.
+    """
+    if not is_torch_archive(path):
+        raise ConfigError(f"resume: {path} is missing, damaged or no checkpoint; name a last.ckpt")
     foreign = get_unsafe_globals_in_checkpoint(path)
     if foreign:
         raise ConfigError(f"resume: {path} holds more than data ({', '.join(foreign)}); not loaded")
@@ -205,4 +206,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"resume: {path} cannot be read ({error})") from error
-    return state if isinstance(state, dict) else {}
+    whole = isinstance(state, dict) and isinstance(state.get("state_dict"), dict)
+    if not whole or "optimizer_states" not in state:
+        raise ConfigError(
+            f"resume: {path} holds weights alone, and no state of a run; name a last.ckpt, or "
+            f"start a new run from these weights (init={path})"
+        )
+    return dict(state)
