@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from torch import Generator, Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from tumorlens.training.augment import Augment, AugmentSpec
 from tumorlens.training.edits import paste, take_out, window
@@ -59,22 +59,19 @@ class PlacedRows(list[int]):
     number: int = 0
 
 
-class PlacedBatches(Sampler[list[int]]):
+class PlacedBatches(BatchSampler):
     """Batches of a sampler's rows that know their epoch and number.
 
     Lightning finds the sampler by the attribute ``sampler``, and sets its epoch.
     """
 
     def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
-        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, False
-
-    def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)  # type: ignore[arg-type]
+        super().__init__(sampler, batch_size, drop_last=False)
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows, epoch = list(self.sampler), getattr(self.sampler, "epoch", 0)
-        for number in range(len(self)):
-            placed = PlacedRows(rows[number * self.batch_size : (number + 1) * self.batch_size])
+        epoch = getattr(self.sampler, "epoch", 0)
+        for number, rows in enumerate(super().__iter__()):
+            placed = PlacedRows(rows)
             placed.epoch, placed.number = epoch, number
             yield placed
 

@@ -25,8 +25,9 @@ _TAKEN_OUT = 0.6
 _MIRRORED = 0.6
 # A recoloured lesion differs from its rim by this share of the rim's brightness at least.
 _APART = 0.25
-# Darker than this is background, or air.
-_DARK = 0.08
+DARK = 0.08
+"""Darker than this is background, or air."""
+
 # A pasted patch lies on the head to this share at least.
 _ON_HEAD = 0.8
 # Sides of a window, as shares of the picture's, and how often a fitting one is sought.
@@ -34,6 +35,7 @@ _WINDOW = (0.5, 0.85)
 _TRIES = 6
 
 Edited = tuple[Tensor, Tensor, Tensor]
+"""Image, lesion and label."""
 
 
 def paste(
@@ -60,7 +62,7 @@ def paste(
     gets_lesion = torch.rand(len(chosen), generator=generator) < _LESION_SHARE
     donors = torch.where(gets_lesion.to(image.device), shapes, others)
     alpha = _feathered(lesion[shapes])
-    fits = _on_head(image[chosen], alpha)
+    fits = on_head(image[chosen], alpha, _ON_HEAD)
     host, alpha, gets_lesion = chosen[fits], alpha[fits], gets_lesion.to(image.device)[fits]
     edited, marked, told = image.clone(), lesion.clone(), label.clone()
     donated = image[donors[fits]]
@@ -148,7 +150,7 @@ def _window(
         size = int(side * share)
         top, left = torch.randint(0, side - size + 1, (2,), generator=generator).tolist()
         rows, columns = slice(top, top + size), slice(left, left + size)
-        if (image[:, rows, columns] > _DARK).float().mean() < 0.5:
+        if (image[:, rows, columns] > DARK).float().mean() < 0.5:
             continue
         inside = lesion[:, rows, columns]
         if tumour and without and inside.max() > 0.2:
@@ -207,7 +209,7 @@ def _recoloured(
     rim = (functional.max_pool2d(alpha, 13, stride=1, padding=6) > 0.05) & (alpha < 0.3)
 
     def level(of: Tensor, where: Tensor) -> Tensor:
-        counted = where & (picture > _DARK)
+        counted = where & (picture > DARK)
         return (of * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)
 
     beside = level(mapped, rim)
@@ -216,10 +218,11 @@ def _recoloured(
     return torch.where(_wide(drawn & apart), mapped, picture)
 
 
-def _on_head(host: Tensor, alpha: Tensor) -> Tensor:
+def on_head(host: Tensor, alpha: Tensor, share: float) -> Tensor:
+    """Tell ``[N]`` whose patch, of opacity ``alpha``, lies on the host's head to this share."""
     core = (alpha > 0.5).float()
-    lit = ((host.mean(dim=1, keepdim=True) > _DARK) * core).flatten(1).sum(1)
-    return lit >= _ON_HEAD * core.flatten(1).sum(1)
+    lit = ((host.mean(dim=1, keepdim=True) > DARK) * core).flatten(1).sum(1)
+    return lit >= share * core.flatten(1).sum(1)
 
 
 def _chance(n: int, probability: float, generator: Generator) -> Tensor:

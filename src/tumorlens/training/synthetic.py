@@ -1,11 +1,12 @@
-"""Lesions drawn into healthy pictures: every shape, size and contrast, in whatever sequence.
+"""Synthetic lesions in healthy pictures: every shape, size and contrast, in whatever sequence.
 
 Collections show tumours in few sequences, and a lesion pasted from another picture keeps the look
-of its own. A drawn one is brighter or darker than the tissue around it as chance has it, solid or
-a ring around another core, with or without a halo, and pushes its neighbourhood aside. Networks
-can learn from drawn anomalies alone (Tan et al., Detecting outliers with foreign patch
-interpolation, MELBA 2022; Hu et al., Label-free liver tumor segmentation, CVPR 2023). Some pictures
-get the push, or a faint smooth shade, alone and stay healthy: neither is a lesion.
+of its own. A synthetic one is brighter or darker than the tissue around it as chance has it, solid
+or a ring around another core, with or without oedema, and has mass effect: it pushes its
+neighbourhood aside. Networks can learn from synthetic anomalies alone (Tan et al., Detecting
+outliers with foreign patch interpolation, MELBA 2022; Hu et al., Label-free liver tumor
+segmentation, CVPR 2023). Some pictures get the displacement, or a faint smooth shade, alone and
+stay healthy: neither is a lesion.
 
 Shapes as in `training.edits`.
 """
@@ -18,12 +19,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from tumorlens.training.edits import DARK, Edited, on_head
+
 # Of the pictures chosen this share gets a lesion; the others a decoy.
 _LESION_SHARE = 0.7
 # Radius of a lesion, as a share of the picture's side; drawn on a logarithmic scale.
 _RADIUS = (0.03, 0.15)
-# Darker than this is background, or air.
-_DARK = 0.08
 # A lesion lies on the head to this share at least.
 _ON_HEAD = 0.85
 # Steps of brightness from the tissue around: of a lesion, and at most of a decoy.
@@ -32,9 +33,9 @@ _FAINT = 0.06
 # Number of the axial view; in the others the brain is this upper part of the head.
 _AXIAL = 0
 _BRAIN = 0.67
-# Chance of another core, and of a halo.
+# Chance of another core, and of oedema.
 _RING = 0.4
-_HALO = 0.5
+_OEDEMA = 0.5
 
 
 def draw_lesions(
@@ -44,11 +45,12 @@ def draw_lesions(
     view: Tensor,
     probability: float,
     generator: Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Edited:
     """Draw a lesion or a decoy into healthy pictures, each with this probability.
 
-    A picture that gets a lesion becomes a tumour with that outline; its halo is unsure. What would
-    hang in the air is not drawn. Returns image, lesion and label; the arguments are not changed.
+    A picture that gets a lesion becomes a tumour with that outline; its oedema is unsure. What
+    would hang in the air is not drawn. Returns image, lesion and label; the arguments are not
+    changed.
     """
     if probability == 0:
         return image, lesion, label
@@ -60,7 +62,7 @@ def draw_lesions(
     drawn = _Drawing(host, view[chosen], generator)
     is_lesion = (torch.rand(len(chosen), generator=generator) < _LESION_SHARE).to(image.device)
     picture = drawn.shown(is_lesion)
-    fits = drawn.on_head()
+    fits = drawn.exists() & on_head(host, drawn.body, _ON_HEAD)
     edited, marked, told = image.clone(), lesion.clone(), label.clone()
     edited[chosen[fits]] = picture[fits]
     ill = fits & is_lesion
@@ -70,13 +72,12 @@ def draw_lesions(
 
 
 class _Drawing:
-    """One drawn lesion for each host ``[N, C, S, S]``, its parts as opacities ``[N, 1, S, S]``."""
+    """One lesion for each host ``[N, C, S, S]``, its parts as opacities ``[N, 1, S, S]``."""
 
     def __init__(self, host: Tensor, view: Tensor, generator: Generator) -> None:
         self.generator, self.n, self.side = generator, len(host), host.shape[-1]
         self.device = host.device
-        tissue = (host.mean(dim=1, keepdim=True) > _DARK).float()
-        self.tissue = tissue
+        tissue = (host.mean(dim=1, keepdim=True) > DARK).float()
         self.radius = self.side * torch.exp(self._uniform(*(math.log(v) for v in _RADIUS)))
         self.rows, self.columns = self._centred(tissue, view)
         distance = self._distance(amplitude=0.3)
@@ -86,21 +87,19 @@ class _Drawing:
         ring = self._chance(_RING)
         self.core = ring * torch.sigmoid((core - distance) / self.width * 3)
         reach = self._uniform(1.3, 2.2)
-        halo = torch.sigmoid((reach - self._distance(amplitude=0.4)) * 6)
+        extent = torch.sigmoid((reach - self._distance(amplitude=0.4)) * 6)
         on_tissue = functional.avg_pool2d(tissue, 3, stride=1, padding=1)
-        self.halo = self._chance(_HALO) * self._uniform(0.3, 0.8) * halo * on_tissue
-        self.host = self._pushed(host, distance)
+        self.oedema = self._chance(_OEDEMA) * self._uniform(0.3, 0.8) * extent * on_tissue
+        self.host = self._displaced(host, distance)
         self.texture = 1 + 0.15 * self._noise(24)
 
     def outline(self) -> Tensor:
         """Return where the lesions lie: 1 lesion, 0 none, between: unsure."""
-        return torch.maximum(self.body, 0.5 * self.halo.gt(0.1).float())
+        return torch.maximum(self.body, 0.5 * self.oedema.gt(0.1).float())
 
-    def on_head(self) -> Tensor:
-        """Tell ``[N]`` whose lesion lies on the head."""
-        body = (self.body > 0.5).float()
-        lit = (body * self.tissue).flatten(1).sum(1)
-        return lit >= (_ON_HEAD * body.flatten(1).sum(1)).clamp_min(1)
+    def exists(self) -> Tensor:
+        """Tell ``[N]`` whose lesion has any extent."""
+        return (self.body > 0.5).flatten(1).any(dim=1)
 
     def shown(self, is_lesion: Tensor) -> Tensor:
         """Return the hosts with their lesions, or where it is none with a decoy."""
@@ -108,18 +107,17 @@ class _Drawing:
         step = self._step(around, self._uniform(*_STEP))
         other = self._step(around, self._uniform(0.0, _STEP[1]))
         opacity = self._uniform(0.6, 1.0)
-        halo = self.halo
         picture = self.host
-        picture = picture + halo * (around + 0.5 * step - picture)
+        picture = picture + self.oedema * (around + 0.5 * step - picture)
         body = (around + step) * self.texture
         body = body + self.core * ((around + other) * self.texture - body)
         picture = picture + opacity * self.body * (body - picture)
-        faint = self._chance(0.5) * self.halo * self._uniform(-_FAINT, _FAINT)
+        faint = self._chance(0.5) * self.oedema * self._uniform(-_FAINT, _FAINT)
         decoy = self.host + faint
         return torch.where(is_lesion[:, None, None, None], picture, decoy).clamp(0, 1)
 
     def _level_around(self) -> Tensor:
-        counted = (self.body + self.halo > 0.3).float() * (self.host.mean(1, keepdim=True) > _DARK)
+        counted = (self.body + self.oedema > 0.3).float() * (self.host.mean(1, keepdim=True) > DARK)
         total = (self.host * counted).sum(dim=(1, 2, 3), keepdim=True)
         return total / (counted.sum(dim=(1, 2, 3), keepdim=True) * self.host.shape[1]).clamp_min(1)
 
@@ -154,8 +152,8 @@ class _Drawing:
         ragged = torch.exp(amplitude * self._noise(10))
         return (u**2 + v**2).sqrt() / self.radius * ragged
 
-    def _pushed(self, host: Tensor, distance: Tensor) -> Tensor:
-        """Return the hosts with their tissue pushed away from the centre."""
+    def _displaced(self, host: Tensor, distance: Tensor) -> Tensor:
+        """Return the hosts with their tissue pushed away from the centre (mass effect)."""
         push = self._uniform(0.0, 0.5) * torch.exp(-((distance / 1.5) ** 2))
         along = (torch.arange(self.side, device=self.device) + 0.5) * 2 / self.side - 1
         rows = along.view(1, 1, -1, 1) - self.rows * push * 2 / self.side
