@@ -40,7 +40,7 @@ class AugmentSpec:
         p_contrast: Smooth random remapping that need not keep the order of intensities.
         p_paste: A healthy picture receives a patch of another one (see `training.edits`).
         recoloured: Share of the pasted lesions that are shown as by another sequence.
-        p_synthetic: A healthy picture receives a synthetic lesion, or a decoy (`training.synthetic`).
+        p_synthetic: A healthy picture receives a synthetic lesion or decoy (`training.synthetic`).
         p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
         p_window: Zoom into a window, with the lesion or without it.
         strong_from: Share of the training from which on new contrasts and pasted patches
