@@ -50,15 +50,18 @@ def test_the_processors_maker_is_read_where_the_system_tells_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "accelerator", "gpu", "cores", "workers"),
+    ("asked", "accelerator", "gpu", "cores", "processes", "workers"),
     [
-        ("auto", "auto", False, 16, 0),
-        ("auto", "cpu", True, 16, 0),
-        ("auto", "auto", True, 16, 8),
-        ("auto", "gpu", True, 4, 3),
-        ("auto", "gpu", True, 1, 1),
-        (0, "gpu", True, 16, 0),
-        (3, "cpu", False, 1, 3),
+        ("auto", "auto", False, 16, 1, 0),
+        ("auto", "cpu", True, 16, 4, 0),
+        ("auto", "auto", True, 16, 1, 8),
+        ("auto", "gpu", True, 4, 1, 3),
+        ("auto", "gpu", True, 1, 1, 1),
+        ("auto", "gpu", True, 16, 4, 3),
+        ("auto", "gpu", True, 64, 4, 8),
+        ("auto", "gpu", True, 4, 8, 1),
+        (0, "gpu", True, 16, 1, 0),
+        (3, "cpu", False, 1, 2, 3),
     ],
 )
 def test_workers_augment_beside_a_gpu(
@@ -66,18 +69,19 @@ def test_workers_augment_beside_a_gpu(
     accelerator: str,
     gpu: bool,
     cores: int,
+    processes: int,
     workers: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
     monkeypatch.setattr(trainer, "_cores", lambda: cores)
-    assert loader_workers(asking(asked, accelerator)) == workers
+    assert loader_workers(asking(asked, accelerator), processes) == workers
 
 
 @pytest.mark.parametrize("asked", [-1, True, "many", 1.5, None])
 def test_another_number_of_workers_is_refused(asked: object) -> None:
     with pytest.raises(ConfigError, match=r"data\.num_workers is .*; use auto or a whole number"):
-        loader_workers(asking(asked, "cpu"))
+        loader_workers(asking(asked, "cpu"), 1)
 
 
 def asking(workers: object, accelerator: str) -> DictConfig:

@@ -198,7 +198,7 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
         batch_size=config.data.batch_size,
         sampler=config.data.sampler,
         epoch_images=config.data.epoch_images,
-        num_workers=loader_workers(config),
+        num_workers=loader_workers(config, trainer.num_devices),
         seed=config.seed,
         augment=classifier.augment_spec,
     )

@@ -97,18 +97,23 @@ def fastest_precision(accelerator: str) -> str:
     return "bf16-mixed" if products else "32-true"
 
 
-def loader_workers(config: DictConfig) -> int:
+def loader_workers(config: DictConfig, processes: int) -> int:
     """Return ``data.num_workers``; for ``auto`` none without an accelerator, else up to eight.
 
     On processors alone, workers would take the time from the network that they save it. A GPU
     waits for augmented pictures otherwise: they take 60 ms of a core for 32 of 160 pixels.
+
+    Args:
+        config: The run's configuration.
+        processes: Training processes on this machine, one a device, that share its cores; with
+            ``auto`` each keeps a core and fills its share of the others, one at least.
 
     Raises `ConfigError` for anything but ``auto`` and whole numbers from 0.
     """
     asked = config.data.num_workers
     if asked == "auto":
         on_cpu = config.trainer.accelerator == "cpu" or not _has_accelerator()
-        return 0 if on_cpu else max(1, min(_WORKERS, _cores() - 1))
+        return 0 if on_cpu else max(1, min(_WORKERS, _cores() // processes - 1))
     if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
         raise ConfigError(f"data.num_workers is {asked!r}; use auto or a whole number from 0")
     return asked
