@@ -200,7 +200,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_data_is_read(tmp_path: 
 def test_every_rank_but_the_first_ends_without_writing_a_model(
     heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = SimpleNamespace(is_global_zero=False)
+    trainer = SimpleNamespace(is_global_zero=False, num_devices=2)
     monkeypatch.setattr("tumorlens.training.run.make_trainer", lambda *_, **__: (trainer, None))
     monkeypatch.setattr("tumorlens.training.run.run_trainer", lambda *_, **__: None)
     with pytest.raises(SystemExit) as ended:
