@@ -23,7 +23,7 @@ GEOMETRY = {
     "all": {"p_flip": 0.5, "p_flip_vertical": 0.5, "rotation": 20.0, "scale": 0.2, "shift": 0.1},
 }
 INTENSITY = [field.name for field in fields(AugmentSpec) if field.name.startswith("p_")]
-EDITS = ("p_paste", "p_synthetic", "p_take_out", "p_window", "p_mixup")
+EDITS = ("p_strip", "p_paste", "p_synthetic", "p_take_out", "p_window", "p_mixup")
 MOVES = ("p_flip", "p_flip_vertical", "p_elastic")
 INTENSITY = [name for name in INTENSITY if name not in (*MOVES, *EDITS)]
 EVERYTHING = replace(AugmentSpec(**GEOMETRY["all"]), **dict.fromkeys(INTENSITY, 0.5))
@@ -117,6 +117,21 @@ def test_stretching_stretches_as_much_as_it_says() -> None:
     assert stretch.min() > -1, "folded over"
     # Smooth: a pixel is stretched as its neighbour is.
     assert stretch.diff(dim=2).std() < 0.3 * share
+
+
+def test_the_middle_is_brightened_against_the_rim_and_the_brightest_stays() -> None:
+    image = torch.full((16, 1, 64, 64), 0.5)
+    image[..., 0, 0] = 1.0
+    lit = Augment(replace(OFF, p_centre=1.0, centre=1.0)).intensity(image, seeded(1))
+    middle, corner = (
+        lit[..., 24:40, 24:40].mean(dim=(1, 2, 3)),
+        lit[..., -4:, -4:].mean(dim=(1, 2, 3)),
+    )
+    assert (middle > corner).all()
+    assert (corner < 0.45).float().mean() > 0.6
+    torch.testing.assert_close(
+        lit.flatten(1).quantile(0.995, dim=1), image.flatten(1).quantile(0.995, dim=1)
+    )
 
 
 @pytest.mark.parametrize("name", INTENSITY)

@@ -123,6 +123,8 @@ def value(found: Battery, test: str, name: str) -> Estimate:
         ("pasted lesion", "peak inside", 1.0, 0.0),
         ("pasted tissue", "called tumour", 0.0, 0.0),
         ("thumbnail 16 × 16", "ROC-AUC", None, 1.0),
+        ("skull stripped", "still called tumour", 1.0, 0.0),
+        ("skull stripped", "healthy now called tumour", 0.0, 0.0),
         ("swapped background", "of the other class: answers change", 0.0, 1.0),
         ("swapped background", "of the other class: healthy now called tumour", 0.0, 1.0),
         ("swapped background", "of the same class: answers change", 0.0, 0.0),
@@ -213,6 +215,7 @@ def test_tumours_alone_without_boxes_leave_most_undefined(records: list[Record])
     assert found.findings() == ()
     assert {metric.name for metric in found.to_metrics()} == {
         "shortcut: border only: called tumour",
+        "shortcut: skull stripped: still called tumour",
         "shortcut: swapped background: of the same class: answers change",
     }
 

@@ -108,9 +108,7 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
     frame = _around(box, grey.shape[:2], spec)
     image = grey if spec.channels == 1 else _colour(pixels)
     scaled = _intensity(image, grey[head], spec)
-    square = _cut(scaled, frame)
-    resized = _resize(square, spec.size)
-    return _channels_first(resized)
+    return _channels_first(cut_as(scaled, frame))
 
 
 def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
@@ -127,6 +125,14 @@ def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
     across, down = width / frame.width, height / frame.height
     corner = (frame.x0 * across, frame.y0 * down)
     return Frame(height, width, *corner, frame.w * across, frame.h * down, spec.size)
+
+
+def cut_as(image: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
+    """Return what a frame shows of ``[H, W]`` or ``[H, W, 3]``, ``[size, size]`` or with channels.
+
+    Outside the image it shows 0.
+    """
+    return _resize(_cut(image, frame), frame.size)
 
 
 def _check(pixels: Pixels) -> None:

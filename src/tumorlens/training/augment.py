@@ -52,6 +52,7 @@ class Augment:
             (spec.p_invert, self._invert),
             (spec.p_gamma, self._gamma),
             (spec.p_bias, self._bias),
+            (spec.p_centre, self._centre),
             (spec.p_noise, self._noise),
             (spec.p_border, self._border),
             (spec.p_cutout, self._cutout),
@@ -144,6 +145,20 @@ class Augment:
         coarse = torch.randn(len(x), 1, 4, 4, generator=g) * self.spec.bias
         field = functional.interpolate(coarse, x.shape[-2:], mode="bicubic", align_corners=True)
         return x * torch.exp(field.to(x.device))
+
+    def _centre(self, x: Tensor, g: Generator) -> Tensor:
+        """Brighten the middle of the head; what is brightest stays as bright as it was."""
+        n, side = len(x), x.shape[-1]
+        axis = torch.linspace(-1, 1, side)
+        place = _uniform((n, 2, 1), -0.3, 0.3, g)
+        width = _uniform((n, 2, 1), 0.25, 0.8, g)
+        rows, columns = (torch.exp(-0.5 * ((axis - place) / width) ** 2)).unbind(dim=1)
+        amount = _uniform(n, 0.0, self.spec.centre, g)
+        field = torch.exp(amount.view(-1, 1, 1) * rows[:, :, None] * columns[:, None, :])
+        lit = x * field[:, None].to(x.device)
+        peaks = (each.flatten(1).quantile(0.995, dim=1) for each in (x, lit))
+        before, after = (_column(peak.clamp_min(1e-3), x) for peak in peaks)
+        return lit * before / after
 
     def _noise(self, x: Tensor, g: Generator) -> Tensor:
         """Rician: the magnitude of a signal with Gaussian noise in both channels."""

@@ -23,6 +23,8 @@ class AugmentSpec:
         rotation: Largest rotation either way, degrees.
         scale: Largest zoom either way, as a share.
         shift: Largest shift, as a share of the side.
+        p_strip: All but the brain made black, as in skull-stripped scans, and the brain shown as
+            large as a head (see `training.skull_strip`).
         p_elastic: A smooth random field stretches some regions and squeezes others, as heads
             and ventricles differ (Simard et al., ICDAR 2003).
         elastic: Standard deviation of the stretch between two knots of that field, as a share.
@@ -30,6 +32,8 @@ class AugmentSpec:
         p_remap: Smooth random monotone remapping of intensities.
         p_invert: Inverted contrast inside the head, background kept dark (T2-like).
         p_bias, bias: Smooth multiplicative coil field ``exp(±bias)``.
+        p_centre, centre: The middle brightened by up to ``exp(centre)`` against the rim, as at high
+            field strengths (dielectric effect) and by array coils; the brightest stays as bright.
         p_noise, noise: Rician noise of this largest standard deviation.
         p_blur: Loss of resolution by down- and up-sampling, to ``blur`` times the pixel.
         blur: Largest pixel growth, > 1.
@@ -63,6 +67,7 @@ class AugmentSpec:
     rotation: float = 0.0
     scale: float = 0.0
     shift: float = 0.0
+    p_strip: float = 0.0
     p_elastic: float = 0.0
     elastic: float = 0.2
     p_gamma: float = 0.0
@@ -71,6 +76,8 @@ class AugmentSpec:
     p_invert: float = 0.0
     p_bias: float = 0.0
     bias: float = 0.5
+    p_centre: float = 0.0
+    centre: float = 0.8
     p_noise: float = 0.0
     noise: float = 0.06
     p_blur: float = 0.0

@@ -29,6 +29,7 @@ from tumorlens.training.battery_removal import (
     without_centre,
     without_detail,
     without_head,
+    without_skull,
     without_tumour,
 )
 from tumorlens.training.battery_scans import draw_by_group, read_scan
@@ -37,7 +38,7 @@ from tumorlens.training.battery_trial import Figure, Trial, ask
 Progress = Callable[[int, int], None]
 _TESTS: tuple[Callable[[Trial], list[Figure]], ...] = (
     *(untouched, without_head, without_centre, without_tumour),
-    *(pasted, without_detail, swapped, associations),
+    *(pasted, without_detail, without_skull, swapped, associations),
 )
 
 

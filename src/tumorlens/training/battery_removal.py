@@ -7,8 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from tumorlens.imaging.preprocess import preprocess
 from tumorlens.training.battery_scans import Scan
 from tumorlens.training.battery_trial import Figure, Trial
+from tumorlens.training.skull_strip import keeps_lesion, strip_skull
 from tumorlens.training.surgery import (
     Mask,
     Picture,
@@ -114,6 +116,31 @@ def without_tumour(trial: Trial) -> list[Figure]:
         assert shift is not None
         tissue.append(fill_tissue(scan.picture, scan.tumour, shift))
     return figures + _drop(trial, free, tissue, "own tissue")
+
+
+def without_skull(trial: Trial) -> list[Figure]:
+    """Strip the skull, as research archives do: the brain alone must be answered as before.
+
+    Scans whose known tumour would be cut away, or in which no brain is found, are left out.
+    """
+    spec = trial.predictor.card.preprocess
+    rows, pictures = [], []
+    for row, scan in enumerate(trial.scans):
+        found = strip_skull(scan.picture[0], trial.generator(row))
+        if found is not None and keeps_lesion(scan.tumour, found[1]):
+            rows.append(row)
+            pictures.append(preprocess(found[0], spec))
+    answers, index = trial.ask(pictures), np.array(rows, dtype=np.int64)
+    calls, was = trial.calls(answers), trial.called[index]
+    tumour, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
+    says = "Without the skull, only {} of the tumours found before are found"
+    return [
+        Figure("skull stripped", "still called tumour",
+               trial.share(calls[tumour], index[tumour]), 0.85, None, says),
+        Figure("skull stripped", "healthy now called tumour",
+               trial.share(calls[healthy], index[healthy]), None, 0.1,
+               "Without the skull, {} of the healthy scans are called tumours"),
+    ]  # fmt: skip
 
 
 def _drop(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) -> list[Figure]:

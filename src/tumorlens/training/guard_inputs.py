@@ -18,6 +18,7 @@ from tumorlens.training.augment import Augment, AugmentSpec
 from tumorlens.training.guard_pictures import Picture, blurred
 from tumorlens.training.guard_scans import SCANS, shuffled
 from tumorlens.training.guard_scenes import PICTURES
+from tumorlens.training.skull_strip import stripped_inputs
 
 Inputs = NDArray[np.float32]
 
@@ -27,6 +28,9 @@ _ROUGH = AugmentSpec(
     p_remap=0.3, p_invert=0.2, p_bias=0.4, bias=0.4, p_noise=0.35, noise=0.1, p_blur=0.4, blur=3.5,
     p_gibbs=0.1, p_border=0.15,
 )  # fmt: skip
+
+# Of the scans; research archives hold little else.
+_STRIPPED = 1 / 6
 
 
 def draw_negative(g: Generator, scans: Sequence[Picture]) -> tuple[str, NDArray[np.uint8]]:
@@ -74,9 +78,10 @@ def positives(
 ) -> Inputs:
     """Return scans as network inputs ``[count + drawn heads, C, S, S]``.
 
-    Rare strata (a source's views, say) are drawn more often than their share. A third of the scans
-    are as they are, the others augmented roughly, some with burned-in letters. The drawn heads
-    stand in for scans in self-tests, benchmarks and demonstrations.
+    Rare strata (a source's views, say) are drawn more often than their share. One in six of the
+    scans is stripped of its skull. Then a third are as they are, the others augmented roughly, some
+    with burned-in letters. The drawn heads stand in for scans in self-tests, benchmarks and
+    demonstrations.
 
     Args:
         inputs: Training scans, float32 ``[N, C, S, S]``.
@@ -90,7 +95,11 @@ def positives(
     share = sizes[kind] ** -0.5
     taken = min(count, len(inputs))
     rows = np.sort(g.choice(len(inputs), taken, replace=False, p=share / share.sum()))
-    return np.concatenate([_roughened(inputs[rows], g, seed), _heads(spec)])
+    scans = np.array(inputs[rows])
+    some = np.flatnonzero(g.random(len(scans)) < _STRIPPED)
+    brains, made = stripped_inputs(scans[some], g, spec)
+    scans[some[made]] = brains
+    return np.concatenate([_roughened(scans, g, seed), _heads(spec)])
 
 
 def known_negatives(inputs: Inputs, copies: int, seed: int) -> Inputs:

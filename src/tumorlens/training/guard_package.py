@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from torch import nn
 
 from tumorlens.data.manifest import Record
@@ -26,6 +27,7 @@ from tumorlens.training.guard_fit import (
 )
 from tumorlens.training.guard_inputs import Inputs, draw_negatives
 from tumorlens.training.parts import Parts
+from tumorlens.training.skull_strip import stripped_inputs
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +62,11 @@ def guard_for(
         method=METHOD,
         n_mri=min(SCANS, sizes["train"]),
         n_pictures=PICTURES + (0 if parts.not_mri is None else len(parts.not_mri)),
-        checks=(*_on_scans(guard, network, parts), *_on_pictures(guard, network, spec, seed)),
+        checks=(
+            *_on_scans(guard, network, parts),
+            *_on_brains(guard, network, parts, spec, seed),
+            *_on_pictures(guard, network, spec, seed),
+        ),
     )
     log.info("guard fitted", **{check.pictures: check.refused for check in said.checks})
     return guard, said
@@ -76,7 +82,7 @@ def _on_scans(guard: InDomainGuard, network: nn.Module, parts: Parts) -> list[Gu
     if not records:
         return []
     refused = scores_of(guard, statistics_of(network, parts.inputs[_MEASURED_ON])) < 0
-    groups = np.array([-1 - i if r.group is None else r.group for i, r in enumerate(records)])
+    groups = _groups(records)
     sources = np.array([record.source for record in records])
     checks = [_check(f"{_MEASURED_ON} scans", True, share_estimate(refused, groups))]
     for source in sorted(set(sources.tolist())):
@@ -84,6 +90,23 @@ def _on_scans(guard: InDomainGuard, network: nn.Module, parts: Parts) -> list[Gu
         found = share_estimate(refused[rows], groups[rows])
         checks.append(_check(f"{_MEASURED_ON} scans of {source}", True, found))
     return checks
+
+
+def _on_brains(
+    guard: InDomainGuard, network: nn.Module, parts: Parts, spec: PreprocessSpec, seed: int
+) -> list[GuardCheck]:
+    """Measure on calibration scans whose skull was taken off, as research archives publish them."""
+    inputs: Inputs = parts.inputs.get(_MEASURED_ON, np.zeros((0, 1, 1, 1), np.float32))
+    brains, rows = stripped_inputs(inputs, np.random.default_rng([seed, 5]), spec)
+    if not len(brains):
+        return []
+    refused = scores_of(guard, statistics_of(network, brains)) < 0
+    found = share_estimate(refused, _groups(parts.records[_MEASURED_ON])[rows])
+    return [_check(f"{_MEASURED_ON} scans, skull stripped", True, found)]
+
+
+def _groups(records: Sequence[Record]) -> NDArray[np.int64]:
+    return np.array([-1 - i if r.group is None else r.group for i, r in enumerate(records)])
 
 
 def _on_pictures(

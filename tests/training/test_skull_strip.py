@@ -1,0 +1,86 @@
+"""Skull stripping of single slices, and of training batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
+from tumorlens.training.skull_strip import strip_skull, strip_skulls, stripped_inputs
+
+SPEC = PreprocessSpec(size=160)
+
+
+def head(seed: int, *, lesion: bool = False) -> NDArray[np.float32]:
+    return preprocess(draw_phantom(seed, lesion=lesion).image, SPEC)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_brain_stays_and_the_scalp_goes(seed: int) -> None:
+    scan = head(seed)[0]
+    found = strip_skull(scan, np.random.default_rng(seed))
+    assert found is not None
+    shown, brain = found
+    rows, columns = np.nonzero(scan > 0.08)
+    rim = np.hypot(
+        (np.arange(160)[:, None] - rows.mean()) / (np.ptp(rows) / 2),
+        (np.arange(160)[None] - columns.mean()) / (np.ptp(columns) / 2),
+    )
+    assert shown[rim > 0.97].max() < 0.02
+    middle = rim < 0.5
+    assert brain[middle].mean() > 0.97
+    np.testing.assert_allclose(shown[middle & (brain > 0)].mean(), scan[middle].mean(), rtol=0.1)
+
+
+def test_in_a_blank_picture_no_brain_is_found() -> None:
+    assert strip_skull(np.zeros((64, 64), np.float32), np.random.default_rng(0)) is None
+
+
+def test_inputs_come_back_as_inputs_with_their_rows() -> None:
+    scans = np.stack([head(0), np.zeros((1, 160, 160), np.float32), head(1)])
+    shown, rows = stripped_inputs(scans, np.random.default_rng(0), SPEC)
+    assert rows.tolist() == [0, 2]
+    assert shown.shape == (2, 1, 160, 160)
+    assert shown.dtype == np.float32
+    assert shown.min() >= 0
+    assert shown.max() == 1
+    assert stripped_inputs(scans[1:2], np.random.default_rng(0), SPEC)[0].shape[0] == 0
+
+
+def test_a_lesion_moves_with_its_picture() -> None:
+    image = torch.from_numpy(head(3))[None].clone()
+    image[..., 70:86, 60:76] = 1.0
+    lesion = torch.zeros_like(image)
+    lesion[..., 70:86, 60:76] = 1.0
+    shown, place = strip_skulls(image, lesion, torch.ones(1), 1.0, generator())
+    assert not torch.equal(shown, image)
+    assert shown[place > 0.9].mean() > 0.95
+    # The brain fills the frame as the head did, so the lesion has grown.
+    assert place.sum() > 1.1 * lesion.sum()
+
+
+def test_the_arguments_stay_and_a_seed_gives_the_same_again() -> None:
+    image = torch.stack([torch.from_numpy(head(seed)) for seed in range(4)])
+    lesion, label = torch.zeros_like(image), torch.zeros(4)
+    before = image.clone()
+    first, again = (strip_skulls(image, lesion, label, 0.7, generator(5))[0] for _ in range(2))
+    assert torch.equal(image, before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, image)
+    assert strip_skulls(image, lesion, label, 0.0, generator())[0] is image
+
+
+def test_a_tumour_of_unknown_place_or_on_the_skull_keeps_its_skull() -> None:
+    image = torch.stack([torch.from_numpy(head(seed)) for seed in range(2)])
+    lesion = torch.zeros_like(image)
+    lesion[1, :, :12, 70:90] = 1.0
+    shown, place = strip_skulls(image, lesion, torch.ones(2), 1.0, generator())
+    assert torch.equal(shown, image)
+    assert torch.equal(place, lesion)
