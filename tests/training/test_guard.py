@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.errors import DataError, ExportError
-from tumorlens.imaging.preprocess import PreprocessSpec
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.modelfile import Guard, write_model
 from tumorlens.models.registry import build
@@ -126,6 +127,18 @@ def test_rare_kinds_of_scans_are_drawn_more_often(monkeypatch: pytest.MonkeyPatc
     assert chosen.shape == (120, 1, 64, 64)
     # Every third is as it was; one in fifty by chance, here one in eight.
     assert 3 <= np.count_nonzero(chosen[::3, 0, 0, 0] == 0.5) <= 8
+
+
+def test_one_scan_in_six_comes_without_its_skull(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_inputs, "_roughened", lambda inputs, g, seed: inputs)
+    heads = [preprocess(draw_phantom(n % 4, lesion=False).image, SPEC) for n in range(240)]
+    inputs = np.stack(heads)
+    found = positives(inputs, ["alike"] * 240, 240, SPEC, seed=1)[:240]
+    changed = (found != inputs).any(axis=(1, 2, 3))
+    assert 20 <= changed.sum() <= 60
+    assert np.median((found[changed] > 0).mean(axis=(1, 2, 3))) < np.median(
+        (inputs[changed] > 0).mean(axis=(1, 2, 3))
+    )
 
 
 def test_networks_without_features_and_too_few_scans_are_told() -> None:
