@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from tumorlens.errors import ConfigError
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.training.augment import Augment, AugmentSpec
 
@@ -18,6 +19,7 @@ GEOMETRY = {
     "both flips": {"p_flip": 1.0, "p_flip_vertical": 1.0},
     "rotation": {"rotation": 30.0},
     "scale": {"scale": 0.25},
+    "enlarge": {"enlarge": 1.2},
     "shift": {"shift": 0.1},
     "elastic": {"p_elastic": 1.0, "elastic": 0.3},
     "all": {"p_flip": 0.5, "p_flip_vertical": 0.5, "rotation": 20.0, "scale": 0.2, "shift": 0.1},
@@ -98,6 +100,18 @@ def test_a_flip_is_a_flip(spec: dict[str, float], dims: tuple[int, ...]) -> None
     image = heads()
     moved, _ = Augment(replace(OFF, **spec))(image, image, seeded())
     assert torch.allclose(moved, image.flip(dims), atol=2e-5)
+
+
+def test_enlarging_shows_a_disc_as_much_larger_as_it_says() -> None:
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    disc = ((y - 63.5) ** 2 + (x - 63.5) ** 2 < 30**2).float()[None, None]
+    larger, _ = Augment(replace(OFF, enlarge=1.25))(disc, disc, seeded())
+    assert float(larger.sum() / disc.sum()) == pytest.approx(1.25**2, rel=0.01)
+
+
+def test_enlarging_to_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"augment\.enlarge is 0"):
+        AugmentSpec(enlarge=0.0)
 
 
 def test_stretching_stretches_as_much_as_it_says() -> None:

@@ -54,6 +54,33 @@ def test_training_alone_gets_the_slices_between(root: Path) -> None:
     assert {(record.file, record.view) for record in more} == stacks
 
 
+@pytest.mark.parametrize("kind", ["grouped", "random-leaky"])
+def test_a_last_leg_may_learn_from_validation(root: Path, kind: str) -> None:
+    settings = (f"data.split.kind={kind}", "data.split.test=0.2", "data.split.train=0.6",
+                "data.split.validation=0.1", "data.split.calibration=0.1")  # fmt: skip
+    _, _, before = split_of(root, *settings)
+    _, _, after = split_of(root, *settings, "data.split.learn_validation=true")
+    assert before.validation
+    assert not after.validation
+    assert set(after.train) == {*before.train, *before.validation}
+    assert (after.calibration, after.test) == (before.calibration, before.test)
+
+
+def test_volumes_of_validation_are_cut_finer_where_they_are_learnt_from(
+    root: Path, tmp_path: Path
+) -> None:
+    finer = "data.learnt_slices_per_plane=7"
+    _, _, before = split_of(root, finer)
+    config, records, after = split_of(root, finer, "data.split.learn_validation=true")
+    files = {record.key: record.file for record in records if record.is_slice}
+    joined = {files[key] for key in before.validation if key in files}
+    assert joined
+    assert sum(files.get(key) in joined for key in after.train) == len(joined) * 3 * 7
+    write_split(after, tmp_path / "split.json")
+    config.data.split.path = str(tmp_path / "split.json")
+    assert make_split(config, records) == after
+
+
 def test_such_a_split_can_be_read_back(root: Path, tmp_path: Path) -> None:
     config, records, split = split_of(root, "data.learnt_slices_per_plane=7")
     write_split(split, tmp_path / "split.json")

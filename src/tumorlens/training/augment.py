@@ -78,7 +78,7 @@ class Augment:
         flip_x = torch.where(torch.rand(n, generator=g) < spec.p_flip, -1.0, 1.0)
         flip_y = torch.where(torch.rand(n, generator=g) < spec.p_flip_vertical, -1.0, 1.0)
         angle = _uniform(n, -spec.rotation, spec.rotation, g) * math.pi / 180
-        zoom = torch.exp(_uniform(n, -spec.scale, spec.scale, g))
+        zoom = torch.exp(_uniform(n, -spec.scale, spec.scale, g)) / spec.enlarge
         shift = _uniform((n, 2), -2 * spec.shift, 2 * spec.shift, g)
         cos, sin = angle.cos() * zoom, angle.sin() * zoom
         rows = (

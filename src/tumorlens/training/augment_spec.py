@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tumorlens.errors import ConfigError
+
 # What `strong_from` strengthens: what keeps the sequence of a scan from carrying the answer.
 _SEQUENCE = ("p_contrast", "p_invert", "p_paste", "p_synthetic")
 # What `calm_from` calms, and to which share.
@@ -22,6 +24,8 @@ class AugmentSpec:
         p_flip_vertical: Up-down flip.
         rotation: Largest rotation either way, degrees.
         scale: Largest zoom either way, as a share.
+        enlarge: How much larger than the network will be judged on pictures are shown, on
+            average, > 0; 1 as large.
         shift: Largest shift, as a share of the side.
         p_strip: All but the brain made black, as in skull-stripped scans, and the brain shown as
             large as a head (see `training.skull_strip`).
@@ -60,12 +64,15 @@ class AugmentSpec:
         grown_by: Share of the training by which the side has grown to the network's own.
         p_mixup: Blending with another picture and its label (see `training.mixup`).
         mixup: Both parameters of the Beta distribution that the shares are drawn from.
+
+    Raises `ConfigError` for an ``enlarge`` that is not above 0.
     """
 
     p_flip: float = 0.5
     p_flip_vertical: float = 0.0
     rotation: float = 0.0
     scale: float = 0.0
+    enlarge: float = 1.0
     shift: float = 0.0
     p_strip: float = 0.0
     p_elastic: float = 0.0
@@ -100,6 +107,10 @@ class AugmentSpec:
     grown_by: float = 0.67
     p_mixup: float = 0.0
     mixup: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not self.enlarge > 0:
+            raise ConfigError(f"augment.enlarge is {self.enlarge}; give a number above 0")
 
     def at(self, progress: float) -> AugmentSpec:
         """Return what holds at ``progress`` (0..1) of the training."""

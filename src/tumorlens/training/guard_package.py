@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -31,15 +32,23 @@ from tumorlens.training.skull_strip import stripped_inputs
 
 log = structlog.get_logger(__name__)
 
-# Validation scans place the guard, calibration scans measure it.
-_PLACED_ON, _MEASURED_ON = "validation", "calibration"
+_VALIDATION, _CALIBRATION = "validation", "calibration"
 _SMALLEST = 50
 _CHECKED_PICTURES = 200
-METHOD = (
+_METHOD = (
     "distance of the channels' means and deviations from those of training scans, whitened in "
     "three blocks of stages, and a small classifier of the same against drawn pictures; placed to "
-    f"refuse at most {MOST_REFUSED:.1%} of the {_PLACED_ON} scans"
+    f"refuse at most {MOST_REFUSED:.1%} of "
 )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Scans no weights were fitted to, and what they are called: inputs ``[N, C, S, S]``."""
+
+    name: str
+    records: Sequence[Record]
+    inputs: Inputs
 
 
 def guard_for(
@@ -49,22 +58,25 @@ def guard_for(
 
     It learns from the training part and from scans left out because they are no MRI, is placed on
     the validation part and measured on the calibration part, and on drawn pictures of another
-    seed. Returns None, and says so in the log, for a network that does not show its features, or
-    with fewer than 50 scans in the first two.
+    seed. Where the run has learnt from validation, or has none, one half of calibration's groups
+    places it and the other measures it. Returns None, and says so in the log, for a network that
+    does not show its features, or with fewer than 50 scans to learn from or to be placed on.
     """
-    sizes = {name: len(parts.inputs.get(name, ())) for name in ("train", _PLACED_ON)}
+    placing, measuring = _held(parts)
+    sizes = {"train": len(parts.inputs["train"]), placing.name: len(placing.inputs)}
     if not has_features(network) or min(sizes.values()) < _SMALLEST:
         log.warning("no in-domain guard: the network shows no features, or too few scans", **sizes)
         return None
-    train, held = (_scans(parts, name) for name in ("train", _PLACED_ON))
+    train = Scans(parts.inputs["train"], _strata(parts.records["train"]))
+    held = Scans(placing.inputs, _strata(placing.records))
     guard = fit_guard(network, train, held, spec, seed, parts.not_mri)
     said = Guard(
-        method=METHOD,
+        method=f"{_METHOD}the {placing.name}",
         n_mri=min(SCANS, sizes["train"]),
         n_pictures=PICTURES + (0 if parts.not_mri is None else len(parts.not_mri)),
         checks=(
-            *_on_scans(guard, network, parts),
-            *_on_brains(guard, network, parts, spec, seed),
+            *_on_scans(guard, network, measuring),
+            *_on_brains(guard, network, measuring, spec, seed),
             *_on_pictures(guard, network, spec, seed),
         ),
     )
@@ -72,37 +84,72 @@ def guard_for(
     return guard, said
 
 
-def _scans(parts: Parts, name: str) -> Scans:
-    strata = [f"{record.source} {record.view} {record.label}" for record in parts.records[name]]
-    return Scans(parts.inputs[name], strata)
+def _held(parts: Parts) -> tuple[_Held, _Held]:
+    """Return the scans that place a guard, and those that measure it."""
+    if _VALIDATION in parts.records:
+        return _part(parts, _VALIDATION), _part(parts, _CALIBRATION)
+    whole = _part(parts, _CALIBRATION)
+    rows = _first_half(whole.records)
+    halves = [
+        _Held(f"{_CALIBRATION} scans of {which} of the groups",
+              [record for record, own in zip(whole.records, mine, strict=True) if own],
+              whole.inputs[mine])
+        for which, mine in (("one half", rows), ("the other half", ~rows))
+    ]  # fmt: skip
+    return halves[0], halves[1]
 
 
-def _on_scans(guard: InDomainGuard, network: nn.Module, parts: Parts) -> list[GuardCheck]:
-    records: Sequence[Record] = parts.records.get(_MEASURED_ON, [])
-    if not records:
+def _part(parts: Parts, name: str) -> _Held:
+    inputs: Inputs = parts.inputs.get(name, np.zeros((0, 1, 1, 1), np.float32))
+    return _Held(f"{name} scans", parts.records.get(name, []), inputs)
+
+
+def _first_half(records: Sequence[Record]) -> NDArray[np.bool_]:
+    """Return which scans are in the first of two halves of alike make-up; groups stay whole.
+
+    Each source's groups, the largest first, are dealt to the half that has fewer of its scans.
+    """
+    first = np.zeros(len(records), dtype=bool)
+    groups, sources = _groups(records), np.array([record.source for record in records])
+    for source in sorted(set(sources.tolist())):
+        dealt = [0, 0]
+        kinds, sizes = np.unique(groups[sources == source], return_counts=True)
+        for at in np.lexsort((kinds, -sizes)):
+            half = int(dealt[0] > dealt[1])
+            dealt[half] += int(sizes[at])
+            if half == 0:
+                first |= groups == kinds[at]
+    return first
+
+
+def _strata(records: Sequence[Record]) -> list[str]:
+    return [f"{record.source} {record.view} {record.label}" for record in records]
+
+
+def _on_scans(guard: InDomainGuard, network: nn.Module, held: _Held) -> list[GuardCheck]:
+    if not held.records:
         return []
-    refused = scores_of(guard, statistics_of(network, parts.inputs[_MEASURED_ON])) < 0
-    groups = _groups(records)
-    sources = np.array([record.source for record in records])
-    checks = [_check(f"{_MEASURED_ON} scans", True, share_estimate(refused, groups))]
+    refused = scores_of(guard, statistics_of(network, held.inputs)) < 0
+    groups = _groups(held.records)
+    sources = np.array([record.source for record in held.records])
+    checks = [_check(held.name, True, share_estimate(refused, groups))]
     for source in sorted(set(sources.tolist())):
         rows = sources == source
         found = share_estimate(refused[rows], groups[rows])
-        checks.append(_check(f"{_MEASURED_ON} scans of {source}", True, found))
+        checks.append(_check(f"{held.name}, of {source}", True, found))
     return checks
 
 
 def _on_brains(
-    guard: InDomainGuard, network: nn.Module, parts: Parts, spec: PreprocessSpec, seed: int
+    guard: InDomainGuard, network: nn.Module, held: _Held, spec: PreprocessSpec, seed: int
 ) -> list[GuardCheck]:
-    """Measure on calibration scans whose skull was taken off, as research archives publish them."""
-    inputs: Inputs = parts.inputs.get(_MEASURED_ON, np.zeros((0, 1, 1, 1), np.float32))
-    brains, rows = stripped_inputs(inputs, np.random.default_rng([seed, 5]), spec)
+    """Measure on scans whose skull was taken off, as research archives publish them."""
+    brains, rows = stripped_inputs(held.inputs, np.random.default_rng([seed, 5]), spec)
     if not len(brains):
         return []
     refused = scores_of(guard, statistics_of(network, brains)) < 0
-    found = share_estimate(refused, _groups(parts.records[_MEASURED_ON])[rows])
-    return [_check(f"{_MEASURED_ON} scans, skull stripped", True, found)]
+    found = share_estimate(refused, _groups(held.records)[rows])
+    return [_check(f"{held.name}, skull stripped", True, found)]
 
 
 def _groups(records: Sequence[Record]) -> NDArray[np.int64]:

@@ -215,7 +215,7 @@ def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
 def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
     settings = config.data.split
     if settings.path is not None:
-        return read_split(Path(settings.path), records)
+        return _with_validation(config, read_split(Path(settings.path), records), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
         finer = config.data.get("learnt_slices_per_plane") is not None
@@ -224,14 +224,25 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         split = grouped_split(
             measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
         )
+        split = _with_validation(config, split, measured)
         return _with_learnt(split, records, learnt) if learnt else split
     if settings.kind == RANDOM_LEAKY:
         log.warning("random split: near-duplicates cross it, so its test score is flattered")
         share = fractions["validation"] / (1 - fractions["test"])
-        return random_split(
+        split = random_split(
             records, seed=settings.seed, test_fraction=fractions["test"], validation=share
         )
+        return _with_validation(config, split, records)
     raise ConfigError(f"data.split.kind is {settings.kind!r}; use grouped or {RANDOM_LEAKY}")
+
+
+def _with_validation(config: DictConfig, split: Split, records: Sequence[Record]) -> Split:
+    """Return the split with its validation part in train, where the run is to learn from it."""
+    # Runs made before there was such a setting chose by it.
+    if not config.data.split.get("learn_validation", False) or not split.validation:
+        return split
+    parts = {**split.parts(), "train": [*split.train, *split.validation], "validation": []}
+    return split_of(split.name, split.seed, parts, records)
 
 
 def _with_learnt(split: Split, records: Sequence[Record], learnt: Collection[str]) -> Split:
