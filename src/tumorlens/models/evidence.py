@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from tumorlens.errors import ConfigError
 from tumorlens.models.hub import weights_path
+from tumorlens.models.local_contrast import LocalContrast
 from tumorlens.models.mixstyle import MixStyle
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
@@ -33,13 +34,16 @@ class EvidenceNet(nn.Module):
         dropout: Probability of dropping a decoder channel before the class map.
         mixstyle: Probability of mixing a scan's early feature statistics with another's, in
             training; see :class:`~tumorlens.models.mixstyle.MixStyle`.
+        local_contrast: Give the backbone the picture's local contrast beside it; see
+            :class:`~tumorlens.models.local_contrast.LocalContrast`. Needs one channel.
         weights: Backbone weights to start from (a file, or a name of the Hub: see
             :func:`~tumorlens.models.hub.weights_path`), or None.
 
     Takes float32 ``[N, in_channels, H, W]``; H and W divisible by 32. The map is
     ``[N, H / stride, W / stride]``.
 
-    Raises `ConfigError` for another depth or stride, and what `load_backbone` raises.
+    Raises `ConfigError` for another depth or stride and for local contrast of colours, and what
+    `load_backbone` raises.
     """
 
     def __init__(
@@ -54,11 +58,15 @@ class EvidenceNet(nn.Module):
         weights: str | None = None,
         stride: int = 8,
         mixstyle: float = 0.0,
+        local_contrast: bool = False,
     ) -> None:
         super().__init__()
         if stride not in _STAGES:
             raise ConfigError(f"the map's stride is {stride}; use 4 or 8")
-        self.backbone = build_backbone(depth, in_channels)
+        if local_contrast and in_channels != 1:
+            raise ConfigError(f"local_contrast needs in_channels=1, not {in_channels}")
+        self.seen = LocalContrast() if local_contrast else nn.Identity()
+        self.backbone = build_backbone(depth, in_channels + local_contrast)
         del self.backbone.fc
         self.lateral = nn.ModuleList(
             nn.Conv2d(channels, width, kernel_size=1) for channels in _CHANNELS[-_STAGES[stride] :]
@@ -81,7 +89,7 @@ class EvidenceNet(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
-        return stages(self.backbone, image, self.mixstyle)
+        return stages(self.backbone, self.seen(image), self.mixstyle)
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of an image's features."""

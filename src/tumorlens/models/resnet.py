@@ -95,8 +95,9 @@ def load_backbone(backbone: Any, path: Path) -> list[str]:
     The classifier (``fc.*``) is left out. A file with ImageNet's 1000 classes expects ImageNet's
     normalised input; that is folded into the first layer (see `_fold_imagenet`), so that it
     answers to images in 0..1. A 3-channel first convolution is summed to one channel where the
-    backbone takes grey images, which keeps its response to a grey RGB image. Every other tensor
-    must fit: a file that fits only in part is refused.
+    backbone takes grey images, which keeps its response to a grey RGB image; where it takes their
+    local contrast too, the weights of that start at 0. Every other tensor must fit: a file that
+    fits only in part is refused.
 
     Raises:
         ModelNotFoundError: No file at ``path``.
@@ -112,8 +113,11 @@ def load_backbone(backbone: Any, path: Path) -> list[str]:
     given |= _fold_imagenet(given)
     first = given.get("conv1.weight")
     rgb = first is not None and first.ndim == 4 and first.shape[1] == 3
-    if first is not None and rgb and wanted["conv1.weight"].shape[1] == 1:
-        given["conv1.weight"] = first.sum(dim=1, keepdim=True)
+    channels = wanted["conv1.weight"].shape[1]
+    if first is not None and rgb and channels < 3:
+        given["conv1.weight"] = first = first.sum(dim=1, keepdim=True)
+    if first is not None and first.ndim == 4 and first.shape[1] == 1 and channels == 2:
+        given["conv1.weight"] = torch.cat([first, torch.zeros_like(first)], dim=1)
     usable = {
         name: tensor
         for name, tensor in given.items()
