@@ -212,6 +212,12 @@ def test_a_lesion_goes_to_the_input_and_back(seed: int, size: int) -> None:
     assert overlap > 0.9
 
 
+def test_a_plan_tells_what_is_seen() -> None:
+    told = PreprocessSpec(size=96, margin=0.09).describe()
+    assert told == "1 × 96 × 96 pixels, crop content with a margin of 9 %, intensity percentile"
+    assert "crop none, " in NOTEBOOK.describe()
+
+
 @pytest.mark.parametrize("spec", [DEFAULT, NOTEBOOK], ids=["default", "notebook"])
 def test_left_stays_left_and_up_stays_up(spec: PreprocessSpec) -> None:
     pixels = np.zeros((120, 160), dtype=np.uint8)

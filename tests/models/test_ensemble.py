@@ -58,6 +58,34 @@ def test_features_start_with_the_first_member_s() -> None:
     assert torch.equal(network.answer(features).logit, network(image).logit)
 
 
+@torch.no_grad()
+def test_members_may_be_networks_of_their_own() -> None:
+    own = [{"local_contrast": True}, {"instance_norm": True}]
+    network = build("ensemble", own=own, **SMALL).eval()
+    first, second = network.members  # type: ignore[misc]
+    assert first.backbone.conv1.weight.shape[1] == 2
+    assert second.backbone.conv1.weight.shape[1] == 1
+    assert isinstance(second.backbone.bn1, nn.InstanceNorm2d)
+    image = pictures()
+    mean = (first(image).map + second(image).map) / 2
+    assert torch.allclose(network(image).map, mean, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ([{}], "own has settings for 1 of 2 members"),
+        ([{}, {"stride": 4}], "differ in stride or pooling"),
+        ([{}, {"k": 4}], "differ in stride or pooling"),
+        ([{"pooling": "mean"}, {}], "differ in stride or pooling"),
+        ([{}, {"none_such": 1}], "none_such"),
+    ],
+)
+def test_members_that_do_not_go_together_are_refused(own: list[dict], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        build("ensemble", own=own, **SMALL)
+
+
 @pytest.mark.parametrize("members", [0, -1, 1.5, True, "two"])
 def test_a_number_of_members_that_is_none_is_refused(members: object) -> None:
     with pytest.raises(ConfigError, match="give a whole number from 1"):

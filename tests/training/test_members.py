@@ -38,7 +38,8 @@ def settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
 
 
 def with_members(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
-    members = "members=[{},{optimizer:{lr:0.0003}}]"
+    other = "{optimizer:{lr:0.0003},model:{arguments:{instance_norm:true}}}"
+    members = f"members=[{{}},{other}]"
     return compose_config(settings(root, run_dir, members, *overrides))
 
 
@@ -71,6 +72,7 @@ def test_the_run_s_network_is_their_ensemble(joined: RunResult) -> None:
     card = Predictor.open(joined.model, threads=1).card
     assert card.architecture == "ensemble"
     assert card.architecture_args["members"] == 2
+    assert card.architecture_args["own"] == [{}, {"instance_norm": True}]
     digests = [
         hashlib.sha256((joined.run_dir / f"member_{at}" / "weights.pt").read_bytes()).hexdigest()
         for at in (1, 2)

@@ -77,7 +77,7 @@ def _facts(card: ModelCard, path: Path, sha256: str) -> Table:
         "file": f"{path} (verified: hash and self-test)",
         "sha256": sha256,
         "architecture": card.architecture,
-        "input": _describe_input(card),
+        "input": card.preprocess.describe(),
         "class map": f"pooled by {card.pooling.kind}" if card.pooling else "none",
         "temperature": f"{card.temperature:.4g}",
         "threshold": f"{threshold.value:.4g} ({threshold.origin})",
@@ -92,13 +92,6 @@ def _facts(card: ModelCard, path: Path, sha256: str) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
-
-
-def _describe_input(card: ModelCard) -> str:
-    spec = card.preprocess
-    return (
-        f"{spec.channels} × {spec.size} × {spec.size}, crop {spec.crop}, intensity {spec.intensity}"
-    )
 
 
 def _describe_conformal(card: ModelCard) -> str:

@@ -67,6 +67,14 @@ class PreprocessSpec:
                     f"preprocess: {name} is {getattr(self, name)!r}, not one of {allowed}"
                 )
 
+    def describe(self) -> str:
+        """Return the input's size, crop and intensity as cards and reports tell them."""
+        margin = f" with a margin of {100 * self.margin:g} %" if self.crop == "content" else ""
+        return (
+            f"{self.channels} × {self.size} × {self.size} pixels, crop {self.crop}{margin}, "
+            f"intensity {self.intensity}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
         return asdict(self)

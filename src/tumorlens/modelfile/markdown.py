@@ -41,7 +41,6 @@ def _cell(value: object) -> str:
 
 
 def _details(card: ModelCard) -> list[str]:
-    spec = card.preprocess
     pooling = f"pooled from a class map by {card.pooling.kind}" if card.pooling else "without a map"
     seed = card.recipe.get("seed")
     return [
@@ -50,8 +49,7 @@ def _details(card: ModelCard) -> list[str]:
         else f"- Made: {card.created}",
         f"- Kind: {card.architecture}, a convolutional network for one two-dimensional slice; "
         f"the answer is {pooling}",
-        f"- Input: {spec.channels} × {spec.size} × {spec.size} pixels, crop {spec.crop}, "
-        f"intensity {spec.intensity}",
+        f"- Input: {card.preprocess.describe()}",
         f"- Answer: P({card.labels[1]}) against {card.labels[0]}, calibrated by temperature "
         f"{card.temperature:.4g}",
         f"- Threshold: {card.threshold.value:.4g} ({card.threshold.origin})",

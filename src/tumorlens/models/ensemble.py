@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,17 +23,30 @@ class EvidenceEnsemble(nn.Module):
 
     Args:
         members: How many networks, from 1.
+        own: For each member, what it has instead of ``arguments``; None where all are alike.
         arguments: Of each, see :class:`~tumorlens.models.evidence.EvidenceNet`.
 
     Takes and returns what a member does, in the members' time together. Raises `ConfigError` for
-    another number of members, and what a member raises.
+    another number of members, for members whose maps differ in size or pooling, and what a member
+    raises.
     """
 
-    def __init__(self, members: int = 2, **arguments: Any) -> None:
+    def __init__(
+        self,
+        members: int = 2,
+        own: Sequence[Mapping[str, Any]] | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__()
         if isinstance(members, bool) or not isinstance(members, int) or members < 1:
             raise ConfigError(f"members is {members!r}; give a whole number from 1")
-        self.members = nn.ModuleList(EvidenceNet(**arguments) for _ in range(members))
+        each = [{}] * members if own is None else list(own)
+        if len(each) != members:
+            raise ConfigError(f"own has settings for {len(each)} of {members} members")
+        built = [EvidenceNet(**{**arguments, **theirs}) for theirs in each]
+        if any(_kind_of_map(one) != _kind_of_map(built[0]) for one in built):
+            raise ConfigError("members differ in stride or pooling; their maps have no mean")
+        self.members = nn.ModuleList(built)
 
     @property
     def pooling(self) -> MapPooling:
@@ -63,6 +77,10 @@ class EvidenceEnsemble(nn.Module):
         member = self.members[at]
         assert isinstance(member, EvidenceNet)
         return member
+
+
+def _kind_of_map(member: EvidenceNet) -> tuple[int, dict[str, Any]]:
+    return len(member.lateral), member.pooling.describe()
 
 
 def first_of(network: nn.Module) -> nn.Module:

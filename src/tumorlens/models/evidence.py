@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from tumorlens.errors import ConfigError
 from tumorlens.models.hub import weights_path
+from tumorlens.models.instance_norm import normalise_instances
 from tumorlens.models.local_contrast import LocalContrast
 from tumorlens.models.mixstyle import MixStyle
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
@@ -36,6 +37,8 @@ class EvidenceNet(nn.Module):
             training; see :class:`~tumorlens.models.mixstyle.MixStyle`.
         local_contrast: Give the backbone the picture's local contrast beside it; see
             :class:`~tumorlens.models.local_contrast.LocalContrast`. Needs one channel.
+        instance_norm: Normalise early features by picture; see
+            :func:`~tumorlens.models.instance_norm.normalise_instances`.
         weights: Backbone weights to start from (a file, or a name of the Hub: see
             :func:`~tumorlens.models.hub.weights_path`), or None.
 
@@ -59,6 +62,7 @@ class EvidenceNet(nn.Module):
         stride: int = 8,
         mixstyle: float = 0.0,
         local_contrast: bool = False,
+        instance_norm: bool = False,
     ) -> None:
         super().__init__()
         if stride not in _STAGES:
@@ -68,6 +72,8 @@ class EvidenceNet(nn.Module):
         self.seen = LocalContrast() if local_contrast else nn.Identity()
         self.backbone = build_backbone(depth, in_channels + local_contrast)
         del self.backbone.fc
+        if instance_norm:
+            normalise_instances(self.backbone)
         self.lateral = nn.ModuleList(
             nn.Conv2d(channels, width, kernel_size=1) for channels in _CHANNELS[-_STAGES[stride] :]
         )

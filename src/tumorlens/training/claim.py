@@ -70,7 +70,7 @@ def _data(
     card: ModelCard, split: Split, parts: Mapping[str, Sequence[Record]]
 ) -> tuple[Answer, ...]:
     sources = "; ".join(f"{d.source} (n = {d.n} for training, {d.licence})" for d in card.data)
-    spec, data = card.preprocess, card.recipe.get("data", {})
+    data = card.recipe.get("data", {})
     sizes = ", ".join(f"{part} {len(members)}" for part, members in parts.items())
     volumes = data.get("volumes")
     learnt = data.get("learnt_slices_per_plane")
@@ -95,8 +95,7 @@ def _data(
         ("inclusion and exclusion", "partly",
          "every image with a label that can be decoded; how the sources chose is not documented"),
         ("preprocessing", "done",
-         f"grey, crop {spec.crop}, intensity {spec.intensity}, {spec.channels} × {spec.size} × "
-         f"{spec.size}; stored in the model file and used by inference"),
+         f"{card.preprocess.describe()}; stored in the model file and used by inference"),
         ("selection of subsets", "done", subset),
         ("de-identification", "partly", "by the sources before publication; not verified"),
         ("missing data", "done",

@@ -207,14 +207,13 @@ def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
 def _facts(
     card: ModelCard, sha256: str, answers: Mapping[str, Predictions], run_dir: Path
 ) -> dict[str, str]:
-    spec = card.preprocess
     split = read_split(run_dir / "split.json")
     leaky = " (copies of one scan may stand on both sides)" if split.name == RANDOM_LEAKY else ""
     return {
         "architecture": card.architecture,
         "model file": f"sha256 {sha256}",
         "made": card.created,
-        "input": f"{spec.channels} × {spec.size} × {spec.size}, crop {spec.crop}",
+        "input": card.preprocess.describe(),
         "class map": f"pooled by {card.pooling.kind}" if card.pooling else "none",
         "temperature": f"{card.temperature:.4g}",
         "threshold": f"{card.threshold.value:.4g} ({card.threshold.origin})",

@@ -146,7 +146,7 @@ def _joined(config: DictConfig, run_dir: Path) -> RunResult:
         (member, run_dir / MEMBER_DIR.format(at))
         for at, member in enumerate(members_of(config), start=1)
     ]
-    whole = whole_of(config, len(members))
+    whole = whole_of(config, [member for member, _ in members])
     trainings = [each for own in members for each in training_folders(*own)]
     goes_on = resumed_folder(config.resume, trainings)
     for member, folder in members:

@@ -101,17 +101,25 @@ def members_of(config: DictConfig) -> list[DictConfig]:
     ]
 
 
-def whole_of(config: DictConfig, count: int) -> DictConfig:
-    """Return the configuration of an ensemble of ``count``: its data are what polishing learnt.
+def whole_of(config: DictConfig, members: Sequence[DictConfig]) -> DictConfig:
+    """Return the configuration of an ensemble: its data are what polishing learnt.
 
-    It starts from nothing and trains nothing. Raises `ConfigError` for a wrong ``polish``.
+    It starts from nothing and trains nothing. Its network's arguments are the configured ones,
+    and ``own`` tells what members have instead. Raises `ConfigError` for a wrong ``polish``.
     """
     whole = config if config.get("polish") is None else _changed(config, config.polish, "polish")
     whole = merged(whole, {
         "members": None, "polish": None, "polish_runs": 1,
         "resume": None, "init": None, "start_share": 0.0, "model": {"architecture": "ensemble"},
     })  # fmt: skip
-    arguments = {**plain(config.model.arguments), "weights": None, "members": count}
+    common = {**plain(config.model.arguments), "weights": None}
+    given = [{**plain(member.model.arguments), "weights": None} for member in members]
+    own = [
+        {name: value for name, value in each.items() if value != common.get(name)} for each in given
+    ]
+    arguments = {**common, "members": len(members)}
+    if any(own):
+        arguments["own"] = own
     OmegaConf.update(whole, "model.arguments", arguments, merge=False, force_add=True)
     return whole
 
