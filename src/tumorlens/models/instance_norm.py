@@ -20,13 +20,13 @@ class MixedNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.by_picture = channels // 2
+        self.IN = nn.InstanceNorm2d(self.by_picture, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.by_picture)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the normalised features."""
-        own, common = features[:, : self.half], features[:, self.half :]
+        own, common = features[:, : self.by_picture], features[:, self.by_picture :]
         return torch.cat([self.IN(own), self.BN(common)], dim=1)
 
 
