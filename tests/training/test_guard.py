@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.modelfile import Guard, write_model
 from tumorlens.models.registry import build
-from tumorlens.training import guard_inputs
+from tumorlens.training import guard_fit, guard_inputs
 from tumorlens.training.export import probe_inputs, to_onnx, write_weights
 from tumorlens.training.guard import InDomainGuard, guard_from, statistics
 from tumorlens.training.guard_fit import (
@@ -73,6 +74,27 @@ def test_the_same_seed_fits_the_same_guard_and_moves_no_global_state(
     found = drawn_statistics(20, 6)
     np.testing.assert_allclose(scores_of(again, found), scores_of(guard, found), atol=1e-4)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_its_classifier_is_the_mean_of_five_trained_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+
+    def noted(*arguments: Any) -> Any:
+        kept.append(train_one(*arguments))
+        return kept[-1]
+
+    train_one = guard_fit._trained
+    monkeypatch.setattr(guard_fit, "_trained", noted)
+    monkeypatch.setattr(guard_fit, "_STEPS", 20)
+    guard = fit_on_statistics(
+        drawn_statistics(200, 1), drawn_statistics(100, 2, 0.15), drawn_statistics(100, 3), seed=0
+    )
+    assert len(kept) == 5
+    with torch.no_grad():
+        seen, _ = guard.describe(torch.tensor(drawn_statistics(20, 6), dtype=torch.float32))
+        own = torch.stack([last(first(seen).relu()) for first, last in kept])
+        assert own.std(dim=0).min() > 0
+        assert torch.allclose(guard.classifier(seen), own.mean(dim=0), atol=1e-5)
 
 
 def test_its_file_brings_it_back(guard: InDomainGuard, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from tumorlens.errors import DataError
@@ -21,6 +21,8 @@ SCANS, PICTURES = 3200, 2800
 # Of the held-out scans that place the threshold, at most this share is refused.
 MOST_REFUSED = 0.005
 _STEPS, _BATCH = 1200, 256
+# Classifiers trained apart, whose mean is the guard's: one moves with its seed.
+_VOTERS, _HIDDEN = 5, 48
 _COPIES = 6  # of each real picture that is no MRI
 _SMALLEST = 50  # scans without which no guard is fitted
 
@@ -89,7 +91,7 @@ def fit_on_statistics(scans: Floats, drawn: Floats, held: Floats, seed: int) -> 
     known, fresh = scans[order[:cut]], scans[order[cut:]]
     blocks = [fit_block(known, columns, keep) for columns, keep in _columns(scans)]
     with torch.random.fork_rng(devices=[]):  # layers start from the global state: leave it alone
-        guard = InDomainGuard(blocks)
+        guard = InDomainGuard(blocks, hidden=_VOTERS * _HIDDEN)
     _train_classifier(guard, np.concatenate([known, fresh]), drawn, seed)
     guard.eval()
     ranked = np.sort(scores_of(guard, held))
@@ -110,18 +112,35 @@ def _columns(scans: Floats) -> list[tuple[NDArray[np.int64], int]]:
 
 
 def _train_classifier(guard: InDomainGuard, scans: Floats, drawn: Floats, seed: int) -> None:
+    """Train classifiers apart and lay them side by side in the guard's, which is their mean."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         found = torch.tensor(np.concatenate([scans, drawn]), dtype=torch.float32)
         seen, _ = guard.describe(found)
     truth = torch.cat([torch.ones(len(scans)), torch.zeros(len(drawn))])
-    _reset(guard.classifier, generator)
-    optimizer = torch.optim.AdamW(guard.classifier.parameters(), 2e-3, weight_decay=0.1)
-    first, activation, _, last = guard.classifier
+    with torch.random.fork_rng(devices=[]):
+        voters = [_trained(seen, truth, generator) for _ in range(_VOTERS)]
+    first, last = ([pair[layer] for pair in voters] for layer in (0, 1))
+    guard.classifier.load_state_dict(
+        {
+            "0.weight": torch.cat([layer.weight for layer in first]),
+            "0.bias": torch.cat([layer.bias for layer in first]),
+            "3.weight": torch.cat([layer.weight for layer in last], dim=1) / _VOTERS,
+            "3.bias": torch.stack([layer.bias for layer in last]).mean(dim=0),
+        }
+    )
+
+
+def _trained(seen: Tensor, truth: Tensor, generator: Generator) -> tuple[nn.Linear, nn.Linear]:
+    """Return the two layers of a classifier of what the guard sees, trained from fresh weights."""
+    first, last = nn.Linear(seen.shape[1], _HIDDEN), nn.Linear(_HIDDEN, 1)
+    layers = nn.ModuleList([first, last])
+    _reset(layers, generator)
+    optimizer = torch.optim.AdamW(layers.parameters(), 2e-3, weight_decay=0.1)
     for _ in range(_STEPS):
         rows = torch.randint(len(seen), (_BATCH,), generator=generator)
         noise = 0.1 * torch.randn(_BATCH, seen.shape[1], generator=generator)
-        hidden = activation(first(seen[rows] + noise))
+        hidden = functional.relu(first(seen[rows] + noise))
         # Dropout by our own generator: nothing here may depend on, or move, the global one.
         kept = (torch.rand(hidden.shape, generator=generator) > 0.3).float() / 0.7
         loss = functional.binary_cross_entropy_with_logits(
@@ -130,6 +149,7 @@ def _train_classifier(guard: InDomainGuard, scans: Floats, drawn: Floats, seed: 
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    return first, last
 
 
 def _reset(classifier: nn.Module, generator: torch.Generator) -> None:
