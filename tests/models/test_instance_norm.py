@@ -9,12 +9,12 @@ from torch import nn
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.inference.engine import Engine
 from tumorlens.models.evidence import EvidenceNet
-from tumorlens.models.instance_norm import MixedNorm
+from tumorlens.models.instance_norm import IBN
 from tumorlens.training.export import to_onnx
 
 
-def test_half_of_the_channels_are_normalised_by_picture_the_others_by_batch() -> None:
-    norm = MixedNorm(5).train()
+def test_half_of_the_channels_are_normalised_instance_channels_the_others_by_batch() -> None:
+    norm = IBN(5).train()
     scale = torch.tensor([1.0, 10.0])[:, None, None, None]
     x = scale * torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(0)) + scale
     y = norm(x)
@@ -31,7 +31,7 @@ def test_it_sits_in_the_first_three_stages_and_the_first_layer() -> None:
     backbone = EvidenceNet(width=8, instance_norm=True).backbone
     assert isinstance(backbone.bn1, nn.InstanceNorm2d)
     for stage, kind in (
-        (backbone.layer1, MixedNorm), (backbone.layer2, MixedNorm), (backbone.layer3, MixedNorm),
+        (backbone.layer1, IBN), (backbone.layer2, IBN), (backbone.layer3, IBN),
         (backbone.layer4, nn.BatchNorm2d),
     ):  # fmt: skip
         assert all(type(block.bn1) is kind for block in stage)

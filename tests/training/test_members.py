@@ -211,6 +211,8 @@ def test_a_member_s_checkpoint_that_is_missing_is_told_before_anything_is_traine
     [
         (["members=[{},{none_such: 1}]"], "members: .*none_such"),
         (["members=[{},{optimizer: {none_such: 1}}]"], "members: .*none_such"),
+        (["members=[{},{model: {preprocess: {size: 64}}}]"], "number 2 has a model.preprocess"),
+        (["members=[{model: {architecture: resnet}},{}]"], "number 1 has a model.architecture"),
         (["members=2"], "members is no list"),
         (["soup=[runs/A]"], "soup averages weights of one network"),
         (["model.architecture=resnet"], "members are evidence networks, not resnet"),

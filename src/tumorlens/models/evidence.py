@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from tumorlens.errors import ConfigError
 from tumorlens.models.hub import weights_path
-from tumorlens.models.instance_norm import normalise_instances
+from tumorlens.models.instance_norm import use_instance_norm
 from tumorlens.models.local_contrast import LocalContrast
 from tumorlens.models.mixstyle import MixStyle
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
@@ -38,7 +38,7 @@ class EvidenceNet(nn.Module):
         local_contrast: Give the backbone the picture's local contrast beside it; see
             :class:`~tumorlens.models.local_contrast.LocalContrast`. Needs one channel.
         instance_norm: Normalise early features by picture; see
-            :func:`~tumorlens.models.instance_norm.normalise_instances`.
+            :func:`~tumorlens.models.instance_norm.use_instance_norm`.
         weights: Backbone weights to start from (a file, or a name of the Hub: see
             :func:`~tumorlens.models.hub.weights_path`), or None.
 
@@ -69,11 +69,11 @@ class EvidenceNet(nn.Module):
             raise ConfigError(f"the map's stride is {stride}; use 4 or 8")
         if local_contrast and in_channels != 1:
             raise ConfigError(f"local_contrast needs in_channels=1, not {in_channels}")
-        self.seen = LocalContrast() if local_contrast else nn.Identity()
+        self.local_contrast = LocalContrast() if local_contrast else nn.Identity()
         self.backbone = build_backbone(depth, in_channels + local_contrast)
         del self.backbone.fc
         if instance_norm:
-            normalise_instances(self.backbone)
+            use_instance_norm(self.backbone)
         self.lateral = nn.ModuleList(
             nn.Conv2d(channels, width, kernel_size=1) for channels in _CHANNELS[-_STAGES[stride] :]
         )
@@ -95,7 +95,7 @@ class EvidenceNet(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
-        return stages(self.backbone, self.seen(image), self.mixstyle)
+        return stages(self.backbone, self.local_contrast(image), self.mixstyle)
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of an image's features."""

@@ -95,10 +95,18 @@ def members_of(config: DictConfig) -> list[DictConfig]:
         "members": None, "guard": False, "score_test": False, "after": NOTHING, "weight_bits": 32,
         "data": {"split": {"seed": config.data.split.seed}},
     }  # fmt: skip
-    return [
+    members = [
         _changed(merged(config, {**alike, "seed": config.seed + at}), own or {}, "members")
         for at, own in enumerate(config.members)
     ]
+    for at, member in enumerate(members, start=1):
+        for setting in ("architecture", "preprocess"):
+            if member.model[setting] != config.model[setting]:
+                raise ConfigError(
+                    f"members: number {at} has a model.{setting} of its own, but all see one input "
+                    "and are of one kind; set it for the whole run"
+                )
+    return members
 
 
 def whole_of(config: DictConfig, members: Sequence[DictConfig]) -> DictConfig:
