@@ -17,7 +17,7 @@ from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_network
 from tumorlens.training.compress import round_weights
-from tumorlens.training.config import plain, recipe
+from tumorlens.training.config import compose_config, plain, recipe
 from tumorlens.training.crossval import crossvalidate
 from tumorlens.training.export import to_onnx
 from tumorlens.training.foldfiles import PLAN_NAME
@@ -217,9 +217,11 @@ def test_a_model_file_gives_the_weights_it_holds(tmp_path: Path) -> None:
         load_network(other, path)
 
 
-def test_the_packaged_model_can_be_gone_on_from() -> None:
+@pytest.mark.parametrize("experiment", ["default", "refine", "finetune", "quick"])
+def test_the_packaged_model_can_be_gone_on_from(experiment: str) -> None:
     path = init_path("packaged")
-    network = build("evidence", width=64, stride=4, k=8)
+    config = compose_config([f"experiment={experiment}", "data.root=."])
+    network = build(config.model.architecture, **plain(config.model.arguments))
     assert load_network(network, path) == []
     assert read_split(path.with_name("split.json")).train
 
