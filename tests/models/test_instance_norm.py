@@ -13,7 +13,7 @@ from tumorlens.models.instance_norm import IBN
 from tumorlens.training.export import to_onnx
 
 
-def test_half_of_the_channels_are_normalised_instance_channels_the_others_by_batch() -> None:
+def test_half_of_the_channels_are_normalised_by_picture_the_others_by_batch() -> None:
     norm = IBN(5).train()
     scale = torch.tensor([1.0, 10.0])[:, None, None, None]
     x = scale * torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(0)) + scale
