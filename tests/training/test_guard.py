@@ -91,10 +91,54 @@ def test_its_classifier_is_the_mean_of_five_trained_apart(monkeypatch: pytest.Mo
     )
     assert len(kept) == 5
     with torch.no_grad():
-        seen, _ = guard.describe(torch.tensor(drawn_statistics(20, 6), dtype=torch.float32))
+        opinion = guard.opinions[0]
+        seen, _ = opinion.describe(torch.tensor(drawn_statistics(20, 6), dtype=torch.float32))
         own = torch.stack([last(first(seen).relu()) for first, last in kept])
         assert own.std(dim=0).min() > 0
-        assert torch.allclose(guard.classifier(seen), own.mean(dim=0), atol=1e-5)
+        assert torch.allclose(opinion.classifier(seen), own.mean(dim=0), atol=1e-5)
+
+
+def test_of_an_ensemble_it_is_the_mean_of_what_each_members_features_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(guard_fit, "_STEPS", 20)
+    sets = [
+        [drawn_statistics(n, seed + 10 * member, shift) for member in range(2)]
+        for n, seed, shift in ((200, 1, 0), (100, 2, 0.15), (100, 3, 0), (20, 4, 0))
+    ]
+    scans, pictures, placing, found = (np.concatenate(each, axis=1) for each in sets)
+    both = fit_on_statistics(scans, pictures, placing, 0, members=2)
+    own = [fit_on_statistics(*(each[at] for each in sets[:3]), seed=0) for at in range(2)]
+    each = [scores_of(g, sets[3][at]) + float(g.threshold) for at, g in enumerate(own)]
+    assert np.abs(each[0] - each[1]).max() > 0.1
+    said = scores_of(both, found) + float(both.threshold)
+    np.testing.assert_allclose(said, np.mean(each, axis=0), atol=1e-3)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build("ensemble", members=2, width=8).eval()
+    write_weights(both, tmp_path / "guard.pt")
+    back = guard_from(read_tensors(tmp_path / "guard.pt"))
+    inputs = probe_inputs(SPEC)
+    scores = Engine(to_onnx(network, SPEC, back), threads=1).outputs(inputs).in_domain
+    assert scores is not None
+    np.testing.assert_allclose(scores, scores_of(both, statistics_of(network, inputs)), atol=1e-3)
+
+
+def test_held_out_and_training_scans_place_its_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def fit(scans: object, drawn: object, placing: np.ndarray, seed: int, members: int) -> None:
+        seen.append([len(placing), *sorted(set(placing[:, 0, 0, 0].tolist())), members])
+
+    monkeypatch.setattr(guard_fit, "fit_on_statistics", fit)
+    monkeypatch.setattr(guard_fit, "statistics_of", lambda network, inputs: inputs)
+    monkeypatch.setattr(guard_fit, "PICTURES", 2)
+    monkeypatch.setattr(guard_fit, "_PLACING", 30)
+    train, held = (Scans(np.full((60, 1, 64, 64), fill, np.float32), ["a"] * 60) for fill in (0, 1))
+    fit_guard(build("ensemble", members=2, width=8), train, held, SPEC)
+    fit_guard(build("evidence", width=8), train, held, SPEC)
+    assert seen == [[90, 0, 1, 2], [90, 0, 1, 1]]
 
 
 def test_its_file_brings_it_back(guard: InDomainGuard, tmp_path: Path) -> None:
@@ -105,6 +149,11 @@ def test_its_file_brings_it_back(guard: InDomainGuard, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores_of(back, found), scores_of(guard, found), atol=1e-3)
     for name, tensor in guard.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor), name
+    # Files of before, of the first member's features alone, have no prefix.
+    before = {name.removeprefix("opinions.0."): each for name, each in guard.state_dict().items()}
+    assert "densities.0.axes" in before
+    older = guard_from(before)
+    np.testing.assert_allclose(scores_of(older, found), scores_of(guard, found), atol=1e-3)
 
 
 def test_the_exported_graph_answers_as_network_and_guard_do(guard: InDomainGuard) -> None:
@@ -163,6 +212,27 @@ def test_one_scan_in_six_comes_without_its_skull(monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_scans_and_pictures_come_framed_or_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = preprocess(draw_phantom(0, lesion=False).image, SPEC)
+    middle, corner = head[0, 24:40, 24:40].mean(), head[0, :4, :4].max()
+    assert corner < 0.1
+    framed = np.stack([head] * 40)
+    for seed, picture in enumerate(framed):
+        guard_inputs._frame(np.random.default_rng(seed), picture)
+    changed = (framed > 0.35) & (head < 0.1)
+    assert (changed.any(axis=(1, 2, 3))).mean() > 0.9
+    # The page reaches the corner, where a frame alone does not.
+    assert 0.2 < (framed[:, 0, 0, 0] > 0.35).mean() < 0.8
+    kept = framed[:, 0, 24:40, 24:40].mean(axis=(1, 2))  # the head is where it was, smaller
+    np.testing.assert_allclose(kept, middle, atol=0.2)
+    black = np.zeros((1, 64, 64), np.float32)
+    guard_inputs._frame(np.random.default_rng(0), black)
+    assert not black.any()
+    monkeypatch.setattr(guard_inputs, "_FRAMED", 1.0)
+    _, picture = draw_negative(np.random.default_rng(3), [])
+    assert picture.dtype == np.uint8
+
+
 def test_networks_without_features_and_too_few_scans_are_told() -> None:
     assert has_features(build("evidence", width=8))
     assert not has_features(build("cnn", widths=[4]))
@@ -201,7 +271,7 @@ def test_what_is_known_to_be_no_mri_joins_the_drawn_pictures(
 ) -> None:
     seen: list[int] = []
 
-    def fit(scans: object, drawn: np.ndarray, held: object, seed: int) -> None:
+    def fit(scans: object, drawn: np.ndarray, placing: object, seed: int, members: int) -> None:
         seen.append(len(drawn))
 
     monkeypatch.setattr("tumorlens.training.guard_fit.fit_on_statistics", fit)

@@ -76,7 +76,7 @@ def test_validation_places_it_and_calibration_measures_it(monkeypatch: pytest.Mo
     assert fits.held is not None
     assert groups_of(fits.held.inputs) == [own.group for own in records["validation"]]
     assert groups_of(fits.measured[0]) == [own.group for own in records["calibration"]]
-    assert found[1].method.endswith("of the validation scans")
+    assert found[1].method.endswith("of training scans and the validation scans")
     assert found[1].checks[0].pictures == "calibration scans"
 
 
@@ -97,7 +97,9 @@ def test_without_validation_halves_of_calibration_do_both(monkeypatch: pytest.Mo
     for source, whole in (("s", 110), ("other", 60)):
         own = {record.group for record in held_out if record.source == source}
         assert sum(group in own for group in placing) == pytest.approx(whole / 2, abs=10)
-    assert found[1].method.endswith("of the calibration scans of one half of the groups")
+    assert found[1].method.endswith(
+        "of training scans and the calibration scans of one half of the groups"
+    )
     assert [check.pictures for check in found[1].checks[:3]] == [
         "calibration scans of the other half of the groups",
         "calibration scans of the other half of the groups, of other",

@@ -1,8 +1,10 @@
 """The in-domain guard: is this a slice of a head's MRI? Answered from the network's own features.
 
-Two opinions are added. Density: how far the statistics of the features (mean and deviation of
+Two things are added. Density: how far the statistics of the features (mean and deviation of
 every channel, whitened per block of stages) lie from those of scans; what no scan looks like is
 refused, whatever it is. And a small classifier that was shown drawn pictures, for what lies near.
+Of an ensemble each member's features have their say: networks that see differently are fooled by
+different pictures.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from torch import Tensor, nn
 Floats = NDArray[np.float64]
 
 # Stages of a block, counted from 0, and the whitened directions kept of it.
-BLOCKS: tuple[tuple[tuple[int, ...], int], ...] = (((0, 1), 384), ((2,), 256), ((3,), 256))
-_STAGES = 1 + max(stage for stages, _ in BLOCKS for stage in stages)
+BLOCKS: tuple[tuple[tuple[int, ...], int], ...] = (((0, 1), 256), ((2,), 192), ((3,), 160))
 SHRINK = 0.05  # share of the mean variance that every direction has at least
 _FLOOR = 0.02  # added before logarithms: dead channels stay quiet
 _REACH = 8.0  # standardised statistics are cut here
@@ -29,12 +30,9 @@ _DENSITY, _MOST = 4.0, 6.0  # weight of a block's log-distance; the classifier's
 
 
 def statistics(features: Sequence[Tensor]) -> Tensor:
-    """Return mean and deviation of every channel, stage by stage: float32 ``[N, F]``.
-
-    Of the first four stages given, which of an ensemble are those of its first member.
-    """
+    """Return mean and deviation of every channel, stage by stage: float32 ``[N, F]``."""
     columns = []
-    for stage in features[:_STAGES]:
+    for stage in features:
         mean = stage.mean(dim=(2, 3))
         spread = (stage - mean[:, :, None, None]).square().mean(dim=(2, 3))
         columns += [mean, torch.sqrt(spread + 1e-10)]
@@ -112,17 +110,13 @@ class _Density(nn.Module):
         return white, torch.log(distance / len(self.columns) + 0.1)
 
 
-class InDomainGuard(nn.Module):
-    """The fitted guard; it takes the network's features and returns a score.
+class Opinion(nn.Module):
+    """What one network's features say.
 
     Args:
         blocks: Fitted blocks.
         hidden: Units of the classifier.
-
-    The score is float32 ``[N]``; 0 and above is kept. ``threshold`` is what `place` set.
     """
-
-    threshold: Tensor
 
     def __init__(self, blocks: Sequence[Block], hidden: int = 48) -> None:
         super().__init__()
@@ -131,18 +125,12 @@ class InDomainGuard(nn.Module):
         self.classifier = nn.Sequential(
             nn.Linear(seen, hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, 1)
         )
-        self.register_buffer("threshold", torch.zeros(()))
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return scores ``[N]`` of the network's features, one ``[N, C, h, w]`` a stage."""
-        return self.score(statistics(features))
-
-    def score(self, found: Tensor) -> Tensor:
-        """Return scores ``[N]`` of statistics ``[N, F]``."""
+    def forward(self, found: Tensor) -> Tensor:
+        """Return scores ``[N]`` of statistics ``[N, F]``, higher for what looks like a scan."""
         seen, distances = self.describe(found)
-        said = self.classifier(seen).squeeze(1)
-        kept: Tensor = said.clamp(-_MOST, _MOST) - _DENSITY * distances - self.threshold
-        return kept
+        said: Tensor = self.classifier(seen).squeeze(1).clamp(-_MOST, _MOST) - _DENSITY * distances
+        return said
 
     def describe(self, found: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the classifier sees ``[N, D]``, and the sum of log-distances ``[N]``."""
@@ -155,16 +143,53 @@ class InDomainGuard(nn.Module):
         return torch.cat([*seen, logs], dim=1), logs.sum(dim=1)
 
 
-def guard_from(state: Mapping[str, Tensor]) -> InDomainGuard:
-    """Rebuild a guard from its ``state_dict``.
+class InDomainGuard(nn.Module):
+    """The fitted guard; it takes the network's features and returns a score.
 
-    Raises `KeyError` or `RuntimeError` when it is not one.
+    Args:
+        opinions: One for each member of the network, in their order; the score is their mean.
+
+    The score is float32 ``[N]``; 0 and above is kept. ``threshold`` is what fitting has placed.
     """
+
+    threshold: Tensor
+
+    def __init__(self, opinions: Sequence[Opinion]) -> None:
+        super().__init__()
+        self.opinions = nn.ModuleList(opinions)
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return scores ``[N]`` of the network's features, one ``[N, C, h, w]`` a stage."""
+        return self.score(statistics(features))
+
+    def score(self, found: Tensor) -> Tensor:
+        """Return scores ``[N]`` of statistics ``[N, F]``, the first member's first."""
+        each = found.chunk(len(self.opinions), dim=1)
+        said = [opinion(own) for opinion, own in zip(self.opinions, each, strict=True)]
+        return torch.stack(said).mean(dim=0) - self.threshold
+
+
+def guard_from(state: Mapping[str, Tensor]) -> InDomainGuard:
+    """Rebuild a guard from its ``state_dict``, or from that of one opinion, as files had it before.
+
+    Raises `KeyError` or `RuntimeError` when it is neither.
+    """
+    first = "opinions.0."
+    named = dict(state)
+    if not any(name.startswith(first) for name in named):
+        named = {first + name: each for name, each in state.items() if name != "threshold"}
+        named["threshold"] = state["threshold"]
+    count = 1 + max(int(name.split(".")[1]) for name in named if name.startswith("opinions."))
+    guard = InDomainGuard([_empty(named, f"opinions.{at}.") for at in range(count)])
+    guard.load_state_dict(named)
+    return guard.eval()
+
+
+def _empty(state: Mapping[str, Tensor], prefix: str) -> Opinion:
     blocks = []
     for index in range(len(BLOCKS)):
-        length, kept = state[f"densities.{index}.axes"].shape
+        length, kept = state[f"{prefix}densities.{index}.axes"].shape
         empty, axes = np.zeros(length), np.zeros((length, kept))
         blocks.append(Block(np.zeros(length, np.int64), empty, empty, axes, axes, 1.0))
-    guard = InDomainGuard(blocks, hidden=len(state["classifier.0.bias"]))
-    guard.load_state_dict(dict(state))
-    return guard.eval()
+    return Opinion(blocks, hidden=len(state[f"{prefix}classifier.0.bias"]))

@@ -13,13 +13,14 @@ from torch.nn import functional
 
 from tumorlens.errors import DataError
 from tumorlens.imaging.preprocess import PreprocessSpec
-from tumorlens.models.ensemble import first_of
-from tumorlens.training.guard import BLOCKS, Floats, InDomainGuard, fit_block, statistics
+from tumorlens.models.ensemble import EvidenceEnsemble
+from tumorlens.training.guard import BLOCKS, Floats, InDomainGuard, Opinion, fit_block, statistics
 from tumorlens.training.guard_inputs import Inputs, draw_negatives, known_negatives, positives
 
 SCANS, PICTURES = 3200, 2800
-# Of the held-out scans that place the threshold, at most this share is refused.
-MOST_REFUSED = 0.005
+# Of the scans that place the threshold, at most this share is refused.
+MOST_REFUSED = 0.0025
+_PLACING = 2000  # training scans, evenly spaced, that place it beside the held-out ones
 _STEPS, _BATCH = 1200, 256
 # Classifiers trained apart, whose mean is the guard's: one moves with its seed.
 _VOTERS, _HIDDEN = 5, 48
@@ -51,12 +52,12 @@ def fit_guard(
     seed: int = 0,
     not_mri: Inputs | None = None,
 ) -> InDomainGuard:
-    """Fit a guard to a network with `features`; three minutes on one core with default counts.
+    """Fit a guard to a network with `features`; minutes on one core with default counts.
 
     Args:
         network: Trained; its weights are not changed.
         train: The scans it was trained on.
-        held: Other scans, which place the threshold and nothing else.
+        held: Other scans, which place the threshold, beside training scans, and nothing else.
         spec: The network's preprocessing.
         seed: Of the drawn pictures, the augmentation and the classifier.
         not_mri: Real pictures to refuse, such as CT slices, float32 ``[N, C, S, S]``; they join the
@@ -75,29 +76,42 @@ def fit_guard(
     drawn = draw_negatives(PICTURES, torn, spec, seed)
     if not_mri is not None and len(not_mri):
         drawn = np.concatenate([drawn, known_negatives(not_mri, _COPIES, seed)])
+    # Held-out scans are few heads: alone they place a threshold that one picture more would move.
+    placing = np.concatenate([held.inputs, train.inputs[:: -(-len(train.inputs) // _PLACING)]])
     return fit_on_statistics(
         statistics_of(network, scans),
         statistics_of(network, drawn),
-        statistics_of(network, held.inputs),
+        statistics_of(network, placing),
         seed,
+        len(network.members) if isinstance(network, EvidenceEnsemble) else 1,
     )
 
 
-def fit_on_statistics(scans: Floats, drawn: Floats, held: Floats, seed: int) -> InDomainGuard:
-    """Fit a guard to statistics of scans, drawn pictures and held-out scans, each ``[N, F]``."""
+def fit_on_statistics(
+    scans: Floats, drawn: Floats, placing: Floats, seed: int, members: int = 1
+) -> InDomainGuard:
+    """Fit a guard to statistics of scans, of drawn pictures, and of scans that place its threshold.
+
+    Each is ``[N, F]``, ``F`` counting the statistics of all members, one member after the other.
+    """
+    of_members = zip(*(np.split(found, members, axis=1) for found in (scans, drawn)), strict=True)
+    guard = InDomainGuard([_opinion(own, strange, seed) for own, strange in of_members]).eval()
+    ranked = np.sort(scores_of(guard, placing))
+    guard.threshold.fill_(float(ranked[int(MOST_REFUSED * len(ranked))]) - 1e-3)
+    return guard
+
+
+def _opinion(scans: Floats, drawn: Floats, seed: int) -> Opinion:
+    """Fit what one network's features say."""
     order = np.random.default_rng([seed, 3]).permutation(len(scans))
     cut = int(0.7 * len(order))
     # Distances are measured on scans their whitening has not seen, or scans would look too near.
     known, fresh = scans[order[:cut]], scans[order[cut:]]
     blocks = [fit_block(known, columns, keep) for columns, keep in _columns(scans)]
     with torch.random.fork_rng(devices=[]):  # layers start from the global state: leave it alone
-        guard = InDomainGuard(blocks, hidden=_VOTERS * _HIDDEN)
-    _train_classifier(guard, np.concatenate([known, fresh]), drawn, seed)
-    guard.eval()
-    ranked = np.sort(scores_of(guard, held))
-    least = int(MOST_REFUSED * len(ranked))
-    guard.threshold.fill_(float(ranked[least]) - 1e-3)
-    return guard
+        opinion = Opinion(blocks, hidden=_VOTERS * _HIDDEN)
+    _train_classifier(opinion, np.concatenate([known, fresh]), drawn, seed)
+    return opinion
 
 
 def _columns(scans: Floats) -> list[tuple[NDArray[np.int64], int]]:
@@ -111,17 +125,17 @@ def _columns(scans: Floats) -> list[tuple[NDArray[np.int64], int]]:
     ]
 
 
-def _train_classifier(guard: InDomainGuard, scans: Floats, drawn: Floats, seed: int) -> None:
-    """Train classifiers apart and lay them side by side in the guard's, which is their mean."""
+def _train_classifier(opinion: Opinion, scans: Floats, drawn: Floats, seed: int) -> None:
+    """Train classifiers apart and lay them side by side in the opinion's, which is their mean."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         found = torch.tensor(np.concatenate([scans, drawn]), dtype=torch.float32)
-        seen, _ = guard.describe(found)
+        seen, _ = opinion.describe(found)
     truth = torch.cat([torch.ones(len(scans)), torch.zeros(len(drawn))])
     with torch.random.fork_rng(devices=[]):
         voters = [_trained(seen, truth, generator) for _ in range(_VOTERS)]
     first, last = ([pair[layer] for pair in voters] for layer in (0, 1))
-    guard.classifier.load_state_dict(
+    opinion.classifier.load_state_dict(
         {
             "0.weight": torch.cat([layer.weight for layer in first]),
             "0.bias": torch.cat([layer.bias for layer in first]),
@@ -164,8 +178,7 @@ def _reset(classifier: nn.Module, generator: torch.Generator) -> None:
 @torch.no_grad()
 def statistics_of(network: nn.Module, inputs: Inputs, batch_size: int = 32) -> Floats:
     """Return the statistics ``[N, F]`` of inputs ``[N, C, S, S]``."""
-    # Of an ensemble only the first member's features count; the others need not be computed.
-    network = first_of(network.eval().cpu().float())
+    network = network.eval().cpu().float()
     chunks = []
     for start in range(0, len(inputs), batch_size):
         image = torch.from_numpy(np.array(inputs[start : start + batch_size]))

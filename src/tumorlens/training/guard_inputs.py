@@ -31,6 +31,7 @@ _ROUGH = AugmentSpec(
 
 # Of the scans; research archives hold little else.
 _STRIPPED = 1 / 6
+_FRAMED = 0.15  # of scans that are augmented, and of drawn pictures
 
 
 def draw_negative(g: Generator, scans: Sequence[Picture]) -> tuple[str, NDArray[np.uint8]]:
@@ -64,6 +65,9 @@ def draw_negative(g: Generator, scans: Sequence[Picture]) -> tuple[str, NDArray[
     if g.random() < 0.1:
         picture = _thumbnail(g, picture)
     picture = np.clip(picture, 0, 1) ** float(np.exp(g.uniform(-0.6, 0.6)))
+    if g.random() < _FRAMED / 2:
+        picture = np.array(picture, np.float32)
+        _frame(g, picture[None])
     return kind, np.rint(picture * 255).astype(np.uint8)
 
 
@@ -122,6 +126,8 @@ def _roughened(inputs: Inputs, g: Generator, seed: int) -> Inputs:
     for row in np.flatnonzero(rough.numpy()):
         if g.random() < 0.15:
             _burn_in(g, turned[row])
+        if g.random() < _FRAMED:
+            _frame(g, turned[row])
     return turned
 
 
@@ -141,6 +147,28 @@ def _burn_in(g: Generator, scan: NDArray[np.float32]) -> None:
     words = "".join(g.choice(list("RLAPS 0123456789:."), int(g.integers(1, 9))))
     cv2.putText(letters, words, corner, cv2.FONT_HERSHEY_SIMPLEX, float(g.uniform(0.2, 0.5)), 255)
     np.maximum(scan, g.uniform(0.5, 1) * letters.astype(np.float32) / 255, out=scan)
+
+
+def _frame(g: Generator, picture: NDArray[np.float32]) -> None:
+    """Draw edges of a box around what is seen of ``[C, S, S]``, or fill what lies outside of them.
+
+    So scans come from web pages and slides: not square, with a frame or the page in view, which
+    the crop takes for a part of them.
+    """
+    tall, wide = picture.shape[1:]
+    share, filled = float(g.uniform(0.7, 1)), g.random() < 0.4
+    level, rest = float(g.choice([1.0, g.uniform(0.4, 1)])), (1 - share) / 2
+    smaller = np.array([[share, 0, rest * wide], [0, share, rest * tall]])
+    for channel in picture:
+        channel[:] = cv2.warpAffine(channel, smaller, (wide, tall), flags=cv2.INTER_AREA)
+    seen = (picture > 0.1).any(axis=0)
+    for axis in (1, 2) if seen.any() else ():
+        at = np.flatnonzero(seen.max(axis=2 - axis))
+        low, high = int(g.integers(0, at[0] + 1)), int(g.integers(at[-1], picture.shape[axis]))
+        width = picture.shape[axis] if filled else int(g.integers(1, 4))
+        for start, stop in ((max(0, low - width), low), (high + 1, high + 1 + width)):
+            if g.random() < 0.75:
+                picture[(slice(None),) * axis + (slice(start, stop),)] = level
 
 
 def _thumbnail(g: Generator, picture: Picture) -> Picture:

@@ -37,8 +37,8 @@ _SMALLEST = 50
 _CHECKED_PICTURES = 200
 _METHOD = (
     "distance of the channels' means and deviations from those of training scans, whitened in "
-    "three blocks of stages, and a small classifier of the same against drawn pictures; placed to "
-    f"refuse at most {MOST_REFUSED:.1%} of "
+    "three blocks of stages, and a small classifier of the same against drawn pictures, the mean "
+    f"over the members; placed to refuse at most {MOST_REFUSED:.2%} of training scans and "
 )
 
 
@@ -54,13 +54,14 @@ class _Held:
 def guard_for(
     network: nn.Module, parts: Parts, spec: PreprocessSpec, seed: int
 ) -> tuple[InDomainGuard, Guard] | None:
-    """Fit a guard to a trained network and measure it; about three minutes on one core.
+    """Fit a guard to a trained network and measure it: some minutes a member, on one core.
 
     It learns from the training part and from scans left out because they are no MRI, is placed on
-    the validation part and measured on the calibration part, and on drawn pictures of another
-    seed. Where the run has learnt from validation, or has none, one half of calibration's groups
-    places it and the other measures it. Returns None, and says so in the log, for a network that
-    does not show its features, or with fewer than 50 scans to learn from or to be placed on.
+    the training and validation parts together, and measured on the calibration part, and on drawn
+    pictures of another seed. Where the run has learnt from validation, or has none, one half of
+    calibration's groups takes validation's place and the other measures it. Returns None, and says
+    so in the log, for a network that does not show its features, or with fewer than 50 scans to
+    learn from or to be placed on.
     """
     placing, measuring = _held(parts)
     sizes = {"train": len(parts.inputs["train"]), placing.name: len(placing.inputs)}
