@@ -228,9 +228,13 @@ def test_scans_and_pictures_come_framed_or_on_a_page(monkeypatch: pytest.MonkeyP
     black = np.zeros((1, 64, 64), np.float32)
     guard_inputs._frame(np.random.default_rng(0), black)
     assert not black.any()
-    monkeypatch.setattr(guard_inputs, "_FRAMED", 1.0)
-    _, picture = draw_negative(np.random.default_rng(3), [])
-    assert picture.dtype == np.uint8
+    drawn = []
+    for share in (0.0, 2.0):  # pictures are framed half as often
+        monkeypatch.setattr(guard_inputs, "_FRAMED", share)
+        drawn.append(draw_negative(np.random.default_rng(3), [])[1])
+    assert drawn[1].dtype == np.uint8
+    assert drawn[1].shape == drawn[0].shape
+    assert (drawn[1] != drawn[0]).any()
 
 
 def test_networks_without_features_and_too_few_scans_are_told() -> None:

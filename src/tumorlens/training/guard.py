@@ -173,7 +173,7 @@ class InDomainGuard(nn.Module):
 def guard_from(state: Mapping[str, Tensor]) -> InDomainGuard:
     """Rebuild a guard from its ``state_dict``, or from that of one opinion, as files had it before.
 
-    Raises `KeyError` or `RuntimeError` when it is neither.
+    Raises `KeyError`, `RuntimeError` or `ValueError` when it is neither.
     """
     first = "opinions.0."
     named = dict(state)

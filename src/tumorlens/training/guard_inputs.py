@@ -150,7 +150,7 @@ def _burn_in(g: Generator, scan: NDArray[np.float32]) -> None:
 
 
 def _frame(g: Generator, picture: NDArray[np.float32]) -> None:
-    """Draw edges of a box around what is seen of ``[C, S, S]``, or fill what lies outside of them.
+    """Draw edges of a box around what is seen of ``[C, H, W]``, or fill what lies outside of them.
 
     So scans come from web pages and slides: not square, with a frame or the page in view, which
     the crop takes for a part of them.
