@@ -1,7 +1,8 @@
 """What the in-domain guard refuses: ``python -m benchmarks.guard DATA [--split FILE]``.
 
-Of pictures that are no brain MRI, and of the data's scans by source and view: the share refused by
-the rules of `imaging.quality`, by the model's guard, and by either, which is what the service does.
+Of pictures that are no brain MRI, and of the data's scans by source and view, alone and on a white
+page: the share refused by the rules of `imaging.quality`, by the model's guard, and by either,
+which is what the service does.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import read_split
 from tumorlens.evaluation.coverage import share_estimate
 from tumorlens.imaging.image import Image
-from tumorlens.imaging.quality import assess
+from tumorlens.inference.overlay import as_scan
 from tumorlens.training.config import compose_config
+from tumorlens.training.corruptions import page
 from tumorlens.training.parts import load_records
 
 Row = tuple[bool, bool, int, str]  # refused by rules, by the guard; group; name
 
 
 def ask(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
-    rules = assess(sample.pixels)
     image = Image(sample.pixels, "array", sample.name)
+    rules = predictor.assess(image)
     outputs = predictor.outputs(predictor.prepare(image)[None])
     usable = type(rules)(usable=True, reason=None)
     return not rules.usable, not predictor.judge(usable, outputs).usable
@@ -60,6 +62,15 @@ def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, i
             yield Sample(kind, record.key, read_pixels(record)), group
 
 
+def on_pages(found: list[tuple[Sample, int]], count: int) -> Iterator[tuple[Sample, int]]:
+    """Yield ``count`` of the scans, evenly spaced, each on a white page with a caption."""
+    scans_ = [pair for pair in found if pair[0].kind.startswith("MRI")]
+    step = max(1, len(scans_) // max(1, count))
+    for row, (sample, group) in enumerate(scans_[::step][:count]):
+        paper = page(as_scan(sample.pixels), float(5 + row % 5 * 10), np.random.default_rng(row))
+        yield Sample("page with MRI", sample.name, paper), group
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, nargs="?", help="folder of scans; none: pictures only")
@@ -68,6 +79,7 @@ def main() -> None:
     parser.add_argument("--part", default="test")
     parser.add_argument("--crops", type=int, default=6, help="of each sample picture")
     parser.add_argument("--drawn", type=int, default=20, help="of each drawn kind")
+    parser.add_argument("--pages", type=int, default=200, help="scans shown on a page as well")
     parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
     chosen = parser.parse_args()
     predictor = Predictor.open(chosen.model, threads=1)
@@ -78,7 +90,10 @@ def main() -> None:
         if sample.kind != "brain MRI":
             kinds["ALL THAT IS NO BRAIN MRI"].append(row)
     if chosen.data is not None:
-        for sample, group in scans(chosen.data, chosen.split, chosen.part):
+        found_scans = list(scans(chosen.data, chosen.split, chosen.part))
+        for sample, group in on_pages(found_scans, chosen.pages):
+            kinds[sample.kind].append((*ask(predictor, sample), group, sample.name))
+        for sample, group in found_scans:
             row = (*ask(predictor, sample), group, sample.name)
             whole = "ALL MRI" if "MRI" in sample.kind else "ALL THAT IS NO BRAIN MRI"
             for kind in {sample.kind, sample.kind.partition(",")[0], whole}:

@@ -15,6 +15,7 @@ from tumorlens.data.grouping import group_records
 from tumorlens.data.sources import load_source
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.inference.predictor import find_model
+from tumorlens.training.corruptions import page
 
 # Metrics that the card must give for scans held out of training, with n and interval.
 PROMISED = {"roc_auc", "sensitivity", "specificity", "balanced_accuracy"}
@@ -70,6 +71,18 @@ def test_a_drawn_lesion_raises_the_answer_and_lights_the_map(
         assert seen.heatmap[with_lesion.mask].mean() > 2 * seen.heatmap[~with_lesion.mask].mean()
     assert np.median(rises) > 2
     assert min(rises) > -1
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_head_on_a_page_is_answered_as_the_head_alone(predictor: Predictor, plane: str) -> None:
+    for seed in range(3):
+        head = draw_phantom(seed, lesion=True, plane=plane).image  # type: ignore[arg-type]
+        alone = predictor.predict(head)
+        for breadth in (5, 15, 50):
+            paper = page(head, breadth, np.random.default_rng(seed))
+            answer = predictor.predict(paper)
+            assert answer.in_domain, answer.in_domain_reason
+            assert logit(answer.prob) == pytest.approx(logit(alone.prob), abs=2)
 
 
 @pytest.mark.real

@@ -36,7 +36,11 @@ def disc(level: int = 100, side: int = 128) -> Shown:
     return cv2.circle(shown, (side // 2, side // 2), side * 3 // 8, [level], cv2.FILLED)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("kind", CORRUPTIONS, ids=lambda kind: kind.name)
+# A page leaves the scan itself as it is.
+SPOILING = [kind for kind in CORRUPTIONS if kind.name != "page"]
+
+
+@pytest.mark.parametrize("kind", SPOILING, ids=lambda kind: kind.name)
 def test_five_levels_grow_worse_and_repeat(kind: Corruption) -> None:
     assert len(kind.strengths) == LEVELS
     shown = head()
@@ -147,3 +151,21 @@ def test_words_are_white_and_come_at_the_corners_first() -> None:
     assert counts[0] > 5
     four = corruptions.burned_in_text(shown, 4, np.random.default_rng(0))
     assert (four[64:192, 64:192] == shown[64:192, 64:192]).all()
+
+
+@pytest.mark.parametrize("percent", [2, 15, 50])
+def test_a_page_is_white_around_the_whole_picture(percent: float) -> None:
+    shown = head()
+    for seed in range(4):
+        paper = corruptions.page(shown, percent, np.random.default_rng(seed))
+        assert paper.dtype == np.uint8
+        added = np.array(paper.shape) - shown.shape
+        reach = percent / 100 * max(shown.shape)
+        assert (added >= 2 * np.floor(0.6 * reach)).all()
+        assert (added <= 2 * np.ceil(1.4 * reach)).all()
+        edge = np.concatenate([paper[0], paper[:, 0], paper[:, -1]])
+        assert (edge == max(shown.max(), 128)).all()
+        # Somewhere on it stands the picture, but for a frame at its edge.
+        inner = shown[3:-3, 3:-3]
+        found = cv2.matchTemplate(paper, inner, cv2.TM_SQDIFF)
+        assert found.min() < 1e-3 * float((inner.astype(np.float64) ** 2).sum())

@@ -180,13 +180,14 @@ def test_drawn_pictures_repeat_by_seed_and_are_of_many_kinds() -> None:
     assert first.min() >= 0
     assert first.max() <= 1 + 1e-6
     kinds = set()
-    for seed in range(120):
+    for seed in range(240):
         kind, picture = draw_negative(np.random.default_rng(seed), [scan])
         kinds.add(kind)
         assert picture.dtype == np.uint8
         assert min(picture.shape) >= 48
         assert picture.max() <= 255
-    assert kinds == {*guard_inputs.PICTURES, *guard_inputs.SCANS, "scan taken apart"}
+    known = (*guard_inputs.PICTURES, *guard_inputs.SCANS, *guard_inputs.ORGANS)
+    assert kinds == {*known, "scan taken apart"}
 
 
 def test_rare_kinds_of_scans_are_drawn_more_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from tumorlens.errors import ConfigError, DecodeError
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.head import Box, find_head
+from tumorlens.imaging.surround import hide_surround
 
-__all__ = ["DEFAULT", "NOTEBOOK", "Frame", "PreprocessSpec", "bounded", "locate", "preprocess"]
+__all__ = [
+    "DEFAULT", "NOTEBOOK", "Frame", "PreprocessSpec", "bounded", "locate", "preprocess", "scan_in",
+]  # fmt: skip
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -36,6 +39,8 @@ class PreprocessSpec:
         crop: ``content`` cuts to the head and pads to a square; ``none`` keeps the image
             and stretches it to the square, as the notebook does.
         margin: Share of the head's longer side left free around it (``content`` only).
+        surround: ``kept``, or ``hidden``: a white page and a drawn frame around the scan are
+            painted black before the head is sought (``content`` only).
         intensity: ``percentile`` maps the ``low``-th to ``high``-th percentile of the
             head's pixels to 0..1 and clips; ``unit`` divides by the dtype's maximum.
         low: Lower percentile, 0..100.
@@ -49,6 +54,7 @@ class PreprocessSpec:
     intensity: Literal["percentile", "unit"] = "percentile"
     low: float = 1.0
     high: float = 99.5
+    surround: Literal["kept", "hidden"] = "kept"
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 1024:
@@ -60,7 +66,7 @@ class PreprocessSpec:
         if not 0 <= self.margin <= 0.5:
             raise ConfigError(f"preprocess: margin {self.margin} is outside 0..0.5")
         choices = {"channels": (1, 3), "crop": ("content", "none")}
-        choices |= {"intensity": ("percentile", "unit")}
+        choices |= {"intensity": ("percentile", "unit"), "surround": ("kept", "hidden")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(
@@ -110,7 +116,7 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
     _check(pixels)
     if spec.crop == "none":
         return _whole(pixels, spec)
-    pixels = bounded(pixels)
+    pixels = _without_surround(bounded(pixels), spec)
     grey = _grey(pixels)
     box, head = find_head(grey)
     frame = _around(box, grey.shape[:2], spec)
@@ -126,13 +132,25 @@ def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
     if spec.crop == "none":
         return Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
     small = bounded(pixels)
-    box, _ = find_head(_grey(small))
+    box, _ = find_head(_grey(_without_surround(small, spec)))
     frame = _around(box, small.shape[:2], spec)
     if small is pixels:
         return frame
     across, down = width / frame.width, height / frame.height
     corner = (frame.x0 * across, frame.y0 * down)
     return Frame(height, width, *corner, frame.w * across, frame.h * down, spec.size)
+
+
+def scan_in(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
+    """Return what of a picture is the scan: without page and frame, if ``spec`` hides them.
+
+    The rules of :mod:`tumorlens.imaging.quality` judge this part: a scan on a white page is a scan.
+    """
+    _check(pixels)
+    if spec.crop == "none" or spec.surround == "kept":
+        return pixels
+    small = bounded(pixels)
+    return hide_surround(small, _grey(small), cut=True)
 
 
 def cut_as(image: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
@@ -164,6 +182,10 @@ def bounded(pixels: NDArray[Any]) -> NDArray[Any]:
         return pixels
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def _without_surround(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
+    return pixels if spec.surround == "kept" else hide_surround(pixels, _grey(pixels))
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tumorlens.errors import ConfigError, InputError, UnreadableFileError
 from tumorlens.imaging.decode import Image, Limits, decode
-from tumorlens.imaging.quality import Quality, assess
+from tumorlens.imaging.quality import Quality
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
 
@@ -147,7 +147,7 @@ def _prepare(predictor: Predictor, item: _Item) -> _Ready | Result:
     try:
         image = item.read()
         tensor = predictor.prepare(image)
-        quality = assess(image.pixels)
+        quality = predictor.assess(image)
     except InputError as error:
         return Result(item.path, None, error)
     return _Ready(item.path, tensor, quality, (perf_counter() - start) * 1000)

@@ -25,7 +25,7 @@ from tumorlens.evaluation.calibration import sigmoid
 from tumorlens.evaluation.decision import decide, prediction_set
 from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import locate, preprocess
+from tumorlens.imaging.preprocess import locate, preprocess, scan_in
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
 from tumorlens.inference.overlay import as_heat, as_scan
@@ -132,11 +132,18 @@ class Predictor:
             raise ModelFileError(f"model {self.card.name}: the answer is not a finite number")
         return found
 
+    def assess(self, image: Image) -> Quality:
+        """Judge by rules whether an image is a usable slice of a head, before any network.
+
+        A white page and a frame around the scan are left out where the model's preprocessing does.
+        """
+        return assess(scan_in(image.pixels, self.card.preprocess))
+
     def judge(self, quality: Quality, outputs: Outputs, row: int = 0) -> Quality:
         """Return whether a picture is in the model's domain: the rules and the guard must agree.
 
         Args:
-            quality: What `assess` says of the picture.
+            quality: What :meth:`assess` says of the picture.
             outputs: The network's for a batch; its ``row`` is the picture's.
         """
         score, guard = outputs.in_domain, self.card.guard
@@ -174,7 +181,7 @@ class Predictor:
         start = perf_counter()
         image = self._image(source)
         outputs = self.outputs(self.prepare(image)[None])
-        quality = self.judge(assess(image.pixels), outputs)
+        quality = self.judge(self.assess(image), outputs)
         return self.answer(float(outputs.logits[0]), quality, _ms_since(start))
 
     def predict_many(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[Prediction]:
@@ -203,7 +210,7 @@ class Predictor:
         image = self._image(source)
         outputs = self.outputs(self.prepare(image)[None])
         assert outputs.maps is not None  # _check_itself compared the card with the graph
-        quality = self.judge(assess(image.pixels), outputs)
+        quality = self.judge(self.assess(image), outputs)
         prediction = self.answer(float(outputs.logits[0]), quality, _ms_since(start))
         return self.show(image, outputs.maps[0], prediction)
 
@@ -221,7 +228,7 @@ class Predictor:
             start = perf_counter()
             image = self._image(source)
             tensors.append(self.prepare(image))
-            qualities.append(assess(image.pixels))
+            qualities.append(self.assess(image))
             read_ms.append(_ms_since(start))
         start = perf_counter()
         outputs = self.outputs(np.stack(tensors))

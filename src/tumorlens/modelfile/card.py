@@ -19,8 +19,9 @@ from tumorlens.errors import ConfigError
 from tumorlens.evaluation.decision import Conformal, Threshold
 from tumorlens.imaging.preprocess import PreprocessSpec
 
-# 2: a guard, and with it a third output of the graph. Files of version 1 are read as before.
-FORMAT_VERSION = 2
+# 2: a guard, and with it a third output of the graph. 3: what surrounds a scan can be hidden.
+# Files of earlier versions are read as before.
+FORMAT_VERSION = 3
 
 
 def _as_spec(value: object) -> object:

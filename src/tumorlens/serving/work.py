@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError, TooLargeError
 from tumorlens.imaging.decode import Image, Limits, to_grey
 from tumorlens.imaging.preprocess import bounded
-from tumorlens.imaging.quality import assess
 from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
@@ -113,7 +112,7 @@ def _look(
     with ticket.stage("decode"):
         image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
     with ticket.stage("preprocess"):
-        quality = assess(image.pixels)
+        quality = predictor.assess(image)
         if not quality.usable:
             raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
         batch = predictor.prepare(image)[None]

@@ -138,6 +138,28 @@ def burned_in_text(shown: Shown, words: float, rng: np.random.Generator) -> Show
     return marked
 
 
+def page(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+    """Put the picture on a white page with a caption, half of the time in a drawn frame.
+
+    The strength is the page's mean breadth on each side, in % of the picture's longer side.
+    """
+    height, width = shown.shape
+    reach = percent / 100 * max(height, width)
+    left, right, top, bottom = (round(reach * part) for part in rng.uniform(0.6, 1.4, 4))
+    white = int(max(shown.max(), 128))
+    framed = shown.copy()
+    if _sign(rng) > 0:
+        ink = int(rng.integers(white // 2, white))
+        cv2.rectangle(framed, (1, 1), (width - 2, height - 2), [ink], max(1, width // 200))
+    paper = cv2.copyMakeBorder(
+        framed, top, bottom, left, right, cv2.BORDER_CONSTANT, value=[float(white)]
+    )
+    foot = (left, top + height + bottom // 2)
+    scale = bottom / 80
+    cv2.putText(paper, "Fig. 2", foot, cv2.FONT_HERSHEY_SIMPLEX, scale, [0.0], max(1, bottom // 30))
+    return _levels(paper)
+
+
 CORRUPTIONS: tuple[Corruption, ...] = (
     Corruption("rotation", "degrees", (5, 10, 15, 30, 45), rotate),
     Corruption("blur", "% of the head's side", (0.25, 0.5, 1.0, 1.5, 2.5), blur),
@@ -148,6 +170,7 @@ CORRUPTIONS: tuple[Corruption, ...] = (
     Corruption("bias field", "% either way", (10, 20, 40, 60, 100), bias_field),
     Corruption("gamma", "power, either way", (1.2, 1.4, 1.7, 2.2, 3), gamma),
     Corruption("burned-in text", "words", (1, 4, 6, 8, 12), burned_in_text),
+    Corruption("page", "% of the picture's side", (2, 5, 15, 30, 50), page),
 )
 
 

@@ -15,6 +15,7 @@ from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.training.augment import Augment, AugmentSpec
+from tumorlens.training.guard_organs import ORGANS
 from tumorlens.training.guard_pictures import Picture, blurred
 from tumorlens.training.guard_scans import SCANS, shuffled
 from tumorlens.training.guard_scenes import PICTURES
@@ -45,9 +46,10 @@ def draw_negative(g: Generator, scans: Sequence[Picture]) -> tuple[str, NDArray[
         scans: Real inputs, float32 ``[S, S]``, of which some are taken apart.
     """
     side = int(g.choice([96, 128, 160, 160, 192]))
-    if g.random() < 0.35:
-        kind = str(g.choice(list(SCANS)))
-        picture = SCANS[kind](g, side)
+    if g.random() < 0.45:
+        taken = ORGANS if g.random() < 0.25 else SCANS
+        kind = str(g.choice(list(taken)))
+        picture = taken[kind](g, side)
     elif g.random() < 0.1 and len(scans):
         kind, picture = "scan taken apart", shuffled(g, scans[int(g.integers(len(scans)))])
     else:

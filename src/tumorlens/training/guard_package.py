@@ -38,7 +38,7 @@ _CHECKED_PICTURES = 200
 _METHOD = (
     "distance of the channels' means and deviations from those of training scans, whitened in "
     "three blocks of stages, and a small classifier of the same against drawn pictures, the mean "
-    f"over the members; placed to refuse at most {MOST_REFUSED:.1%} of training scans and "
+    f"over the members; placed to refuse at most {MOST_REFUSED:.2%} of training scans and "
 )
 
 

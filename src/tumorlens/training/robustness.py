@@ -1,4 +1,4 @@
-"""How a model file bears worse pictures: metrics over five levels of nine corruptions."""
+"""How a model file bears worse pictures: metrics over five levels of ten corruptions."""
 
 from __future__ import annotations
 
