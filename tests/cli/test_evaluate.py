@@ -41,7 +41,7 @@ def test_shortcuts_and_robustness_as_json_and_picture(
         "border only",
         "swapped background",
     }
-    assert len(stated["robustness"]["curves"]) == 9
+    assert len(stated["robustness"]["curves"]) == 10
     assert "burned-in text" in str(stated["robustness"]["curves"])
     assert picture.read_bytes().startswith(b"<?xml")
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.imaging.preprocess import NOTEBOOK, PreprocessSpec
-from tumorlens.modelfile import ModelCard
+from tumorlens.modelfile import FORMAT_VERSION, ModelCard
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_preprocessing_plan_comes_back_as_a_plan(card: ModelCard) -> None:
     ("field", "value", "reason"),
     [
         ("surprise", 1, "Extra inputs"),
-        ("format_version", 3, "less than or equal to 2"),
+        ("format_version", FORMAT_VERSION + 1, f"less than or equal to {FORMAT_VERSION}"),
         ("guard", {"method": "m", "n_mri": 1, "n_pictures": -1}, "greater than or equal to 0"),
         ("format_version", 0, "greater than or equal to 1"),
         ("name", "", "at least 1 character"),
