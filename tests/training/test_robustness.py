@@ -97,7 +97,7 @@ def test_every_corruption_is_measured_and_repeats(
     first = measure(3, progress=lambda done, total: steps.append((done, total)))
     assert (first.images, first.of) == (8, 12)
     assert len(first.curves) == 10
-    assert steps == [(i, 46) for i in range(1, 47)]
+    assert steps == [(i, 51) for i in range(1, 52)]
     assert measure(3).to_dict() == first.to_dict()
     assert measure(4).to_dict() != first.to_dict()
 
