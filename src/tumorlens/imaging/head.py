@@ -24,11 +24,7 @@ def find_head(grey: NDArray[Any]) -> tuple[Box, NDArray[np.bool_]]:
     no blob is large enough, everything inside the bars is taken.
     """
     height, width = grey.shape
-    shrink = min(1.0, _SEARCH_SIDE / max(height, width))
-    small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(grey.astype(np.float32), small_size, interpolation=cv2.INTER_AREA)
-    scaled = cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX)
-    search = np.asarray(scaled).astype(np.uint8)
+    search = search_copy(grey)
     top, bottom, left, right = _trim(search)
     inner = search[top:bottom, left:right]
     mask = _largest_blob(inner)
@@ -46,6 +42,16 @@ def find_head(grey: NDArray[Any]) -> tuple[Box, NDArray[np.bool_]]:
     full[top:bottom, left:right] = mask
     head = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST)
     return box, np.asarray(head) > 0
+
+
+def search_copy(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a copy uint8 ``[h, w]`` of at most 256 a side, darkest 0 and brightest 255."""
+    height, width = grey.shape
+    shrink = min(1.0, _SEARCH_SIDE / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    scaled = cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX)
+    return np.asarray(scaled).astype(np.uint8)
 
 
 def _trim(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:

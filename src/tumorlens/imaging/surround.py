@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.imaging.head import search_copy
+
 __all__ = ["hide_surround", "surround"]
 
-# Page and frame are sought on a copy of at most this side.
-_SEARCH_SIDE = 256
+# Page and frame are sought on a copy of at most 256 pixels a side.
 _WHITE = 246  # a page's least value, of 255
 _EVEN = 10  # and its largest difference between neighbours, compression's noise included
 _LEAST_PAGE = 0.02  # of the picture; bright skin at the edge is thinner
@@ -45,11 +46,7 @@ def surround(grey: NDArray[Any]) -> _Mask:
         bool ``[H, W]``. A scan that fills its picture has no True at all.
     """
     height, width = grey.shape
-    shrink = min(1.0, _SEARCH_SIDE / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    scaled = cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX)
-    search = np.asarray(scaled).astype(np.uint8)
+    search = search_copy(grey)
     hidden = np.zeros(search.shape, dtype=bool)
     for _ in range(_NESTED):
         inner = _extent(~hidden)
