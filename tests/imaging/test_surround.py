@@ -112,6 +112,12 @@ def test_bright_skin_at_the_edge_is_no_page() -> None:
     assert not surround(scan).any()
 
 
+@pytest.mark.parametrize("plane", get_args(Plane))
+def test_the_white_air_of_an_inverted_scan_is_no_page(plane: Plane) -> None:
+    for seed in range(3):
+        assert not surround(255 - bordered(head(seed, plane), 12, 12, 12, 12, 0)).any()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("around", ["page", "frame", "frame on a page"])

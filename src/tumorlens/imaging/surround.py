@@ -18,6 +18,7 @@ _EVEN = 10  # and its largest difference between neighbours, compression's noise
 _LEAST_PAGE = 0.02  # of the picture; bright skin at the edge is thinner
 _CORNER = 0.05  # of the shorter side from a corner within which a page must reach
 _ONE_THING = 0.6  # of what is on a page that the largest thing on it must be
+_DARK, _BRIGHT = 25, 230  # of 255
 _NESTED = 3  # a frame may stand in a frame, on a page in it
 _LINE = 70  # a frame's least value, of 255
 _LONG = 0.6  # of the picture's side that a frame's line runs without a gap
@@ -103,9 +104,18 @@ def _page(small: _Small) -> _Mask:
     # A scan and its caption are on a page; a page of letters alone is no scan's.
     _, _, things, _ = cv2.connectedComponentsWithStats(1 - page, connectivity=8)
     areas = things[1:, cv2.CC_STAT_AREA]
-    if not areas.size or areas.max() < _ONE_THING * areas.sum():
+    if not areas.size or areas.max() < _ONE_THING * areas.sum() or _inverted(small[page == 0]):
         page[:] = 0
     return page > 0
+
+
+def _inverted(rest: _Small) -> bool:
+    """Return whether what is on a page is an inverted scan, whose air is white like paper.
+
+    A head has dark bone, fluid and air, and little that is as bright as paper; inverted, it has
+    them bright.
+    """
+    return bool(np.mean(rest > _BRIGHT) >= np.mean(rest < _DARK))
 
 
 def _extent(shown: _Mask) -> tuple[slice, slice]:
