@@ -115,7 +115,7 @@ def _inverted(rest: _Small) -> bool:
     A head has dark bone, fluid and air, and little that is as bright as paper; inverted, it has
     them bright.
     """
-    return bool(np.mean(rest > _BRIGHT) >= np.mean(rest < _DARK))
+    return bool(np.mean(rest > _BRIGHT) >= 2 * np.mean(rest < _DARK))
 
 
 def _extent(shown: _Mask) -> tuple[slice, slice]:
