@@ -55,6 +55,22 @@ def tiny_config(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
     return compose_config(tiny_settings(root, run_dir, *overrides))
 
 
+def evidence_settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
+    """Settings of a run of one epoch of a small evidence network."""
+    usual = [each for each in tiny_settings(root, run_dir) if not each.startswith("model")]
+    return [
+        *usual,
+        "model=evidence",
+        "model.arguments.width=8",
+        "model.arguments.stride=8",
+        "model.arguments.k=3",
+        f"model.preprocess.size={SIZE}",
+        "trainer.max_epochs=1",
+        "optimizer.lr=0.001",
+        *overrides,
+    ]
+
+
 def drawn_records(labels: list[int], *, source: str = "s") -> list[Record]:
     """Records without files; every second tumour has a box."""
     return [

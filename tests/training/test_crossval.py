@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from tests.training.drawn_data import draw_heads, tiny_config
+from tests.training.drawn_data import draw_heads, evidence_settings, tiny_config
 from tumorlens.data.splits import read_split
 from tumorlens.errors import ConfigError, DataError, SplitError
 from tumorlens.evaluation import metrics
+from tumorlens.models.weights import read_weights
 from tumorlens.training import crossval
+from tumorlens.training.config import compose_config
 from tumorlens.training.crossval import CrossvalResult, crossvalidate
 from tumorlens.training.predictions import concatenated, read_predictions
 from tumorlens.training.report import report_run
@@ -123,6 +128,7 @@ def test_another_cross_validation_in_the_same_folder_is_refused(
         ("data.split.path=split.json", "makes its own folds"),
         ("data.split.held_out=[heads]", "makes its own folds"),
         ("resume=last.ckpt", "goes on by itself"),
+        ("+polish.seed=1", "leave polish out"),
     ],
 )
 def test_settings_that_make_no_sense_here_are_refused(
@@ -169,6 +175,46 @@ def test_a_fold_without_its_temperature_is_named(root: Path, tmp_path: Path) -> 
     (result.run_dir / "r0-f1" / "metrics.json").write_text("{}")
     with pytest.raises(DataError, match=r"r0-f1.metrics\.json.*run it again"):
         crossvalidate(settings(root, tmp_path / "cv"), n_folds=2)
+
+
+@pytest.fixture(scope="module")
+def pairs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> CrossvalResult:
+    return crossvalidate(with_members(root, tmp_path_factory.mktemp("pairs")), n_folds=2)
+
+
+def with_members(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    pair = "members=[{},{model:{arguments:{instance_norm:true}}}]"
+    once = "trainer.limit_train_batches=1"
+    return compose_config(evidence_settings(root, run_dir, once, pair, *overrides))
+
+
+def test_each_fold_of_members_is_answered_by_their_ensemble(pairs: CrossvalResult) -> None:
+    for name in pairs.folds:
+        folder = pairs.run_dir / name.replace("/", "-")
+        own = [read_weights(folder / f"member_{at}" / "weights.pt") for at in (1, 2)]
+        whole = read_weights(folder / "weights.pt")
+        assert whole.keys() == {f"members.{at}.{key}" for at in (0, 1) for key in own[at]}
+        assert all(torch.equal(whole[f"members.{at}.{key}"], own[at][key])
+                   for at in (0, 1) for key in own[at])  # fmt: skip
+        assert not list(folder.rglob("checkpoints"))
+        alone = [read_predictions(folder / f"member_{at}" / "predictions.csv") for at in (1, 2)]
+        assert all("test" not in each for each in alone)  # the test is the ensemble's alone
+    assert pairs.overall["roc_auc"].n == 24
+
+
+def test_members_that_started_elsewhere_are_another_cross_validation(
+    pairs: CrossvalResult, root: Path, tmp_path: Path
+) -> None:
+    start = pairs.run_dir / "r0-f0" / "weights.pt"
+    shutil.copy(start, tmp_path / "weights.pt")
+    given = f"init={tmp_path}/weights.pt"
+    first = crossvalidate(with_members(root, tmp_path / "cv", given), n_folds=2)
+    digest = hashlib.sha256(start.read_bytes()).hexdigest()
+    plan = json.loads((first.run_dir / "crossval.json").read_text())
+    assert [each["init"]["sha256"] for each in plan["members_started_from"]] == [digest] * 2
+    shutil.copy(pairs.run_dir / "r0-f1" / "weights.pt", tmp_path / "weights.pt")
+    with pytest.raises(ConfigError, match="members_started_from"):
+        crossvalidate(with_members(root, tmp_path / "cv", given), n_folds=2)
 
 
 def logit(prob: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.training.drawn_data import tiny_settings
+from tests.training.drawn_data import evidence_settings
 from tumorlens.data.splits import make_split, read_split, write_split
 from tumorlens.errors import ConfigError, LeakageError
 from tumorlens.inference.predictor import Predictor
@@ -25,16 +25,9 @@ from tumorlens.training.run import main, train
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-EVIDENCE = (
-    "model=evidence", "model.arguments.width=8", "model.arguments.stride=8", "model.arguments.k=3",
-    "model.preprocess.size=32", "trainer.max_epochs=1", "score_test=true", "weight_bits=8",
-    "optimizer.lr=0.001",
-)  # fmt: skip
-
 
 def settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
-    usual = [each for each in tiny_settings(root, run_dir) if not each.startswith("model")]
-    return [*usual, *EVIDENCE, *overrides]
+    return evidence_settings(root, run_dir, "score_test=true", "weight_bits=8", *overrides)
 
 
 def with_members(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
@@ -105,6 +98,36 @@ def test_the_file_holds_the_weights_in_8_bits_and_answers_as_torch(
     assert np.abs(maps - wanted.map.numpy()).max() < 1e-4
     members = [joined.run_dir / f"member_{at}" / "model.onnx" for at in (1, 2)]
     assert joined.model.stat().st_size < 0.3 * sum(each.stat().st_size for each in members)
+
+
+def test_members_start_each_from_its_own_of_an_ensemble(
+    joined: RunResult, heads: Path, tmp_path: Path
+) -> None:
+    still = ("start_share=1", f"data.split.path={joined.run_dir}/split.json")
+    again = train(with_members(heads, tmp_path / "run", f"init={joined.run_dir}", *still))
+    theirs, ours = read_weights(joined.weights), read_weights(again.weights)
+    assert all(
+        torch.allclose(ours[name], tensor, atol=0.005 * float(tensor.abs().max()), rtol=0)
+        for name, tensor in theirs.items()
+        if tensor.is_floating_point()
+    )
+    configs = [OmegaConf.load(again.run_dir / f"member_{at}" / "config.yaml") for at in (1, 2)]
+    assert [each.init_member for each in configs] == [0, 1]
+
+
+def test_a_single_network_takes_the_member_it_is_told(joined: RunResult) -> None:
+    arguments = {"width": 8, "stride": 8, "k": 3}
+    second = build("evidence", instance_norm=True, **arguments)
+    load_network(second, joined.model, member=1)
+    whole = read_weights(joined.weights)
+    own = second.state_dict()
+    assert all(
+        torch.equal(own[name], whole[f"members.1.{name}"])
+        for name in own
+        if not name.endswith("num_batches_tracked")
+    )
+    with pytest.raises(ConfigError, match="an ensemble of 2 networks; it has no number 3"):
+        load_network(second, joined.weights, member=2)
 
 
 def test_it_is_exported_again_from_its_folder(joined: RunResult, tmp_path: Path) -> None:

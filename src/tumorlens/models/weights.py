@@ -20,7 +20,7 @@ MEMBER = _MEMBERS + "{}."
 """What the names of the weights of an ensemble's member start with, counted from 0."""
 
 
-def load_network(network: nn.Module, path: Path) -> list[str]:
+def load_network(network: nn.Module, path: Path, member: int = 0) -> list[str]:
     """Start a whole network from a file of weights; return the names of what was left fresh.
 
     The file is what :func:`read_weights` reads: a run's ``weights.pt``, a checkpoint, or a
@@ -28,17 +28,17 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     with one exception: a file without any tensor of the last layer (``head.*`` of the evidence
     network and the CNN, ``backbone.fc.*`` of a ResNet, ``fc_model.4.*`` of the notebook's
     network) leaves that layer as it is, freshly drawn. Nothing is loaded when anything misfits.
-    Of an ensemble's file a single network takes the first member.
+    Of an ensemble's file a single network takes one member, counted from 0.
 
     Raises:
         ModelNotFoundError: No file at ``path``.
-        ConfigError: Not a file of weights, or of another network; the message names what is
-            missing, misshapen and unknown.
+        ConfigError: Not a file of weights, of another network, or of an ensemble without this
+            member; the message names what is missing, misshapen and unknown.
     """
     given = {name.removeprefix("network."): tensor for name, tensor in read_weights(path).items()}
     wanted = network.state_dict()
     if not any(name.startswith(_MEMBERS) for name in wanted):
-        given = _first_member(given)
+        given = _one_member(given, member, path)
     head = [name for name in wanted if name.startswith(_HEADS)]
     fresh = head if not any(name in given for name in head) else []
     told = misfits(given, {name: each for name, each in wanted.items() if name not in fresh})
@@ -51,14 +51,16 @@ def load_network(network: nn.Module, path: Path) -> list[str]:
     return fresh
 
 
-def _first_member(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of an ensemble's first member under its own names; others' as given."""
+def _one_member(given: dict[str, Tensor], member: int, path: Path) -> dict[str, Tensor]:
+    """Return the weights of an ensemble's member under its own names; others' as given."""
     if not given or not all(name.startswith(_MEMBERS) for name in given):
         return given
-    first = MEMBER.format(0)
-    return {
-        name.removeprefix(first): tensor for name, tensor in given.items() if name.startswith(first)
-    }
+    own = MEMBER.format(member)
+    found = {name.removeprefix(own): given[name] for name in given if name.startswith(own)}
+    if not found:
+        count = len({name.split(".")[1] for name in given})
+        raise ConfigError(f"{path}: an ensemble of {count} networks; it has no number {member + 1}")
+    return found
 
 
 def misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:

@@ -28,19 +28,21 @@ from tumorlens.training.foldfiles import (
     read_plan,
 )
 from tumorlens.training.folds import GROUPED, Decoded, FoldPlan
-from tumorlens.training.package import package_model
-from tumorlens.training.parts import decode_parts, load_records
+from tumorlens.training.package import MODEL_NAME, package_model
+from tumorlens.training.parts import Parts, decode_parts, load_records
 from tumorlens.training.predictions import (
     PREDICTIONS_NAME,
     concatenated,
     read_predictions,
     write_predictions,
 )
-from tumorlens.training.run import fit
+from tumorlens.training.results import Fitted
+from tumorlens.training.run import fit, join
 from tumorlens.training.rundir import prepare_run_dir
 from tumorlens.training.soup import note_soup
-from tumorlens.training.start import note_start
-from tumorlens.training.trainer import require_one_process
+from tumorlens.training.stages import MEMBER_DIR, members_of, whole_of
+from tumorlens.training.start import WEIGHTS_NAME, note_start
+from tumorlens.training.trainer import CHECKPOINTS, require_one_process
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +80,7 @@ def crossvalidate(
     export: bool = False,
     folds_by: FoldPlan = GROUPED,
 ) -> CrossvalResult:
-    """Train and test ``n_folds * repeats`` networks on grouped folds.
+    """Train and test ``n_folds * repeats`` networks, or ensembles of ``members``, on grouped folds.
 
     Each fold sets aside, by group, the split's shares of validation (to stop and choose by) and of
     calibration (temperature and threshold) from its own training side; its test scans are answered
@@ -105,6 +107,9 @@ def crossvalidate(
     _check(config, repeats)
     note_start(config)
     note_soup(config)
+    members = members_of(config) if config.get("members") else []
+    for member in members:
+        note_start(member)
     records = folds_by.records(load_records(config))
     plan = {
         "folds": n_folds,
@@ -114,6 +119,8 @@ def crossvalidate(
         "config": {**plain(without_logger(config)), "run_dir": None},
         **folds_by.settings(),
     }
+    if members:
+        plan["members_started_from"] = [plain(member).get("started_from") for member in members]
     if run_dir is None and config.run_dir is not None:
         run_dir = Path(config.run_dir)
     if run_dir is not None:
@@ -185,20 +192,42 @@ def _train_fold(
     config = config.copy()
     config.seed = split.seed - int(config.data.split.seed) + int(config.seed)
     config.score_test = True
-    prepare_run_dir(config, folder)
     parts = decode_parts(config, split, records, decoded)
-    fitted = fit(config, parts, folder)
+    if config.get("members"):
+        members = members_of(config)
+        weights = [
+            _trained(member, parts, folder / MEMBER_DIR.format(at))
+            for at, member in enumerate(members, start=1)
+        ]
+        config = whole_of(config, members)
+        fitted = join(config, parts, weights, folder)
+    else:
+        prepare_run_dir(config, folder)
+        fitted = _fitted(config, parts, folder)
     if export:
         package_model(config, fitted.network, parts, fitted.calibration, fitted.metrics, folder)
     else:
-        write_weights(fitted.network, folder / "weights.pt")
+        write_weights(fitted.network, folder / WEIGHTS_NAME)
+
+
+def _trained(member: DictConfig, parts: Parts, folder: Path) -> Path:
+    """Train a member of a fold's ensemble; return the file of its weights."""
+    prepare_run_dir(member, folder)
+    path = folder / WEIGHTS_NAME
+    write_weights(_fitted(member, parts, folder).network, path)
+    return path
+
+
+def _fitted(config: DictConfig, parts: Parts, folder: Path) -> Fitted:
+    fitted = fit(config, parts, folder)
     # Optimiser states are three times the weights, and a finished fold needs none.
-    _remove(folder / "checkpoints")
+    _remove(folder / CHECKPOINTS)
+    return fitted
 
 
 def _is_finished(folder: Path, export: bool) -> bool:
     """The last file written says that the fold is whole."""
-    last = folder / ("model.onnx" if export else "weights.pt")
+    last = folder / (MODEL_NAME if export else WEIGHTS_NAME)
     return last.is_file() and (folder / PREDICTIONS_NAME).is_file()
 
 
@@ -219,10 +248,9 @@ def _check(config: DictConfig, repeats: int) -> None:
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}; it must be at least 1")
     require_one_process(config, "cross-validation")
-    if config.get("members") or config.get("polish") is not None:
+    if config.get("polish") is not None:
         raise ConfigError(
-            "a cross-validation trains one network a fold, once; leave members and polish out "
-            "(members=null polish=null)"
+            "a cross-validation trains a fold's networks once; leave polish out (polish=null)"
         )
     split = config.data.split
     if split.path is not None or split.held_out:

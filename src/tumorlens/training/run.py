@@ -153,29 +153,37 @@ def _joined(config: DictConfig, run_dir: Path) -> RunResult:
         resumed = goes_on is not None and goes_on.is_relative_to(folder)
         if resumed or not (folder / MODEL_NAME).is_file():
             train(merged(member, {"resume": config.resume if resumed else None}), folder)
-    weights = [folder / WEIGHTS_NAME for _, folder in members]
-    whole.joined_from = [noted(each) for each in weights]
     parts = load_parts(whole)
-    network = _ensemble(whole, parts, weights)
-    run_dir = prepare_run_dir(whole, run_dir)
-    write_split(parts.split, run_dir / "split.json")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fitted = measured(whole, parts, network.to(device), device, run_dir, weights[0], (0, 0))
+    fitted = join(whole, parts, [folder / WEIGHTS_NAME for _, folder in members], run_dir)
     return _packaged(whole, parts, fitted, run_dir)
 
 
-def _ensemble(config: DictConfig, parts: Parts, weights: Sequence[Path]) -> EvidenceEnsemble:
-    """Return the network of the members that have these weights, rounded as configured.
+def join(config: DictConfig, parts: Parts, weights: Sequence[Path], run_dir: Path) -> Fitted:
+    """Make the ensemble of members that have these weights, calibrate it, measure it.
 
-    Raises `LeakageError` where a member has learnt from held-out scans of these parts.
+    Nothing is written before it is known that its held-out scans are new to all.
+
+    Args:
+        config: As `whole_of` returns it; where the weights came from is noted in it.
+        parts: What it is calibrated and measured on.
+        weights: Each member's, beside the ``split.json`` of its training.
+        run_dir: For ``config.yaml``, ``split.json``, ``metrics.json`` and ``predictions.csv``.
+
+    Raises:
+        LeakageError: A member has learnt from held-out scans of these parts.
+        OutputError: The folder cannot be written.
     """
+    config.joined_from = [noted(each) for each in weights]
     network = build(config.model.architecture, **plain(config.model.arguments))
     assert isinstance(network, EvidenceEnsemble)
     for own, path in zip(network.members, weights, strict=True):
         load_network(own, path)
         refuse_leaks("members", path, parts)
     round_weights(network, config.weight_bits)
-    return network
+    prepare_run_dir(config, run_dir)
+    write_split(parts.split, run_dir / "split.json")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return measured(config, parts, network.to(device), device, run_dir, weights[0], (0, 0))
 
 
 def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:

@@ -81,9 +81,10 @@ def resumed_folder(resume: str | None, folders: Sequence[Path]) -> Path | None:
 def members_of(config: DictConfig) -> list[DictConfig]:
     """Return the configuration of each of ``members``.
 
-    Its seed is one more than the one's before, unless it has a seed of its own. No guard is fitted
-    to it and its weights are not rounded, both of which come to the ensemble; the test is not its
-    own either. Raises `ConfigError` when that cannot be.
+    Its seed is one more than the one's before, unless it has a seed of its own. Where ``init`` is
+    an ensemble, it starts from the member in its own place. No guard is fitted to it and its
+    weights are not rounded, both of which come to the ensemble; the test is not its own either.
+    Raises `ConfigError` when that cannot be.
     """
     if not isinstance(config.members, ListConfig):
         raise ConfigError("members is no list; give the settings of each: members=[{},{seed: 3}]")
@@ -96,7 +97,11 @@ def members_of(config: DictConfig) -> list[DictConfig]:
         "data": {"split": {"seed": config.data.split.seed}},
     }  # fmt: skip
     members = [
-        _changed(merged(config, {**alike, "seed": config.seed + at}), own or {}, "members")
+        _changed(
+            merged(config, {**alike, "seed": config.seed + at, "init_member": at}),
+            own or {},
+            "members",
+        )
         for at, own in enumerate(config.members)
     ]
     for at, member in enumerate(members, start=1):
@@ -118,7 +123,8 @@ def whole_of(config: DictConfig, members: Sequence[DictConfig]) -> DictConfig:
     whole = config if config.get("polish") is None else _changed(config, config.polish, "polish")
     whole = merged(whole, {
         "members": None, "polish": None, "polish_runs": 1,
-        "resume": None, "init": None, "start_share": 0.0, "model": {"architecture": "ensemble"},
+        "resume": None, "init": None, "init_member": 0, "start_share": 0.0,
+        "model": {"architecture": "ensemble"},
     })  # fmt: skip
     common = {**plain(config.model.arguments), "weights": None}
     given = [{**plain(member.model.arguments), "weights": None} for member in members]

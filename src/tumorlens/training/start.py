@@ -78,6 +78,8 @@ def note_start(config: DictConfig) -> None:
 def load_start(network: nn.Module, config: DictConfig) -> None:
     """Load the weights that ``config.init`` names, if any, into the network.
 
+    Where they are an ensemble's, a single network takes the member ``config.init_member``.
+
     Raises:
         ModelNotFoundError: ``init`` names no file.
         ConfigError: It does not fit the network, or is another file than `note_start` hashed.
@@ -88,7 +90,7 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
     known = config.started_from
     if known is not None and known.init.sha256 != sha256_of(path):
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
-    fresh = load_network(network, path)
+    fresh = load_network(network, path, int(config.get("init_member", 0)))
     log.info("starting weights", file=path.name, fresh=fresh or None)
 
 
