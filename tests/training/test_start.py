@@ -262,6 +262,8 @@ def test_trained_weights_are_blended_with_their_start(share: float, tmp_path: Pa
         (["start_share=0.5"], "needs weights to start from"),
         (["start_share=1.5", "init=x"], "give a number from 0 to 1"),
         (["start_share=much", "init=x"], "give a number from 0 to 1"),
+        (["init_member=-1", "init=x"], "give a whole number from 0"),
+        (["init_member=second", "init=x"], "give a whole number from 0"),
     ],
 )
 def test_an_impossible_blend_is_refused_before_anything_is_written(

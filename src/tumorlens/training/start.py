@@ -95,7 +95,13 @@ def load_start(network: nn.Module, config: DictConfig) -> None:
 
 
 def check_blend(config: DictConfig) -> None:
-    """Raise `ConfigError` where ``config.start_share`` is no share, or there is no ``init``."""
+    """Raise `ConfigError` where ``start_share`` or ``init_member`` cannot be.
+
+    A share is a number from 0 to 1 and needs ``init``; a member is a whole number from 0.
+    """
+    member = config.get("init_member", 0)
+    if isinstance(member, bool) or not isinstance(member, int) or member < 0:
+        raise ConfigError(f"init_member is {member!r}; give a whole number from 0")
     share = config.get("start_share", 0.0)
     number = isinstance(share, int | float) and not isinstance(share, bool)
     if not number or not 0 <= share <= 1:
