@@ -71,6 +71,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.neighbours": frozenset({"faiss"}),
     "data.shortcuts": frozenset({"sklearn"}),
+    "imaging.volume": frozenset({"scipy"}),
     "inference.batch": frozenset({"ray"}),
     "serving.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tumorlens.errors import (
     DecodeError,
     EmptyInputError,
     InputError,
+    MissingExtraError,
     TooLargeError,
     UnreadableFileError,
     UnsupportedFormatError,
@@ -70,6 +72,48 @@ def test_slices_stand_upright(
 def test_pixels_are_made_square(plane: Plane, shape: tuple[int, int]) -> None:
     assert take_slice(Volume(DATA, (1.0, 1.0, 3.0), "v"), plane, 0).shape == shape
     assert take_slice(Volume(DATA, (0.5, 0.5, 1.5), "v"), plane, 0).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("tilt", "right", "below"),
+    # What a step of one pixel adds, in millimetres along X, Y, Z: half and root of three quarters.
+    [((30, 0), (-1, 0, 0), (0, -0.8660, -0.5)), ((0, -30), (-0.8660, 0, 0.5), (0, -1, 0)),
+     ((30, 30), (-0.8660, 0.25, -0.4330), (0, -0.8660, -0.5))],
+)  # fmt: skip
+def test_a_tilted_slice_of_a_ramp(
+    tilt: tuple[float, float], right: tuple[float, ...], below: tuple[float, ...]
+) -> None:
+    spacing, slope = np.array([1.0, 1.0, 2.0]), np.array([3.0, 5.0, 11.0])
+    places = np.moveaxis(np.indices((21, 21, 21)), 0, -1) * spacing
+    volume = Volume((places @ slope).astype(np.float32), (1.0, 1.0, 2.0), "ramp")
+    shown = take_slice(volume, "axial", 9, tilt)
+    steps = np.arange(21) - 10
+    middle = slope @ [10.0, 10.0, 18.0]
+    expected = middle + steps[:, None] * (slope @ below) + steps[None, :] * (slope @ right)
+    inner = (slice(4, -4), slice(4, -4))
+    assert shown.shape == (21, 21)
+    np.testing.assert_allclose(shown[inner], expected[inner], atol=0.02)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_hardly_tilted_slice_is_the_slice(plane: Plane) -> None:
+    volume = Volume(DATA, (1.0, 1.0, 1.0), "v")
+    tilted = take_slice(volume, plane, 2, (1e-6, -1e-6))
+    np.testing.assert_allclose(tilted, take_slice(volume, plane, 2), atol=1e-3)
+
+
+def test_outside_the_volume_a_tilted_slice_is_dark() -> None:
+    volume = Volume(np.full((9, 9, 3), 7, np.float32), (1.0, 1.0, 1.0), "v")
+    volume.data[0, 0, 0] = -5
+    shown = take_slice(volume, "axial", 1, (45, 0))
+    assert shown[0, 4] == shown[-1, 4] == -5
+    assert shown[4, 4] == 7
+
+
+def test_a_tilted_slice_without_scipy_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(MissingExtraError, match=r"a tilted slice needs the 'train' extra"):
+        take_slice(Volume(DATA, (1.0, 1.0, 1.0), "v"), "axial", 2, (5, 0))
 
 
 def test_a_slice_outside_the_volume_is_an_index_error() -> None:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from tests.training.drawn_data import draw_heads, tiny_config
 from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import Split, check_groups, read_split, write_split
-from tumorlens.errors import SourceNotFoundError
+from tumorlens.errors import ConfigError, SourceNotFoundError
 from tumorlens.training.parts import load_parts, load_records, make_split
 
 
@@ -81,8 +82,32 @@ def test_volumes_of_validation_are_cut_finer_where_they_are_learnt_from(
     assert make_split(config, records) == after
 
 
+def test_training_alone_gets_tilted_slices(root: Path) -> None:
+    _, plain, before = split_of(root)
+    config, records, after = split_of(root, "data.tilted_slices_per_plane=5")
+    for part in ("validation", "calibration", "test"):
+        assert after.parts()[part] == before.parts()[part]
+    more = [r for r in records if r.key in set(after.train) - set(before.train)]
+    stacks = {(r.file, r.view) for r in plain if r.is_slice and r.key in set(before.train)}
+    assert {(record.file, record.view) for record in more} == stacks
+    assert len(more) == 5 * len(stacks)  # no two alike here
+    check_groups(after, records)
+    assert load_records(config) == records  # ever the same
+    cut = read_pixels(more[0])
+    assert cut.shape == (40, 40)
+    angles = [[int(angle) for angle in r.key.split(":")[-2:]] for r in more]
+    assert -20 <= np.min(angles) < -10 < 10 < np.max(angles) <= 20
+
+
+def test_no_negative_number_of_tilted_slices(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.tilted_slices_per_plane is -1"):
+        split_of(root, "data.tilted_slices_per_plane=-1")
+
+
 def test_such_a_split_can_be_read_back(root: Path, tmp_path: Path) -> None:
-    config, records, split = split_of(root, "data.learnt_slices_per_plane=7")
+    config, records, split = split_of(
+        root, "data.learnt_slices_per_plane=7", "data.tilted_slices_per_plane=2"
+    )
     write_split(split, tmp_path / "split.json")
     assert read_split(tmp_path / "split.json", records) == split
     config.data.split.path = str(tmp_path / "split.json")

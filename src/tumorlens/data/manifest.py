@@ -32,7 +32,8 @@ class Record:
 
     Attributes:
         key: unique name that splits refer to, ``source:path inside the source``.
-        path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``.
+        path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``, and
+            ``…#axial:45:12:-7`` where it is tilted (degrees, see ``imaging.take_slice``).
         source: the data set's short name; see ``sources.source_info``.
         label: 1 tumour, 0 healthy.
         tumour_type: ``glioma``, ``meningioma``, ``pituitary`` …
@@ -64,7 +65,7 @@ class Record:
 
     @property
     def file(self) -> Path:
-        """The file on disk: the path without ``#plane:index``."""
+        """The file on disk: the path without ``#plane:index`` and a tilt."""
         return self.path.with_name(self.path.name.partition("#")[0]) if self.is_slice else self.path
 
 

@@ -36,8 +36,9 @@ def read_pixels(record: Record) -> NDArray[Any]:
         InputError: The file cannot be decoded.
     """
     if record.is_slice:
-        plane, _, index = record.path.name.partition("#")[2].partition(":")
-        return take_slice(_volume(record.file), cast("Plane", plane), int(index))
+        plane, index, *tilt = record.path.name.partition("#")[2].split(":")
+        turned = (float(tilt[0]), float(tilt[1])) if tilt else (0.0, 0.0)
+        return take_slice(_volume(record.file), cast("Plane", plane), int(index), turned)
     return decode(record.path).pixels
 
 

@@ -16,6 +16,7 @@ from tumorlens.errors import (
     DecodeError,
     EmptyInputError,
     InputError,
+    MissingExtraError,
     TooLargeError,
     UnreadableFileError,
     UnsupportedFormatError,
@@ -115,14 +116,22 @@ def _load(path: Path, name: str, limits: Limits) -> Volume:
     return Volume(data, (spacing[0], spacing[1], spacing[2]), name)
 
 
-def take_slice(volume: Volume, plane: Plane, index: int) -> NDArray[np.float32]:
+def take_slice(
+    volume: Volume, plane: Plane, index: int, tilt: tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.float32]:
     """Return one slice, float32 ``[H, W]`` in the volume's units, as a radiologist sees it.
 
     Axial: front up; coronal and sagittal: top up. The patient's right is on the picture's left,
     and a sagittal face looks left. Pixels are square: the coarser axis is interpolated linearly.
 
+    With a ``tilt`` in degrees the plane is turned about the picture's horizontal, then about its
+    vertical middle line, and interpolated linearly (SciPy, extra ``train``); positive angles take
+    the picture's lower and right half to slices of lower index. Outside the volume lies its
+    minimum. Scanners tilt their planes so, towards the orbits or along the brain stem.
+
     Raises:
         IndexError: ``index`` is not 0 … number of slices − 1.
+        MissingExtraError: SciPy is not installed, and the slice is tilted.
     """
     stack = _STACK[plane]
     if not 0 <= index < volume.data.shape[stack]:
@@ -130,6 +139,8 @@ def take_slice(volume: Volume, plane: Plane, index: int) -> NDArray[np.float32]:
             f"{volume.name}: {plane} slice {index} is outside 0 … {volume.data.shape[stack] - 1}"
         )
     columns, rows = _SHOWN[plane]
+    if any(tilt):
+        return _tilted_slice(volume, plane, index, tilt)
     # Both axes fall on screen: from right to left and from front to back, from top to bottom.
     shown = np.asarray(volume.data.take(index, axis=stack))[::-1, ::-1].T
     across, down = (volume.spacing_mm[axis] for axis in (columns, rows))
@@ -142,6 +153,36 @@ def take_slice(volume: Volume, plane: Plane, index: int) -> NDArray[np.float32]:
         np.ascontiguousarray(shown), (width, height), interpolation=cv2.INTER_LINEAR
     )
     return np.asarray(resized, dtype=np.float32)
+
+
+def _tilted_slice(
+    volume: Volume, plane: Plane, index: int, tilt: tuple[float, float]
+) -> NDArray[np.float32]:
+    try:
+        from scipy.ndimage import map_coordinates
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a tilted slice", "train") from error
+    stack, (columns, rows) = _STACK[plane], _SHOWN[plane]
+    sides, spacing = np.array(volume.data.shape), np.array(volume.spacing_mm)
+    about_horizontal, about_vertical = np.deg2rad(tilt)
+    across, down, normal = (-np.eye(3)[axis] for axis in (columns, rows, stack))
+    down, normal = (
+        np.cos(about_horizontal) * down + np.sin(about_horizontal) * normal,
+        np.cos(about_horizontal) * normal - np.sin(about_horizontal) * down,
+    )
+    across = np.cos(about_vertical) * across + np.sin(about_vertical) * normal
+    # Pixels of the picture as wide as the finer of the plane's own axes, about its middle.
+    pixel = float(min(spacing[columns], spacing[rows]))
+    width, height = (max(1, round(sides[a] * spacing[a] / pixel)) for a in (columns, rows))
+    middle = (sides - 1) / 2 * spacing
+    middle[stack] = index * spacing[stack]
+    right = (np.arange(width) - (width - 1) / 2)[None, :, None] * pixel * across
+    below = (np.arange(height) - (height - 1) / 2)[:, None, None] * pixel * down
+    places = np.moveaxis((middle + right + below) / spacing, -1, 0)
+    taken = map_coordinates(
+        volume.data, places, order=1, mode="constant", cval=float(volume.data.min())
+    )
+    return np.asarray(taken, dtype=np.float32)
 
 
 def head_extent(volume: Volume, plane: Plane) -> tuple[int, int]:

@@ -74,7 +74,9 @@ def _data(
     sizes = ", ".join(f"{part} {len(members)}" for part, members in parts.items())
     volumes = data.get("volumes")
     learnt = data.get("learnt_slices_per_plane")
+    tilted = data.get("tilted_slices_per_plane")
     finer = f", and for training those of {learnt}" if learnt else ""
+    finer += f", and {tilted} tilted ones a plane for training" if tilted else ""
     subset = (
         f"of volumes, {data.get('slices_per_plane')} evenly spaced slices a plane{finer}; "
         "all else whole"

@@ -21,7 +21,7 @@ from tumorlens.data.doubts import (
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
 from tumorlens.data.pixels import load_inputs
-from tumorlens.data.sources import load_source, source_info, volume_records
+from tumorlens.data.sources import load_source, source_info
 from tumorlens.data.splitfile import make_split as split_of
 from tumorlens.data.splits import (
     PARTS,
@@ -32,10 +32,11 @@ from tumorlens.data.splits import (
     random_split,
     read_split,
 )
-from tumorlens.errors import ConfigError, DataError, SourceNotFoundError
+from tumorlens.errors import ConfigError, DataError
 from tumorlens.modelfile import DataSource
 from tumorlens.training.config import preprocess_from
 from tumorlens.training.datamodule import Mode, ScanDataset
+from tumorlens.training.slices import slices_of
 
 log = structlog.get_logger(__name__)
 
@@ -151,24 +152,7 @@ def read_records(config: DictConfig) -> list[Record]:
     """Return all records of the ``data`` group, ungrouped, their files unread."""
     root = Path(config.data.root)
     records = [record for name in config.data.sources for record in _source(root, str(name))]
-    return [*records, *(record for part in _slices(config) for record in part)]
-
-
-def _slices(config: DictConfig) -> tuple[list[Record], list[Record]]:
-    """Return the volumes' slices for all parts of a split, and those for training alone."""
-    if config.data.volumes is None:
-        return [], []
-    folder = Path(config.data.root) / config.data.volumes
-    if not folder.is_dir():
-        raise SourceNotFoundError(f"{folder}: no such folder of volumes (data.volumes)")
-    volumes = list(volume_records(folder))
-    kept = thin_slices(volumes, config.data.slices_per_plane)
-    # Runs made before there was such a setting learnt from the same number.
-    learnt = config.data.get("learnt_slices_per_plane")
-    if learnt is None:
-        return kept, []
-    known = {record.key for record in kept}
-    return kept, [each for each in thin_slices(volumes, learnt) if each.key not in known]
+    return [*records, *(record for part in slices_of(config) for record in part)]
 
 
 def _source(root: Path, name: str) -> list[Record]:
@@ -181,23 +165,6 @@ def _source(root: Path, name: str) -> list[Record]:
         if found:
             return found
     return load_source(root / name if (root / name).is_dir() else name)
-
-
-def thin_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
-    """Keep ``per_plane`` evenly spaced slices of each volume and plane.
-
-    Neighbouring slices of one person are nearly the same picture.
-    """
-    if per_plane < 1:
-        raise ConfigError(f"data.slices_per_plane is {per_plane}; it must be at least 1")
-    stacks: dict[tuple[Path, str | None], list[Record]] = {}
-    for record in records:
-        stacks.setdefault((record.file, record.view), []).append(record)
-    kept = []
-    for stack in stacks.values():
-        chosen = np.linspace(0, len(stack) - 1, min(per_plane, len(stack))).round().astype(int)
-        kept += [stack[index] for index in sorted(set(chosen.tolist()))]
-    return kept
 
 
 def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
@@ -218,8 +185,8 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         return _with_validation(config, read_split(Path(settings.path), records), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
-        finer = config.data.get("learnt_slices_per_plane") is not None
-        learnt = {record.key for record in _slices(config)[1]} if finer else set()
+        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in ("learnt", "tilted"))
+        learnt = {record.key for record in slices_of(config)[1]} if finer else set()
         measured = [record for record in records if record.key not in learnt]
         split = grouped_split(
             measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
