@@ -19,7 +19,7 @@ from tumorlens.training.guard_inputs import Inputs, draw_negatives, known_negati
 
 SCANS, PICTURES = 3200, 2800
 # Of the scans that place the threshold, at most this share is refused.
-MOST_REFUSED = 0.0015
+MOST_REFUSED = 0.001
 _PLACING = 2000  # training scans, evenly spaced, that place it beside the held-out ones
 _STEPS, _BATCH = 1200, 256
 # Classifiers trained apart, whose mean is the guard's: one moves with its seed.
