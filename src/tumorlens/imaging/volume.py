@@ -127,7 +127,7 @@ def take_slice(
     With a ``tilt`` in degrees the plane is turned about the picture's horizontal, then about its
     vertical middle line, and interpolated linearly (SciPy, extra ``train``); positive angles take
     the picture's lower and right half to slices of lower index. Outside the volume lies its
-    minimum. Scanners tilt their planes so, towards the orbits or along the brain stem.
+    minimum.
 
     Raises:
         IndexError: ``index`` is not 0 … number of slices − 1.

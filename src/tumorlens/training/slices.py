@@ -15,7 +15,7 @@ from tumorlens.data.sources import volume_records
 from tumorlens.errors import ConfigError, SourceNotFoundError
 
 TILT = 20
-"""Degrees: planes along the orbits, the hard palate or the brain stem lie this far apart."""
+"""Degrees, at most, about each of two axes: chosen beforehand, not tuned."""
 
 
 def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
@@ -55,10 +55,10 @@ def thin_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
 
 
 def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
-    """Make ``per_plane`` tilted slices of each volume and plane: ever the same for one volume.
+    """Make up to ``per_plane`` tilted slices of each volume and plane, ever the same for a volume.
 
     Each lies at one of the given slices, turned by up to `TILT` degrees about both of the
-    picture's middle lines (`tumorlens.imaging.take_slice`).
+    picture's middle lines (`tumorlens.imaging.take_slice`); one drawn twice counts once.
     """
     if per_plane < 0:
         raise ConfigError(f"data.tilted_slices_per_plane is {per_plane}; it must not be negative")
