@@ -25,7 +25,7 @@ GEOMETRY = {
     "all": {"p_flip": 0.5, "p_flip_vertical": 0.5, "rotation": 20.0, "scale": 0.2, "shift": 0.1},
 }
 INTENSITY = [field.name for field in fields(AugmentSpec) if field.name.startswith("p_")]
-EDITS = ("p_strip", "p_paste", "p_synthetic", "p_take_out", "p_window", "p_mixup")
+EDITS = ("p_mirror", "p_strip", "p_paste", "p_synthetic", "p_take_out", "p_window", "p_mixup")
 MOVES = ("p_flip", "p_flip_vertical", "p_elastic")
 INTENSITY = [name for name in INTENSITY if name not in (*MOVES, *EDITS)]
 EVERYTHING = replace(AugmentSpec(**GEOMETRY["all"]), **dict.fromkeys(INTENSITY, 0.5))

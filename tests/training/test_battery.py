@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError, MissingExtraError
 from tumorlens.evaluation.metrics import Estimate
+from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.image import Image
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.predictor import Predictor
@@ -54,7 +55,9 @@ class Model:
         return maps.max(axis=(1, 2)), maps
 
 
-def scan(number: int, *, tumour: bool) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+def scan(
+    number: int, *, tumour: bool, column: int | None = None
+) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
     """A grey head on black; a tumour has a bright blob in it and a mark in the corner."""
     rng = np.random.default_rng(number)
     shown = np.zeros((SIDE, SIDE), dtype=np.uint8)
@@ -62,6 +65,7 @@ def scan(number: int, *, tumour: bool) -> tuple[NDArray[np.uint8], tuple[float, 
     head = shown > 0
     shown[head] += rng.integers(0, 20, int(head.sum()), dtype=np.uint8)
     x, y = (int(v) for v in rng.integers(24, 40, 2))
+    x = x if column is None else column
     if tumour:
         cv2.circle(shown, (x, y), 4, [LESION], cv2.FILLED)
         shown[1:7, 1:7] = MARK
@@ -70,17 +74,21 @@ def scan(number: int, *, tumour: bool) -> tuple[NDArray[np.uint8], tuple[float, 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    folder = tmp_path_factory.mktemp("scans")
+    return drawn(tmp_path_factory.mktemp("scans"))
+
+
+def drawn(folder: Path, column: int | None = None, view: Plane | None = None) -> list[Record]:
     found = []
     for number in range(40):
         tumour = number % 2 == 0
-        shown, box = scan(number, tumour=tumour)
+        shown, box = scan(number, tumour=tumour, column=column)
         path = folder / f"{number:02}.png"
         assert cv2.imwrite(str(path), shown)
         found.append(
             Record(
                 key=f"drawn:{number}", path=path, source=("north", "south")[number // 2 % 2],
                 label=int(tumour), boxes=(cast("Any", box),) if tumour else None, group=number,
+                view=view,
             )
         )  # fmt: skip
     return found
@@ -136,6 +144,20 @@ def test_the_battery_tells_a_lesion_reader_from_a_mark_reader(
     if by_lesion is not None:
         assert value(honest, test, name).value == pytest.approx(by_lesion, abs=0.051)
     assert value(cheat, test, name).value == pytest.approx(by_mark, abs=0.051)
+
+
+def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_path: Path) -> None:
+    names = "tumour's half gone: still called tumour", "healthy now called tumour"
+    beside = drawn(tmp_path, 46, "axial")  # the clear half is the one with the mark
+    for honest, called in ((True, 0.0), (False, 1.0)):
+        gone, healthy = (
+            value(battery(beside, honest=honest), "mirrored half", name) for name in names
+        )
+        assert (gone.value, gone.n) == (called, 20)
+        assert (healthy.value, healthy.n) == (0.0, 20)
+    for column, view in ((32, "axial"), (46, "sagittal")):
+        found = battery(drawn(tmp_path, column, cast("Plane", view)), honest=True)
+        assert value(found, "mirrored half", names[0]).n == 0
 
 
 def test_n_counts_what_each_test_was_done_on(honest: Battery) -> None:

@@ -27,6 +27,9 @@ class AugmentSpec:
         enlarge: How much larger than the network will be judged on pictures are shown, on
             average, > 0; 1 as large.
         shift: Largest shift, as a share of the side.
+        p_mirror: A head made of one half and its mirror image: one whose outlined lesion lies to
+            one side becomes healthy or has two, a healthy one stays healthy (less often; see
+            `training.mirrored`).
         p_strip: All but the brain made black, as in skull-stripped scans, and the brain shown as
             large as a head (see `training.skull_strip`).
         p_elastic: A smooth random field stretches some regions and squeezes others, as heads
@@ -74,6 +77,7 @@ class AugmentSpec:
     scale: float = 0.0
     enlarge: float = 1.0
     shift: float = 0.0
+    p_mirror: float = 0.0
     p_strip: float = 0.0
     p_elastic: float = 0.0
     elastic: float = 0.2

@@ -11,6 +11,7 @@ from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from tumorlens.training.augment import Augment, AugmentSpec
 from tumorlens.training.edits import paste, take_out, window
+from tumorlens.training.mirrored import mirror_halves
 from tumorlens.training.mixup import mixup
 from tumorlens.training.skull_strip import strip_skulls
 from tumorlens.training.synthetic import draw_lesions
@@ -34,6 +35,9 @@ def augmented(batch: Batch, spec: AugmentSpec, progress: float, generator: Gener
     annotated, view = batch["annotated"], batch["view"]
     if spec != AugmentSpec(p_flip=0.0):
         side, spec = spec.side_at(progress, image.shape[-1]), spec.at(progress)
+        image, lesion, label = mirror_halves(
+            image, lesion, label, annotated, view, spec.p_mirror, generator
+        )
         image, lesion = strip_skulls(image, lesion, label, spec.p_strip, generator)
         image, lesion = Augment(spec).geometry(image, lesion, generator, side)
         image, lesion, label = paste(

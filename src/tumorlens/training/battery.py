@@ -31,13 +31,14 @@ from tumorlens.training.battery_removal import (
     without_head,
     without_skull,
     without_tumour,
+    without_tumour_half,
 )
 from tumorlens.training.battery_scans import draw_by_group, read_scan
 from tumorlens.training.battery_trial import Figure, Trial, ask
 
 Progress = Callable[[int, int], None]
 _TESTS: tuple[Callable[[Trial], list[Figure]], ...] = (
-    *(untouched, without_head, without_centre, without_tumour),
+    *(untouched, without_head, without_centre, without_tumour, without_tumour_half),
     *(pasted, without_detail, without_skull, swapped, associations),
 )
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import torch
 
 from tumorlens.imaging.preprocess import preprocess
 from tumorlens.training.battery_scans import Scan
 from tumorlens.training.battery_trial import Figure, Trial
+from tumorlens.training.datamodule import VIEWS
+from tumorlens.training.mirrored import HALVED, clear_side, doubled, find_axis
 from tumorlens.training.skull_strip import keeps_lesion, strip_skull
 from tumorlens.training.surgery import (
     Mask,
@@ -116,6 +119,40 @@ def without_tumour(trial: Trial) -> list[Figure]:
         assert shift is not None
         tissue.append(fill_tissue(scan.picture, scan.tumour, shift))
     return figures + _drop(trial, free, tissue, "own tissue")
+
+
+def without_tumour_half(trial: Trial) -> list[Figure]:
+    """Make axial and coronal heads of the half without a tumour and its mirror image.
+
+    What is left is a head of the same scanner and sequence with nothing to call a tumour; where
+    that is still called one, contrast medium, source or scanner is what is read. Healthy heads are
+    mirrored as a control. A tumour across the middle, and one of unknown place, are left out.
+    """
+    halved = [VIEWS[place] for place in HALVED]
+    rows, pictures = [], []
+    for row, scan in enumerate(trial.scans):
+        tumour = bool(scan.record.label)
+        if scan.record.view not in halved or tumour != scan.tumour.any():
+            continue
+        picture = torch.from_numpy(scan.picture)[None]
+        axis = find_axis(picture)
+        clear = clear_side(torch.from_numpy(scan.tumour)[None], axis)
+        if axis.found and (clear != 0 or not tumour):
+            kept = clear if tumour else torch.ones(1)
+            rows.append(row)
+            pictures.append(doubled(picture, axis, kept)[0].numpy())
+    index = np.array(rows, dtype=np.int64)
+    calls, was = trial.calls(trial.ask(pictures)), trial.called[index]
+    gone, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
+    return [
+        Figure("mirrored half", "tumour's half gone: still called tumour",
+               trial.share(calls[gone], index[gone]), None, 0.15,
+               "With the half that holds the tumour made the other's mirror image, {} are still "
+               "called one"),
+        Figure("mirrored half", "healthy now called tumour",
+               trial.share(calls[healthy], index[healthy]), None, 0.1,
+               "Made of one half and its mirror image, {} of the healthy scans are called tumours"),
+    ]  # fmt: skip
 
 
 def without_skull(trial: Trial) -> list[Figure]:

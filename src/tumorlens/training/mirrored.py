@@ -1,0 +1,176 @@
+"""Heads made of one half and its mirror image: what a scan would be without its tumour.
+
+Collections of contrast-enhanced scans show ill people only, so that the sequence itself says
+tumour: vessels, sinuses and the sella enhance in healthy heads as well. The half of a head that a
+lesion leaves clear, and its mirror image, make a head of the same scanner, sequence and plane
+without one. The half with the lesion makes a head with two, and healthy heads are mirrored too, so
+that symmetry tells nothing.
+
+Shapes are those of :mod:`tumorlens.training.edits`. Arguments are never changed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from tumorlens.training.edits import Edited
+
+HALVED = (0, 1)
+"""Views of two like halves: axial and coronal, by their place in `datamodule.VIEWS`."""
+# Of the scans whose lesion lies to one side this share becomes healthy, the rest gets two lesions.
+_CLEARED = 0.7
+# Healthy scans, and those with a lesion across the axis, are mirrored this often against the rest.
+_SELDOM = 0.3
+# A lesion, or what is unsure beside it, lies to one side when it keeps this far from the axis, as
+# a share of half the picture's side.
+_CLEAR = 0.02
+_MARKED = 0.2
+# A scan that differs by more from its mirror image, against its brightness, has no axis.
+_UNLIKE = 0.35
+# An axis is sought on coarse pictures first: sides, steps either way, and their size.
+_TILT, _SHIFT = math.radians(5), 0.03
+_SEARCH = ((32, 3, 4, 1.0), (64, 2, 2, 0.25))
+
+
+class Axis(NamedTuple):
+    """The line that heads are mirrored at, and how unlike the halves are.
+
+    ``tilt`` float32 ``[N]``, radians against upright, clockwise; ``offset`` ``[N]``, from the
+    middle to the right, in halves of the side; ``unlike`` ``[N]``, mean absolute difference of a
+    picture and its mirror image over its mean.
+    """
+
+    tilt: Tensor
+    offset: Tensor
+    unlike: Tensor
+
+    @property
+    def found(self) -> Tensor:
+        """Bool ``[N]``: whether the halves are like enough for the line to be the head's."""
+        return self.unlike < _UNLIKE
+
+
+def mirror_halves(
+    image: Tensor,
+    lesion: Tensor,
+    label: Tensor,
+    annotated: Tensor,
+    view: Tensor,
+    probability: float,
+    generator: Generator,
+) -> Edited:
+    """Make axial and coronal heads of one half and its mirror image.
+
+    A tumour picture whose outlined lesion lies to one side becomes healthy by its clear half, or
+    has two lesions by the other; one across the axis keeps the half with more of it. Pictures
+    without an outline, other views, and heads without an axis stay as they are.
+    """
+    if not probability > 0:
+        return image, lesion, label
+    chance, drawn, coin = torch.rand(3, len(image), generator=generator).to(image.device)
+    tumour = label > 0.5
+    wanted = chance < probability
+    wanted &= torch.isin(view, torch.tensor(HALVED, device=view.device))
+    wanted &= ~tumour | ((annotated > 0.5) & (lesion.flatten(1).amax(1) > 0.9))
+    chosen = torch.nonzero(wanted).flatten()
+    if not len(chosen):
+        return image, lesion, label
+    axis = find_axis(image[chosen])
+    clear = clear_side(lesion[chosen, 0] > _MARKED, axis)
+    lateral = tumour[chosen] & (clear != 0)
+    often = torch.where(lateral, 1.0, _SELDOM) * probability
+    mirrored = axis.found & (chance[chosen] < often)
+    chosen, lateral, clear = chosen[mirrored], lateral[mirrored], clear[mirrored]
+    axis = Axis(*(each[mirrored] for each in axis))
+    healed = lateral & (drawn[chosen] < _CLEARED)
+    side = torch.where(coin[chosen] < 0.5, 1.0, -1.0)
+    fuller = _fuller_side(lesion[chosen, 0], axis)
+    kept = torch.where(tumour[chosen], torch.where(healed, clear, fuller), side)
+    edited, told, shown = image.clone(), label.clone(), lesion.clone()
+    edited[chosen] = doubled(image[chosen], axis, kept)
+    shown[chosen] = doubled(lesion[chosen], axis, kept)
+    shown[chosen[healed]] = 0.0
+    told[chosen[healed]] = 0.0
+    return edited, shown, told
+
+
+def find_axis(image: Tensor) -> Axis:
+    """Return the axes that pictures float32 ``[N, C, S, S]`` are least unlike their mirror at.
+
+    Sought up to 17.5 degrees of tilt and 0.14 of half a side from the middle.
+    """
+    grey, n = image.mean(dim=1, keepdim=True), len(image)
+    best = Axis(*(torch.zeros(n, device=image.device) for _ in range(3)))
+    for side, turns, moves, size in _SEARCH:
+        small = functional.interpolate(grey, (side, side), mode="area")
+        bright = small.flatten(1).mean(1).clamp_min(1e-3)
+        centre, best = best, best._replace(unlike=torch.full_like(best.unlike, math.inf))
+        for turn in range(-turns, turns + 1):
+            for move in range(-moves, moves + 1):
+                tilt = centre.tilt + turn * size * _TILT
+                offset = centre.offset + move * size * _SHIFT
+                tried = Axis(tilt, offset, best.unlike)
+                mirrored = functional.grid_sample(small, _grid(tried, side), align_corners=False)
+                unlike = (mirrored - small).abs().flatten(1).mean(1) / bright
+                better = unlike < best.unlike
+                new = Axis(tilt, offset, unlike)
+                best = Axis(*(torch.where(better, a, b) for a, b in zip(new, best, strict=True)))
+    return best
+
+
+def doubled(image: Tensor, axis: Axis, kept: Tensor) -> Tensor:
+    """Return pictures ``[N, C, S, S]`` made of one half, ``kept``: 1 right, -1 left, ``[N]``."""
+    grid = _grid(axis, image.shape[-1], kept)
+    return functional.grid_sample(image, grid, align_corners=False)
+
+
+def clear_side(marked: Tensor, axis: Axis) -> Tensor:
+    """Return the side, 1 right or -1 left, that ``marked`` bool ``[N, S, S]`` leaves clear.
+
+    0 where neither or both are; float32 ``[N]``.
+    """
+    across = _across(axis, marked.shape[-1])
+    left = (marked & (across < _CLEAR)).flatten(1).any(1)
+    right = (marked & (across > -_CLEAR)).flatten(1).any(1)
+    return left.float() - right.float()
+
+
+def _fuller_side(weight: Tensor, axis: Axis) -> Tensor:
+    """Return the side, 1 right or -1 left, with more of ``weight`` ``[N, S, S]``."""
+    across = _across(axis, weight.shape[-1])
+    return torch.where((weight * across.sign()).sum((1, 2)) > 0, 1.0, -1.0)
+
+
+def _across(axis: Axis, side: int) -> Tensor:
+    """Return each pixel's distance from the axis, to the right, ``[N, S, S]``."""
+    x, y = _pixels(side, axis.tilt)
+    cos, sin = _wide(axis.tilt.cos()), _wide(axis.tilt.sin())
+    return cos * x + sin * y - _wide(axis.offset)
+
+
+def _grid(axis: Axis, side: int, kept: Tensor | None = None) -> Tensor:
+    """Return where to take pixels from, ``[N, S, S, 2]``: from their mirror place.
+
+    With ``kept`` ``[N]``, 1 right or -1 left, pixels of that side are taken from where they are.
+    """
+    x, y = _pixels(side, axis.tilt)
+    cos, sin = _wide(axis.tilt.cos()), _wide(axis.tilt.sin())
+    across, along = _across(axis, side), cos * y - sin * x
+    across = -across if kept is None else across.abs() * _wide(kept)
+    across = across + _wide(axis.offset)
+    return torch.stack([cos * across - sin * along, sin * across + cos * along], dim=-1)
+
+
+def _pixels(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pixels' places x and y ``[S, S]``, -1 to 1 from edge to edge."""
+    line = (torch.arange(side, device=like.device) + 0.5) / side * 2 - 1
+    return line[None, :].expand(side, side), line[:, None].expand(side, side)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None]
