@@ -74,7 +74,7 @@ def mirror_halves(
         return image, lesion, label
     chance, drawn, coin = torch.rand(3, len(image), generator=generator).to(image.device)
     tumour = label > 0.5
-    wanted = chance < probability
+    wanted = chance < torch.where(tumour, 1.0, _SELDOM) * probability
     wanted &= torch.isin(view, torch.tensor(HALVED, device=view.device))
     wanted &= ~tumour | ((annotated > 0.5) & (lesion.flatten(1).amax(1) > 0.9))
     chosen = torch.nonzero(wanted).flatten()
@@ -105,22 +105,21 @@ def find_axis(image: Tensor) -> Axis:
     Sought up to 17.5 degrees of tilt and 0.14 of half a side from the middle.
     """
     grey, n = image.mean(dim=1, keepdim=True), len(image)
-    best = Axis(*(torch.zeros(n, device=image.device) for _ in range(3)))
+    axis = Axis(*(torch.zeros(n, device=image.device) for _ in range(3)))
     for side, turns, moves, size in _SEARCH:
         small = functional.interpolate(grey, (side, side), mode="area")
-        bright = small.flatten(1).mean(1).clamp_min(1e-3)
-        centre, best = best, best._replace(unlike=torch.full_like(best.unlike, math.inf))
-        for turn in range(-turns, turns + 1):
-            for move in range(-moves, moves + 1):
-                tilt = centre.tilt + turn * size * _TILT
-                offset = centre.offset + move * size * _SHIFT
-                tried = Axis(tilt, offset, best.unlike)
-                mirrored = functional.grid_sample(small, _grid(tried, side), align_corners=False)
-                unlike = (mirrored - small).abs().flatten(1).mean(1) / bright
-                better = unlike < best.unlike
-                new = Axis(tilt, offset, unlike)
-                best = Axis(*(torch.where(better, a, b) for a, b in zip(new, best, strict=True)))
-    return best
+        tilts = torch.arange(-turns, turns + 1, device=image.device) * size * _TILT
+        offsets = torch.arange(-moves, moves + 1, device=image.device) * size * _SHIFT
+        steps = torch.cartesian_prod(tilts, offsets)[:, None, :]
+        tilt, offset = axis.tilt + steps[..., 0], axis.offset + steps[..., 1]  # [K, N]
+        tried = Axis(tilt.flatten(), offset.flatten(), offset.flatten())
+        shown = small.repeat(len(steps), 1, 1, 1)
+        mirrored = functional.grid_sample(shown, _grid(tried, side), align_corners=False)
+        unlike = (mirrored - shown).abs().flatten(1).mean(1).view(len(steps), n)
+        unlike = unlike / small.flatten(1).mean(1).clamp_min(1e-3)
+        best = unlike.argmin(dim=0, keepdim=True)
+        axis = Axis(*(each.gather(0, best)[0] for each in (tilt, offset, unlike)))
+    return axis
 
 
 def doubled(image: Tensor, axis: Axis, kept: Tensor) -> Tensor:
