@@ -84,39 +84,61 @@ def test_the_kept_half_stays_and_the_other_is_its_mirror_image() -> None:
         assert torch.allclose(made, made.flip(-1), atol=1e-5)
 
 
+def joined(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.cat([first[name], second[name]]) for name in first}
+
+
+def changed(given: dict[str, Tensor], image: Tensor) -> Tensor:
+    return (image != given["image"]).flatten(1).any(1)
+
+
 @pytest.mark.parametrize("column", [LEFT, RIGHT])
 @pytest.mark.parametrize("view", [0, 1])
-def test_a_lesion_on_one_side_goes_or_is_doubled(column: int, view: int) -> None:
-    given = batch(24, column)
-    given["view"][:] = view
-    image, lesion, label = mirror_halves(**given, probability=1.0, generator=seeded())
-    healed = label < 0.5
-    assert 10 < healed.sum() < 22
-    assert not lesion[healed].any()
-    assert image[healed].amax() < 0.95
-    places = lesion[~healed, 0, 48]
-    assert (places[:, LEFT] > 0.9).all()
-    assert (places[:, RIGHT] > 0.9).all()
-    assert (image[~healed, 0, 48, LEFT] > 0.95).all()
-    assert (image[~healed, 0, 48, RIGHT] > 0.95).all()
+def test_clear_halves_take_the_places_of_healthy_pictures(column: int, view: int) -> None:
+    given = joined(batch(10, column), batch(20))
+    given["view"] = torch.tensor([view] * 10 + [2] * 20)
+    image, lesion, seen = mirror_halves(**given, probability=1.0, generator=seeded())
+    hosts = torch.nonzero(changed(given, image)[10:]).flatten() + 10
+    assert len(hosts) == 10
+    assert not lesion[10:].any()
+    assert image[hosts].amax() < 0.95  # no lesion came along
+    assert (seen[hosts] == view).all()
+    assert (seen == view).sum() == 20
+    # Each is made of one of the tumour pictures: of its clear half, which it shows as it was.
+    half = slice(SIDE // 2 + 4, None) if column == LEFT else slice(0, SIDE // 2 - 4)
+    apart = (image[hosts, None, ..., half] - given["image"][None, :10, ..., half]).abs()
+    nearest = apart.flatten(2).mean(2)
+    assert sorted(nearest.argmin(1).tolist()) == list(range(10))
+    assert nearest.amin(1).max() < 0.01
 
 
-@pytest.mark.parametrize("columns", [(MIDDLE,), (LEFT, RIGHT)])
-def test_a_lesion_across_the_axis_stays_one(columns: tuple[int, ...]) -> None:
-    given = batch(24, *columns)
-    image, lesion, label = mirror_halves(**given, probability=1.0, generator=seeded())
-    assert (label > 0.5).all()
-    changed = (image != given["image"]).flatten(1).any(1)
-    assert 2 < changed.sum() < 16
-    assert (lesion[changed].flatten(1).amax(1) > 0.9).all()
+def test_clear_halves_that_find_no_healthy_picture_are_left_out() -> None:
+    given = joined(batch(10, LEFT), batch(3))
+    given["view"] = torch.tensor([0] * 10 + [2] * 3)
+    image, _, _ = mirror_halves(**given, probability=1.0, generator=seeded())
+    assert changed(given, image)[10:].all()
+    alone = batch(10, LEFT)
+    image, lesion, _ = mirror_halves(**alone, probability=1.0, generator=seeded())
+    doubled_ones = changed(alone, image)
+    assert (lesion[doubled_ones].flatten(1).amax(1) > 0.9).all()
 
 
-def test_healthy_heads_are_mirrored_more_seldom_and_stay_healthy() -> None:
+@pytest.mark.parametrize("columns", [(LEFT,), (RIGHT,), (MIDDLE,), (LEFT, RIGHT)])
+def test_tumour_pictures_keep_lesions_and_some_get_two(columns: tuple[int, ...]) -> None:
+    given = batch(40, *columns)
+    image, lesion, _ = mirror_halves(**given, probability=1.0, generator=seeded())
+    twice = changed(given, image)
+    assert 4 < twice.sum() < 24
+    for column in {*columns, *(SIDE - 1 - each for each in columns)}:
+        assert (lesion[twice, 0, 48, column] > 0.9).all()
+        assert (image[twice, 0, 48, column] > 0.95).all()
+    assert torch.equal(lesion[~twice], given["lesion"][~twice])
+
+
+def test_healthy_heads_are_mirrored_seldom_and_stay_healthy() -> None:
     given = batch(40)
-    image, lesion, label = mirror_halves(**given, probability=1.0, generator=seeded())
-    changed = (image != given["image"]).flatten(1).any(1)
-    assert 5 < changed.sum() < 22
-    assert not label.any()
+    image, lesion, _ = mirror_halves(**given, probability=1.0, generator=seeded())
+    assert 4 < changed(given, image).sum() < 22
     assert not lesion.any()
 
 
@@ -125,10 +147,10 @@ def test_what_has_no_halves_or_no_outline_stays_as_it_is() -> None:
     given["view"] = torch.tensor([2, 3] * 4)
     bare = batch(8, LEFT) | {"annotated": torch.zeros(8), "lesion": torch.zeros(8, 1, SIDE, SIDE)}
     for same in (given, bare):
-        image, lesion, label = mirror_halves(**same, probability=1.0, generator=seeded())
+        image, lesion, view = mirror_halves(**same, probability=1.0, generator=seeded())
         assert torch.equal(image, same["image"])
         assert torch.equal(lesion, same["lesion"])
-        assert torch.equal(label, same["label"])
+        assert torch.equal(view, same["view"])
 
 
 def test_at_probability_0_nothing_is_drawn() -> None:

@@ -27,9 +27,9 @@ class AugmentSpec:
         enlarge: How much larger than the network will be judged on pictures are shown, on
             average, > 0; 1 as large.
         shift: Largest shift, as a share of the side.
-        p_mirror: A head made of one half and its mirror image: one whose outlined lesion lies to
-            one side becomes healthy or has two, a healthy one stays healthy (less often; see
-            `training.mirrored`).
+        p_mirror: Of a tumour picture whose outlined lesion lies to one side, the other half and
+            its mirror image take the place of a healthy picture; more seldom heads are made of
+            one half in their own place (see `training.mirrored`).
         p_strip: All but the brain made black, as in skull-stripped scans, and the brain shown as
             large as a head (see `training.skull_strip`).
         p_elastic: A smooth random field stretches some regions and squeezes others, as heads

@@ -35,7 +35,7 @@ def augmented(batch: Batch, spec: AugmentSpec, progress: float, generator: Gener
     annotated, view = batch["annotated"], batch["view"]
     if spec != AugmentSpec(p_flip=0.0):
         side, spec = spec.side_at(progress, image.shape[-1]), spec.at(progress)
-        image, lesion, label = mirror_halves(
+        image, lesion, view = mirror_halves(
             image, lesion, label, annotated, view, spec.p_mirror, generator
         )
         image, lesion = strip_skulls(image, lesion, label, spec.p_strip, generator)

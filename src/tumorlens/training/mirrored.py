@@ -18,13 +18,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from tumorlens.training.edits import Edited
-
 HALVED = (0, 1)
 """Views of two like halves: axial and coronal, by their place in `datamodule.VIEWS`."""
-# Of the scans whose lesion lies to one side this share becomes healthy, the rest gets two lesions.
-_CLEARED = 0.7
-# Healthy scans, and those with a lesion across the axis, are mirrored this often against the rest.
+# Heads are mirrored in their own place this often, against those put in the place of others.
 _SELDOM = 0.3
 # A lesion, or what is unsure beside it, lies to one side when it keeps this far from the axis, as
 # a share of half the picture's side.
@@ -63,40 +59,48 @@ def mirror_halves(
     view: Tensor,
     probability: float,
     generator: Generator,
-) -> Edited:
-    """Make axial and coronal heads of one half and its mirror image.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Put heads made of one half and its mirror image into a batch; labels stay.
 
-    A tumour picture whose outlined lesion lies to one side becomes healthy by its clear half, or
-    has two lesions by the other; one across the axis keeps the half with more of it. Pictures
-    without an outline, other views, and heads without an axis stay as they are.
+    Of a tumour picture in axial or coronal view whose outlined lesion lies to one side, the clear
+    half makes a head that takes the place of one of the batch's healthy pictures, as long as there
+    are any; the tumour picture stays. More seldom the half with the lesion makes one with two, in
+    its own place, as do the fuller half of a lesion across the axis, and halves of healthy heads.
+    Pictures without an outline, other views, and heads without an axis are left alone.
+
+    Returns:
+        Image, lesion and view.
     """
     if not probability > 0:
-        return image, lesion, label
-    chance, drawn, coin = torch.rand(3, len(image), generator=generator).to(image.device)
-    tumour = label > 0.5
-    wanted = chance < torch.where(tumour, 1.0, _SELDOM) * probability
+        return image, lesion, view
+    chance, again, coin = torch.rand(3, len(image), generator=generator).to(image.device)
+    order = torch.rand(len(image), generator=generator).to(image.device)
+    tumour, seldom = label > 0.5, again < _SELDOM * probability
+    outlined = (annotated > 0.5) & (lesion.flatten(1).amax(1) > 0.9)
+    wanted = torch.where(tumour, outlined & ((chance < probability) | seldom), seldom)
     wanted &= torch.isin(view, torch.tensor(HALVED, device=view.device))
-    wanted &= ~tumour | ((annotated > 0.5) & (lesion.flatten(1).amax(1) > 0.9))
     chosen = torch.nonzero(wanted).flatten()
     if not len(chosen):
-        return image, lesion, label
+        return image, lesion, view
     axis = find_axis(image[chosen])
+    chosen, axis = chosen[axis.found], Axis(*(each[axis.found] for each in axis))
     clear = clear_side(lesion[chosen, 0] > _MARKED, axis)
-    lateral = tumour[chosen] & (clear != 0)
-    often = torch.where(lateral, 1.0, _SELDOM) * probability
-    mirrored = axis.found & (chance[chosen] < often)
-    chosen, lateral, clear = chosen[mirrored], lateral[mirrored], clear[mirrored]
-    axis = Axis(*(each[mirrored] for each in axis))
-    healed = lateral & (drawn[chosen] < _CLEARED)
+    edited, shown, seen = image.clone(), lesion.clone(), view.clone()
+    # What stays in its place, made of one half.
+    here = seldom[chosen]
     side = torch.where(coin[chosen] < 0.5, 1.0, -1.0)
-    fuller = _fuller_side(lesion[chosen, 0], axis)
-    kept = torch.where(tumour[chosen], torch.where(healed, clear, fuller), side)
-    edited, told, shown = image.clone(), label.clone(), lesion.clone()
-    edited[chosen] = doubled(image[chosen], axis, kept)
-    shown[chosen] = doubled(lesion[chosen], axis, kept)
-    shown[chosen[healed]] = 0.0
-    told[chosen[healed]] = 0.0
-    return edited, shown, told
+    kept = torch.where(tumour[chosen], _fuller_side(lesion[chosen, 0], axis), side)
+    for given, made in ((image, edited), (lesion, shown)):
+        made[chosen[here]] = doubled(given[chosen], axis, kept)[here]
+    # What the clear halves make, in the places of healthy pictures.
+    lateral = tumour[chosen] & (clear != 0) & (chance[chosen] < probability)
+    hosts = torch.nonzero(~tumour).flatten()
+    hosts = hosts[order[hosts].argsort()][: int(lateral.sum())]
+    lateral &= lateral.cumsum(0) <= len(hosts)
+    edited[hosts] = doubled(image[chosen], axis, clear)[lateral]
+    shown[hosts] = 0.0
+    seen[hosts] = view[chosen[lateral]]
+    return edited, shown, seen
 
 
 def find_axis(image: Tensor) -> Axis:
