@@ -102,6 +102,50 @@ def test_a_lesion_taken_out_leaves_healthy_tissue_and_no_outline() -> None:
         assert torch.equal(image[at][inside], given["image"][at][inside])
 
 
+def striped() -> dict[str, Tensor]:
+    """As `batch`, sagittal, the tumours' tissue striped and their lesions in opposite corners."""
+    given = batch()
+    stripes = 0.35 + 0.1 * (torch.arange(SIZE) % 2).float()
+    given["lesion"][:4] = 0.0
+    for at in range(4):
+        place = slice(6, 16) if at % 2 else slice(32, 42)
+        given["lesion"][at, :, place, place] = 1.0
+    given["image"][:4] = torch.where(given["lesion"][:4] > 0.5, 0.6, stripes)
+    given["view"][:] = 2
+    return given
+
+
+def striped_share(given: dict[str, Tensor]) -> float:
+    """Of sagittal lesions taken out, how many have stripes in their place."""
+    found = []
+    for seed in range(20):
+        image, _, label = take_out(**given, probability=1.0, generator=seeded(seed))
+        for at in told(given["label"], label, tumour=False):
+            if given["view"][at] == 2:
+                found.append(bool(image[at][given["lesion"][at] > 0.5].std() > 0.03))
+    assert len(found) > 8
+    return sum(found) / len(found)
+
+
+def test_a_lesion_is_covered_with_the_same_place_of_other_tumour_pictures() -> None:
+    assert 0.5 < striped_share(striped()) < 0.9
+
+
+@pytest.mark.parametrize("kind", ["another view", "a lesion there", "air there"])
+def test_other_tumour_pictures_give_no_tissue_of(kind: str) -> None:
+    given = striped()
+    if kind == "another view":
+        given["view"][:4] = torch.tensor([0, 1, 2, 3])
+    elif kind == "a lesion there":
+        given["lesion"][:4] = given["lesion"][:1].clone()
+        given["image"][:4] = given["image"][:1].clone()
+    else:
+        for at in range(4):
+            place = slice(28, None) if at % 2 else slice(0, 20)
+            given["image"][at, :, place, place] = 0.0
+    assert striped_share(given) == 0.0
+
+
 @pytest.mark.parametrize("edit", [paste, take_out])
 @pytest.mark.parametrize(
     "change",

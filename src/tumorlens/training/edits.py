@@ -21,8 +21,13 @@ _LESION_SHARE = 0.5
 # Of the tumour pictures chosen for it this share loses the lesion; the rest keep it and get
 # healthy tissue in a lesion's shape elsewhere.
 _TAKEN_OUT = 0.6
-# A lesion is covered with its mirror place where that is clear of lesion, this often.
+# A lesion is covered with its mirror place where that is clear of lesion, this often. Sagittal
+# heads (by their place in `datamodule.VIEWS`) have none.
 _MIRRORED = 0.6
+_SAGITTAL = 2
+# Else with the same place of another tumour picture, where one is clear there, this often: of its
+# own sequence more likely than a healthy picture, as most collections of tumours are.
+_KIN = 0.7
 # A recoloured lesion differs from its rim by this share of the rim's brightness at least.
 _APART = 0.25
 DARK = 0.08
@@ -84,8 +89,9 @@ def take_out(
 ) -> Edited:
     """Cover outlined lesions with healthy tissue, which makes their pictures healthy.
 
-    The tissue is that of the mirrored side, or of a healthy picture. Some of the chosen pictures
-    keep their lesion and get the tissue beside it, so that a seam does not mean healthy.
+    The tissue is that of the mirrored side, of the same place in another tumour picture of the view
+    whose lesion lies elsewhere, or of a healthy picture. Some of the chosen pictures keep their
+    lesion and get the tissue beside it, so that a seam does not mean healthy.
     """
     has_lesion, healthy = _with_lesion(lesion, label), torch.nonzero(label < 0.5).flatten()
     chosen = has_lesion[torch.rand(len(has_lesion), generator=generator) < probability]
@@ -95,10 +101,19 @@ def take_out(
     shapes = _like(chosen, has_lesion, view, generator)
     own = _feathered(lesion[chosen])
     clear = ((lesion[chosen].flip(-1) > 0.2) & (lesion[chosen] > 0.2)).flatten(1).sum(1) == 0
+    clear &= view[chosen] != _SAGITTAL
     mirrored = clear & _chance(len(chosen), _MIRRORED, generator).to(image.device)
     out = _chance(len(chosen), _TAKEN_OUT, generator).to(image.device)
     kept = functional.max_pool2d(own, 5, stride=1, padding=2)
     alpha = torch.where(_wide(out), own, _feathered(lesion[shapes]) * (1 - kept))
+    kin = _chance(len(chosen), _KIN, generator).to(image.device)
+    for at in torch.nonzero(kin & ~(mirrored & out)).flatten():
+        same = has_lesion[(view[has_lesion] == view[chosen[at]]) & (has_lesion != chosen[at])]
+        over = alpha[at].expand(len(same), -1, -1, -1)
+        free = ((lesion[same] > 0.2) & (over > 0)).flatten(1).sum(1) == 0
+        same = same[free & on_head(image[same], over, _ON_HEAD)]
+        if len(same):
+            donors[at] = same[torch.randint(len(same), (1,), generator=generator)]
     tissue = torch.where(_wide(mirrored & out), image[chosen].flip(-1), image[donors])
     edited, marked, told = image.clone(), lesion.clone(), label.clone()
     edited[chosen] = _blend(image[chosen], tissue, alpha)
