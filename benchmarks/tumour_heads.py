@@ -1,0 +1,97 @@
+"""Two tumour patients of other origin: ``python -m benchmarks.tumour_heads FOLDER [--model FILE]``.
+
+The only tumours outside the shared collections that come with a package: two T1-weighted volumes
+with contrast medium, 6.5 mm a slice, tumour outlined, in the test data of pyradiomics. Slices far
+from the tumour are what the collections lack: contrast-enhanced slices with nothing to find. They
+are downloaded into FOLDER by package name when they are not there. Two people tell little: an
+interval over two cases would say nothing and is not given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.other_heads import Head, fetch
+from tumorlens import Predictor
+from tumorlens.imaging.image import Image
+from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slice
+
+PEOPLE = ("brain1", "brain2")
+FAR = 3
+"""Slices between a marked one and the nearest that counts as without tumour, 20 mm."""
+_PACKAGE = Head("pyradiomics", "pip", "pyradiomics-cuda==1.0.4", "", "")
+_TYPES = {"short": "<i2", "int": "<i4", "unsigned char": "u1", "unsigned short": "<u2"}
+
+
+def read_nrrd(path: Path) -> Volume:
+    """Read a three-dimensional NRRD of little-endian integers, axes along the patient's."""
+    text, _, body = path.read_bytes().partition(b"\n\n")
+    lines = [line for line in text.decode("ascii").splitlines()[1:] if not line.startswith("#")]
+    header = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    voxels = gzip.decompress(body) if header["encoding"] == "gzip" else body
+    size = [int(number) for number in header["sizes"].split()]
+    data = np.frombuffer(voxels, _TYPES[header["type"]]).reshape(size, order="F")
+    axes = header["space directions"].strip("()").split(") (")
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[float(v) for v in axis.split(",")] for axis in axes]).T
+    affine[:2] *= -1  # NRRD's axes grow to the left and back, NIfTI's to the right and front
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "volume.nii"
+        shown = nibabel.Nifti1Image(data.astype(np.int16), affine)  # type: ignore[no-untyped-call]
+        nibabel.save(shown, file)
+        return load_volume(file)
+
+
+def marked_slices(mask: Volume) -> NDArray[np.bool_]:
+    """Return which axial slices ``[Z]`` hold some of the tumour."""
+    return np.asarray((mask.data > 0).any(axis=(0, 1)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the package is unpacked, and kept")
+    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
+    chosen = parser.parse_args()
+    predictor = Predictor.open(chosen.model, threads=None)
+    (data,) = fetch(_PACKAGE, chosen.folder).glob("*/data")
+    report = {}
+    for person in PEOPLE:
+        volume = read_nrrd(data / f"{person}_image.nrrd")
+        marked = marked_slices(read_nrrd(data / f"{person}_label.nrrd"))
+        first, last = head_extent(volume, "axial")
+        indices = np.arange(first, last + 1)
+        away = np.abs(indices[:, None] - np.flatnonzero(marked)).min(axis=1)
+        pictures = [
+            Image(take_slice(volume, "axial", int(index)), "nifti", f"{person}#{index}")
+            for index in indices
+        ]
+        answers = list(predictor.predict_many(pictures))
+        called = np.array([answer.label == "tumor" for answer in answers])
+        refused = np.array([not answer.in_domain for answer in answers])
+        for kind, rows in (("with tumour", away == 0), ("far from it", away >= FAR)):
+            told = {
+                "slices": int(rows.sum()),
+                "called_tumour": int(called[rows].sum()),
+                "refused": int(refused[rows].sum()),
+            }
+            report[f"{person}, {kind}"] = told
+            print(
+                f"{person}, {kind}: called tumour {told['called_tumour']} of {told['slices']}, "
+                f"refused {told['refused']}"
+            )
+    if chosen.output is not None:
+        document = {"model": predictor.sha256, "kinds": report}
+        chosen.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
