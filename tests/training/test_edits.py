@@ -115,11 +115,11 @@ def striped() -> dict[str, Tensor]:
     return given
 
 
-def striped_share(given: dict[str, Tensor]) -> float:
+def striped_share(given: dict[str, Tensor], kin: float = 1.0) -> float:
     """Of sagittal lesions taken out, how many have stripes in their place."""
     found = []
     for seed in range(20):
-        image, _, label = take_out(**given, probability=1.0, generator=seeded(seed))
+        image, _, label = take_out(**given, probability=1.0, generator=seeded(seed), kin=kin)
         for at in told(given["label"], label, tumour=False):
             if given["view"][at] == 2:
                 found.append(bool(image[at][given["lesion"][at] > 0.5].std() > 0.03))
@@ -128,11 +128,20 @@ def striped_share(given: dict[str, Tensor]) -> float:
 
 
 def test_a_lesion_is_covered_with_the_same_place_of_other_tumour_pictures() -> None:
-    assert 0.5 < striped_share(striped()) < 0.9
+    assert striped_share(striped()) == 1.0
+
+
+def test_how_often_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tumorlens.training.edits._MIRRORED", 0.0)
+    assert striped_share(striped(), kin=0.0) == 0.0
+    assert 0.3 < striped_share(striped(), kin=0.5) < 0.7
 
 
 @pytest.mark.parametrize("kind", ["another view", "a lesion there", "air there"])
-def test_other_tumour_pictures_give_no_tissue_of(kind: str) -> None:
+def test_other_tumour_pictures_give_no_tissue_of(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tumorlens.training.edits._MIRRORED", 0.0)
     given = striped()
     if kind == "another view":
         given["view"][:4] = torch.tensor([0, 1, 2, 3])

@@ -44,7 +44,9 @@ def augmented(batch: Batch, spec: AugmentSpec, progress: float, generator: Gener
             image, lesion, label, view, spec.p_paste, generator, spec.recoloured
         )
         image, lesion, label = draw_lesions(image, lesion, label, view, spec.p_synthetic, generator)
-        image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
+        image, lesion, label = take_out(
+            image, lesion, label, view, spec.p_take_out, generator, spec.kin
+        )
         image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
         image = Augment(spec).intensity(image, generator, lesion)
         image, label, annotated = mixup(

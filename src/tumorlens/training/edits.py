@@ -21,13 +21,8 @@ _LESION_SHARE = 0.5
 # Of the tumour pictures chosen for it this share loses the lesion; the rest keep it and get
 # healthy tissue in a lesion's shape elsewhere.
 _TAKEN_OUT = 0.6
-# A lesion is covered with its mirror place where that is clear of lesion, this often. Sagittal
-# heads (by their place in `datamodule.VIEWS`) have none.
+# A lesion is covered with its mirror place where that is clear of lesion, this often.
 _MIRRORED = 0.6
-_SAGITTAL = 2
-# Else with the same place of another tumour picture, where one is clear there, this often: of its
-# own sequence more likely than a healthy picture, as most collections of tumours are.
-_KIN = 0.7
 # A recoloured lesion differs from its rim by this share of the rim's brightness at least.
 _APART = 0.25
 DARK = 0.08
@@ -86,11 +81,13 @@ def take_out(
     view: Tensor,
     probability: float,
     generator: Generator,
+    kin: float = 0.0,
 ) -> Edited:
     """Cover outlined lesions with healthy tissue, which makes their pictures healthy.
 
-    The tissue is that of the mirrored side, of the same place in another tumour picture of the view
-    whose lesion lies elsewhere, or of a healthy picture. Some of the chosen pictures keep their
+    The tissue is that of the mirrored side, or of a healthy picture; to a share of ``kin``, where
+    there is one, that of the same place in another tumour picture of the view whose lesion lies
+    elsewhere, which is more likely of the same sequence. Some of the chosen pictures keep their
     lesion and get the tissue beside it, so that a seam does not mean healthy.
     """
     has_lesion, healthy = _with_lesion(lesion, label), torch.nonzero(label < 0.5).flatten()
@@ -101,25 +98,46 @@ def take_out(
     shapes = _like(chosen, has_lesion, view, generator)
     own = _feathered(lesion[chosen])
     clear = ((lesion[chosen].flip(-1) > 0.2) & (lesion[chosen] > 0.2)).flatten(1).sum(1) == 0
-    clear &= view[chosen] != _SAGITTAL
     mirrored = clear & _chance(len(chosen), _MIRRORED, generator).to(image.device)
     out = _chance(len(chosen), _TAKEN_OUT, generator).to(image.device)
     kept = functional.max_pool2d(own, 5, stride=1, padding=2)
     alpha = torch.where(_wide(out), own, _feathered(lesion[shapes]) * (1 - kept))
-    kin = _chance(len(chosen), _KIN, generator).to(image.device)
-    for at in torch.nonzero(kin & ~(mirrored & out)).flatten():
-        same = has_lesion[(view[has_lesion] == view[chosen[at]]) & (has_lesion != chosen[at])]
-        over = alpha[at].expand(len(same), -1, -1, -1)
-        free = ((lesion[same] > 0.2) & (over > 0)).flatten(1).sum(1) == 0
-        same = same[free & on_head(image[same], over, _ON_HEAD)]
-        if len(same):
-            donors[at] = same[torch.randint(len(same), (1,), generator=generator)]
-    tissue = torch.where(_wide(mirrored & out), image[chosen].flip(-1), image[donors])
+    mirrored &= out
+    if kin > 0:
+        related = _related(chosen, alpha, image, lesion, label, view, generator)
+        taken = (related >= 0) & _chance(len(chosen), kin, generator).to(image.device)
+        donors, mirrored = torch.where(taken, related, donors), mirrored & ~taken
+    tissue = torch.where(_wide(mirrored), image[chosen].flip(-1), image[donors])
     edited, marked, told = image.clone(), lesion.clone(), label.clone()
     edited[chosen] = _blend(image[chosen], tissue, alpha)
     marked[chosen[out]] = 0.0
     told[chosen[out]] = 0.0
     return edited, marked, told
+
+
+def _related(
+    chosen: Tensor,
+    alpha: Tensor,
+    image: Tensor,
+    lesion: Tensor,
+    label: Tensor,
+    view: Tensor,
+    generator: Generator,
+) -> Tensor:
+    """Draw for each chosen picture another tumour picture of its view, with tissue at its patch.
+
+    -1 where every other has its lesion there, or air; int64 ``[K]``.
+    """
+    pool = _with_lesion(lesion, label)
+    drawn = torch.full_like(chosen, -1)
+    for at, host in enumerate(chosen):
+        same = pool[(view[pool] == view[host]) & (pool != host)]
+        patch = alpha[at].expand(len(same), -1, -1, -1)
+        free = ((lesion[same] > 0.2) & (patch > 0)).flatten(1).sum(1) == 0
+        same = same[free & on_head(image[same], patch, _ON_HEAD)]
+        if len(same):
+            drawn[at] = same[torch.randint(len(same), (1,), generator=generator)]
+    return drawn
 
 
 def window(
