@@ -115,11 +115,13 @@ def striped() -> dict[str, Tensor]:
     return given
 
 
-def striped_share(given: dict[str, Tensor], kin: float = 1.0) -> float:
+def striped_share(given: dict[str, Tensor], share: float = 1.0) -> float:
     """Of sagittal lesions taken out, how many have stripes in their place."""
     found = []
     for seed in range(20):
-        image, _, label = take_out(**given, probability=1.0, generator=seeded(seed), kin=kin)
+        image, _, label = take_out(
+            **given, probability=1.0, generator=seeded(seed), tumour_donors=share
+        )
         for at in told(given["label"], label, tumour=False):
             if given["view"][at] == 2:
                 found.append(bool(image[at][given["lesion"][at] > 0.5].std() > 0.03))
@@ -133,8 +135,8 @@ def test_a_lesion_is_covered_with_the_same_place_of_other_tumour_pictures() -> N
 
 def test_how_often_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorlens.training.edits._MIRRORED", 0.0)
-    assert striped_share(striped(), kin=0.0) == 0.0
-    assert 0.3 < striped_share(striped(), kin=0.5) < 0.7
+    assert striped_share(striped(), share=0.0) == 0.0
+    assert 0.3 < striped_share(striped(), share=0.5) < 0.7
 
 
 @pytest.mark.parametrize("kind", ["another view", "a lesion there", "air there"])

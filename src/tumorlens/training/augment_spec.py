@@ -53,7 +53,8 @@ class AugmentSpec:
         recoloured: Share of the pasted lesions that are shown as by another sequence.
         p_synthetic: A healthy picture receives a synthetic lesion or decoy (`training.synthetic`).
         p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
-        kin: Share of these whose patch comes from another tumour picture of the view, clear there.
+        tumour_donors: Share of these whose patch is of another tumour picture of the view that has
+            no lesion there.
         p_window: Zoom into a window, with the lesion or without it.
         strong_from: Share of the training from which on new contrasts and pasted patches
             (``p_contrast``, ``p_invert``, ``p_paste``, ``p_synthetic``) come ``strong`` times as
@@ -103,7 +104,7 @@ class AugmentSpec:
     recoloured: float = 0.0
     p_synthetic: float = 0.0
     p_take_out: float = 0.0
-    kin: float = 0.0
+    tumour_donors: float = 0.0
     p_window: float = 0.0
     strong_from: float = 1.0
     strong: float = 1.0

@@ -45,7 +45,7 @@ def augmented(batch: Batch, spec: AugmentSpec, progress: float, generator: Gener
         )
         image, lesion, label = draw_lesions(image, lesion, label, view, spec.p_synthetic, generator)
         image, lesion, label = take_out(
-            image, lesion, label, view, spec.p_take_out, generator, spec.kin
+            image, lesion, label, view, spec.p_take_out, generator, spec.tumour_donors
         )
         image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
         image = Augment(spec).intensity(image, generator, lesion)

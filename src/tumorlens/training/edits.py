@@ -81,14 +81,14 @@ def take_out(
     view: Tensor,
     probability: float,
     generator: Generator,
-    kin: float = 0.0,
+    tumour_donors: float = 0.0,
 ) -> Edited:
     """Cover outlined lesions with healthy tissue, which makes their pictures healthy.
 
-    The tissue is that of the mirrored side, or of a healthy picture; to a share of ``kin``, where
-    there is one, that of the same place in another tumour picture of the view whose lesion lies
-    elsewhere, which is more likely of the same sequence. Some of the chosen pictures keep their
-    lesion and get the tissue beside it, so that a seam does not mean healthy.
+    The tissue is that of the mirrored side, or of a healthy picture; to a share of
+    ``tumour_donors``, where there is one, that of the same place in another tumour picture of the
+    view whose lesion lies elsewhere, which is more likely of the same sequence. Some of the chosen
+    pictures keep their lesion and get the tissue beside it, so that a seam does not mean healthy.
     """
     has_lesion, healthy = _with_lesion(lesion, label), torch.nonzero(label < 0.5).flatten()
     chosen = has_lesion[torch.rand(len(has_lesion), generator=generator) < probability]
@@ -103,10 +103,10 @@ def take_out(
     kept = functional.max_pool2d(own, 5, stride=1, padding=2)
     alpha = torch.where(_wide(out), own, _feathered(lesion[shapes]) * (1 - kept))
     mirrored &= out
-    if kin > 0:
-        related = _related(chosen, alpha, image, lesion, label, view, generator)
-        taken = (related >= 0) & _chance(len(chosen), kin, generator).to(image.device)
-        donors, mirrored = torch.where(taken, related, donors), mirrored & ~taken
+    if tumour_donors > 0:
+        found = _tumour_donors(chosen, alpha, image, lesion, label, view, generator)
+        taken = (found >= 0) & _chance(len(chosen), tumour_donors, generator).to(image.device)
+        donors, mirrored = torch.where(taken, found, donors), mirrored & ~taken
     tissue = torch.where(_wide(mirrored), image[chosen].flip(-1), image[donors])
     edited, marked, told = image.clone(), lesion.clone(), label.clone()
     edited[chosen] = _blend(image[chosen], tissue, alpha)
@@ -115,7 +115,7 @@ def take_out(
     return edited, marked, told
 
 
-def _related(
+def _tumour_donors(
     chosen: Tensor,
     alpha: Tensor,
     image: Tensor,

@@ -50,6 +50,10 @@ class Axis(NamedTuple):
         """Bool ``[N]``: whether the halves are like enough for the line to be the head's."""
         return self.unlike < _UNLIKE
 
+    def of(self, rows: Tensor) -> Axis:
+        """Return the axes of some of the pictures, by a mask or by numbers."""
+        return Axis(*(each[rows] for each in self))
+
 
 def mirror_halves(
     image: Tensor,
@@ -83,7 +87,7 @@ def mirror_halves(
     if not len(chosen):
         return image, lesion, view
     axis = find_axis(image[chosen])
-    chosen, axis = chosen[axis.found], Axis(*(each[axis.found] for each in axis))
+    chosen, axis = chosen[axis.found], axis.of(axis.found)
     clear = clear_side(lesion[chosen, 0] > _MARKED, axis)
     edited, shown, seen = image.clone(), lesion.clone(), view.clone()
     # What stays in its place, made of one half.
@@ -91,13 +95,13 @@ def mirror_halves(
     side = torch.where(coin[chosen] < 0.5, 1.0, -1.0)
     kept = torch.where(tumour[chosen], _fuller_side(lesion[chosen, 0], axis), side)
     for given, made in ((image, edited), (lesion, shown)):
-        made[chosen[here]] = doubled(given[chosen], axis, kept)[here]
+        made[chosen[here]] = doubled(given[chosen[here]], axis.of(here), kept[here])
     # What the clear halves make, in the places of healthy pictures.
     lateral = tumour[chosen] & (clear != 0) & (chance[chosen] < probability)
     hosts = torch.nonzero(~tumour).flatten()
     hosts = hosts[order[hosts].argsort()][: int(lateral.sum())]
     lateral &= lateral.cumsum(0) <= len(hosts)
-    edited[hosts] = doubled(image[chosen], axis, clear)[lateral]
+    edited[hosts] = doubled(image[chosen[lateral]], axis.of(lateral), clear[lateral])
     shown[hosts] = 0.0
     seen[hosts] = view[chosen[lateral]]
     return edited, shown, seen
