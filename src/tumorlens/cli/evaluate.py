@@ -73,7 +73,7 @@ def evaluate(
         ),
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Measure on nine kinds of worse pictures too.")
+        bool, typer.Option("--robustness", help="Measure on ten kinds of worse pictures too.")
     ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the curves of --robustness: a .png or .svg file.")

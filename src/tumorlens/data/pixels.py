@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +20,15 @@ from tumorlens.data.manifest import Plane, Record
 from tumorlens.errors import OutputError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
+from tumorlens.imaging.t2_contrast import Tissues, find_tissues, take_t2_slice
 from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
 # Lesion pictures are uint8: 255 lesion, 0 none, UNSURE between (inside a box but outside the
 # ellipse that fills it, or just beside an outline).
 LESION, UNSURE = 255, 128
 _SUPERSAMPLE = 4
+T2 = "t2"
+"""Ends the name of a volume's slice that is shown in a T2-like contrast."""
 # Part of every kept file's name; counted up when inputs or lesion pictures become others.
 _PREPROCESSING = 2
 
@@ -36,9 +40,13 @@ def read_pixels(record: Record) -> NDArray[Any]:
         InputError: The file cannot be decoded.
     """
     if record.is_slice:
-        plane, index, *tilt = record.path.name.partition("#")[2].split(":")
-        turned = (float(tilt[0]), float(tilt[1])) if tilt else (0.0, 0.0)
-        return take_slice(_volume(record.file), cast("Plane", plane), int(index), turned)
+        plane, index, *more = record.path.name.partition("#")[2].split(":")
+        turned = (float(more[0]), float(more[1])) if more else (0.0, 0.0)
+        shown = cast("Plane", plane)
+        if more[2:] == [T2]:
+            g = np.random.default_rng(zlib.crc32(record.path.name.encode()))
+            return take_t2_slice(_tissues(record.file), shown, int(index), turned, g)
+        return take_slice(_volume(record.file), shown, int(index), turned)
     return decode(record.path).pixels
 
 
@@ -46,6 +54,11 @@ def read_pixels(record: Record) -> NDArray[Any]:
 def _volume(path: Path) -> Volume:
     # The slices of a volume stand next to each other in every list of records.
     return load_volume(path)
+
+
+@lru_cache(maxsize=1)
+def _tissues(path: Path) -> Tissues:
+    return find_tissues(load_volume(path))
 
 
 def lesion_picture(record: Record, frame: Frame) -> NDArray[np.uint8]:

@@ -77,6 +77,8 @@ def _data(
     tilted = data.get("tilted_slices_per_plane")
     finer = f", and for training those of {learnt}" if learnt else ""
     finer += f", and {tilted} tilted ones a plane for training" if tilted else ""
+    drawn = data.get("t2_slices_per_plane")
+    finer += f", and {drawn} in a T2-like contrast" if drawn else ""
     subset = (
         f"of volumes, {data.get('slices_per_plane')} evenly spaced slices a plane{finer}; "
         "all else whole"

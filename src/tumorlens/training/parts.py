@@ -185,7 +185,8 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         return _with_validation(config, read_split(Path(settings.path), records), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
-        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in ("learnt", "tilted"))
+        kinds = ("learnt", "tilted", "t2")
+        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in kinds)
         learnt = {record.key for record in slices_of(config)[1]} if finer else set()
         measured = [record for record in records if record.key not in learnt]
         split = grouped_split(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,11 +12,13 @@ import numpy as np
 from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import T2
 from tumorlens.data.sources import volume_records
 from tumorlens.errors import ConfigError, SourceNotFoundError
 
 TILT = 20
 """Degrees, at most, about each of two axes: chosen beforehand, not tuned."""
+_T1 = re.compile(r"(?<![a-z0-9])t1w?(?![a-z0-9])", re.IGNORECASE)
 
 
 def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
@@ -33,6 +36,7 @@ def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
     # Runs made before there were such settings learnt from the same slices.
     learnt = config.data.get("learnt_slices_per_plane")
     tilted = tilt_slices(volumes, config.data.get("tilted_slices_per_plane") or 0)
+    tilted += t2_slices(volumes, config.data.get("t2_slices_per_plane") or 0)
     if learnt is None:
         return kept, tilted
     known = {record.key for record in kept}
@@ -62,12 +66,28 @@ def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
     """
     if per_plane < 0:
         raise ConfigError(f"data.tilted_slices_per_plane is {per_plane}; it must not be negative")
+    return _turned(records, per_plane, "")
+
+
+def t2_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
+    """Make up to ``per_plane`` tilted slices of each T1-weighted volume and plane, T2-like.
+
+    Such volumes are known by T1 as a word of their name. How they are made: `imaging.t2_contrast`.
+    Raises `ConfigError` for a negative number.
+    """
+    if per_plane < 0:
+        raise ConfigError(f"data.t2_slices_per_plane is {per_plane}; it must not be negative")
+    chosen = [record for record in records if _T1.search(record.file.name)]
+    return _turned(chosen, per_plane, f":{T2}")
+
+
+def _turned(records: Sequence[Record], per_plane: int, ending: str) -> list[Record]:
     tilted = []
     for stack in _stacks(records):
-        name = f"{stack[0].file.name}#{stack[0].view}"
+        name = f"{stack[0].file.name}#{stack[0].view}{ending}"
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         for record in rng.choice(np.array(stack, dtype=object), per_plane):
-            turned = ":".join(str(each) for each in rng.integers(-TILT, TILT + 1, 2))
+            turned = ":".join(str(each) for each in rng.integers(-TILT, TILT + 1, 2)) + ending
             path = record.path.with_name(f"{record.path.name}:{turned}")
             tilted.append(replace(record, key=f"{record.key}:{turned}", path=path))
     return list({record.key: record for record in tilted}.values())
