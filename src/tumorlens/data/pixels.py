@@ -18,17 +18,19 @@ from tumorlens.atomic import atomic_file
 from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Plane, Record
 from tumorlens.errors import OutputError
+from tumorlens.imaging.contrasts import take_enhanced_slice, take_t2_slice
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
-from tumorlens.imaging.t2_contrast import Tissues, find_tissues, take_t2_slice
+from tumorlens.imaging.tissues import Tissues, find_tissues
 from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
 # Lesion pictures are uint8: 255 lesion, 0 none, UNSURE between (inside a box but outside the
 # ellipse that fills it, or just beside an outline).
 LESION, UNSURE = 255, 128
 _SUPERSAMPLE = 4
-T2 = "t2"
-"""Ends the name of a volume's slice that is shown in a T2-like contrast."""
+T2, ENHANCED = "t2", "enhanced"
+"""End the name of a volume's slice that is drawn in a T2-like contrast, or with contrast medium."""
+_DRAWN = {T2: take_t2_slice, ENHANCED: take_enhanced_slice}
 # Part of every kept file's name; counted up when inputs or lesion pictures become others.
 _PREPROCESSING = 2
 
@@ -43,9 +45,9 @@ def read_pixels(record: Record) -> NDArray[Any]:
         plane, index, *more = record.path.name.partition("#")[2].split(":")
         turned = (float(more[0]), float(more[1])) if more else (0.0, 0.0)
         shown = cast("Plane", plane)
-        if more[2:] == [T2]:
+        if more[2:]:
             g = np.random.default_rng(zlib.crc32(record.path.name.encode()))
-            return take_t2_slice(_tissues(record.file), shown, int(index), turned, g)
+            return _DRAWN[more[2]](_tissues(record.file), shown, int(index), turned, g)
         return take_slice(_volume(record.file), shown, int(index), turned)
     return decode(record.path).pixels
 

@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import T2
+from tumorlens.data.pixels import ENHANCED, T2
 from tumorlens.data.sources import volume_records
 from tumorlens.errors import ConfigError, SourceNotFoundError
 
@@ -36,7 +36,9 @@ def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
     # Runs made before there were such settings learnt from the same slices.
     learnt = config.data.get("learnt_slices_per_plane")
     tilted = tilt_slices(volumes, config.data.get("tilted_slices_per_plane") or 0)
-    tilted += t2_slices(volumes, config.data.get("t2_slices_per_plane") or 0)
+    for contrast in (T2, ENHANCED):
+        setting = f"{contrast}_slices_per_plane"
+        tilted += drawn_slices(volumes, contrast, config.data.get(setting) or 0)
     if learnt is None:
         return kept, tilted
     known = {record.key for record in kept}
@@ -69,16 +71,17 @@ def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
     return _turned(records, per_plane, "")
 
 
-def t2_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
-    """Make up to ``per_plane`` tilted slices of each T1-weighted volume and plane, T2-like.
+def drawn_slices(records: Sequence[Record], contrast: str, per_plane: int) -> list[Record]:
+    """Make up to ``per_plane`` tilted slices of each T1-weighted volume and plane in a contrast.
 
-    Such volumes are known by T1 as a word of their name. How they are made: `imaging.t2_contrast`.
-    Raises `ConfigError` for a negative number.
+    ``contrast`` is ``t2`` or ``enhanced`` (`imaging.contrasts`). T1-weighted volumes are known by
+    T1 as a word of their name. Raises `ConfigError` for a negative number.
     """
     if per_plane < 0:
-        raise ConfigError(f"data.t2_slices_per_plane is {per_plane}; it must not be negative")
+        setting = f"data.{contrast}_slices_per_plane"
+        raise ConfigError(f"{setting} is {per_plane}; it must not be negative")
     chosen = [record for record in records if _T1.search(record.file.name)]
-    return _turned(chosen, per_plane, f":{T2}")
+    return _turned(chosen, per_plane, f":{contrast}")
 
 
 def _turned(records: Sequence[Record], per_plane: int, ending: str) -> list[Record]:

@@ -1,15 +1,20 @@
-"""T2-like slices of T1-weighted volumes, on a drawn head whose parts are known."""
+"""Other contrasts of T1-weighted volumes, on a drawn head whose parts are known."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.imaging.drawn_volumes import BRAIN_MM, EYES_MM, draw_volume
 from tumorlens.errors import InputError
-from tumorlens.imaging.t2_contrast import Tissues, find_tissues, take_t2_slice
+from tumorlens.imaging.contrasts import take_enhanced_slice, take_t2_slice
+from tumorlens.imaging.enhancing import find_enhancing
+from tumorlens.imaging.tissues import Tissues, find_tissues
 from tumorlens.imaging.volume import Volume, take_slice
 
 
@@ -52,10 +57,55 @@ def test_a_slice_has_the_contrast_of_t2(tissues: Tissues, seed: int) -> None:
     assert mean("white", middle) > 0.2
 
 
-def test_how_bright_things_are_is_drawn(tissues: Tissues) -> None:
+def test_what_enhances_lies_where_it_does_in_everyone(tissues: Tissues) -> None:
+    _, parts = draw_volume()
+    much = tissues.enhancing > 0.5
+    places = np.argwhere(much) * 2.0
+    # In the midplane and symmetric about it, none of it deep in the brain but the plexus.
+    assert abs(places[:, 0].mean() - BRAIN_MM[0]) < 4
+    deep = ((np.indices(much.shape).T * 2.0 - BRAIN_MM).T ** 2 / 50**2).sum(axis=0) < 1
+    assert not (much & deep & ~parts["inner"]).any()
+    assert (much & parts["inner"]).any()
+    # The sagittal sinus follows the vault from front to back.
+    top = places[np.abs(places[:, 0] - BRAIN_MM[0]) < 4]
+    vault = top[top[:, 2] > BRAIN_MM[2] + 20]
+    assert vault[:, 1].min() < BRAIN_MM[1] - 60
+    assert vault[:, 1].max() > BRAIN_MM[1] + 60
+    # Transverse sinuses run at the back, to both sides.
+    back = places[(places[:, 1] < 60) & (np.abs(places[:, 0] - BRAIN_MM[0]) > 25)]
+    assert {-1.0, 1.0} == set(np.sign(back[:, 0] - BRAIN_MM[0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_slice_with_contrast_medium(tissues: Tissues, seed: int) -> None:
+    volume, parts = draw_volume()
+    middle = round(BRAIN_MM[0] / 2)
+    shown = take_enhanced_slice(tissues, "sagittal", middle, (0, 0), np.random.default_rng(seed))
+    assert shown.dtype == np.float32
+    assert 0 <= shown.min() <= shown.max() <= 1
+
+    def mean(mask: np.ndarray) -> float:
+        picture = take_slice(
+            Volume(mask.astype(np.float32), volume.spacing_mm, "mask"), "sagittal", middle
+        )
+        return float(shown[picture > 0].mean())
+
+    enhanced, plexus = tissues.enhancing > 0.9, parts["inner"] & (tissues.enhancing < 0.01)
+    assert mean(enhanced) > 1.2 * mean(parts["white"])
+    assert mean(parts["white"]) > mean(parts["grey"]) > mean(plexus)
+
+
+def test_a_brain_of_no_shape_has_nothing_that_enhances() -> None:
+    nothing = np.zeros((40, 40, 40), dtype=bool)
+    nothing[18:21, 18:21, 18:21] = True
+    found = find_enhancing(np.full(nothing.shape, 0.5, dtype=np.float32), nothing, ndimage)
+    assert not found.any()
+
+
+@pytest.mark.parametrize("take", [take_t2_slice, take_enhanced_slice])
+def test_how_bright_things_are_is_drawn(tissues: Tissues, take: Callable[..., Any]) -> None:
     first, again, other = (
-        take_t2_slice(tissues, "coronal", 60, (5, -8), np.random.default_rng(seed))
-        for seed in (1, 1, 2)
+        take(tissues, "coronal", 60, (5, -8), np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

@@ -1,8 +1,7 @@
-"""T1-weighted volumes of heads → the same heads as a T2-weighted scan would roughly show them.
+"""A T1-weighted volume of a head → where brain, eyes and what contrast medium brightens are.
 
-For training: public collections show healthy heads in T2 from above alone, so the bright eyes and
-fluid of other planes are taken for tumours. Rough, by morphology and thresholds relative to white
-matter: it needs no atlas and no weights, and it is no synthesis that one could diagnose by.
+For drawing other contrasts of the same head (`imaging.contrasts`). Rough, by morphology and by
+thresholds relative to white matter: it needs no atlas and no weights.
 """
 
 from __future__ import annotations
@@ -11,19 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from tumorlens.errors import InputError, MissingExtraError
-from tumorlens.imaging.anatomy import Plane
-from tumorlens.imaging.volume import Volume, take_slice
+from tumorlens.imaging.enhancing import find_enhancing
+from tumorlens.imaging.solids import Floats, Mask, away, ball, piece
+from tumorlens.imaging.volume import Volume
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
+NEEDED = (
+    "slices in another contrast need a T1-weighted volume of a whole head, so take the file out or "
+    "set data.t2_slices_per_plane=0 data.enhanced_slices_per_plane=0"
+)
 BRAIN_ML = (600.0, 1900.0)
 """Millilitres between which a brain with its ventricles is believed (adults: 900 to 1,700)."""
-_MM = 2.0  # side of the voxels that are worked on; all radii below are in these
+WORK_MM = 2.0
+"""Side of the voxels that are worked on; all radii are in these unless they say mm."""
 _EYE_MM = 12.5  # radius of an adult's eye (24 to 25 mm across)
 _TALL_MM = 150  # from the top of the head to below the cerebellum
 _CORE_MM = 45  # about a middle 75 mm below the top lies brain, and nothing else
@@ -34,18 +35,20 @@ _EYE_SEEN = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Tissues:
-    """What a T2-like picture of a head is drawn from, float32 ``[X, Y, Z]`` each.
+    """What other contrasts of a head are drawn from, float32 ``[X, Y, Z]`` each.
 
     Attributes:
         t1: the T1-weighted volume, 1 in white matter.
         brain: 1 inside the skull (brain and the fluid about it), 0 outside, soft between.
         eyes: 1 in the eyes' vitreous body, 0 elsewhere.
+        enhancing: how much contrast medium brightens healthy tissue, up to 1.
         like: the volume that was read.
     """
 
     t1: Floats
     brain: Floats
     eyes: Floats
+    enhancing: Floats
     like: Volume
 
 
@@ -59,48 +62,25 @@ def find_tissues(volume: Volume) -> Tissues:
     try:
         from scipy import ndimage
     except ModuleNotFoundError as error:
-        raise MissingExtraError("T2-like contrast", "train") from error
-    scale = np.array(volume.spacing_mm) / _MM
+        raise MissingExtraError("a drawn contrast", "train") from error
+    scale = np.array(volume.spacing_mm) / WORK_MM
     small: Floats = ndimage.zoom(volume.data, scale, order=1) if _other(scale) else volume.data
     white, core = _white_matter(small, volume.name, ndimage)
     t1 = small / np.float32(white)
     brain = _brain(t1, core, ndimage)
-    litres = float(brain.sum()) * _MM**3 / 1e3
+    litres = float(brain.sum()) * WORK_MM**3 / 1e3
     if not BRAIN_ML[0] <= litres <= BRAIN_ML[1]:
         raise InputError(
             f"{volume.name}: what looks like its brain takes {litres:.0f} ml, not "
-            f"{BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}; T2-like slices need a T1-weighted volume of "
-            "a whole head, so take the file out or set data.t2_slices_per_plane=0"
+            f"{BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}; {NEEDED}"
         )
-    grown = ndimage.binary_dilation(brain, _ball(1))
+    grown = ndimage.binary_dilation(brain, ball(1))
     soft = ndimage.gaussian_filter(grown.astype(np.float32), 0.7)
-    masks = [soft, _eyes(t1, brain, ndimage)]
+    masks = [soft, _eyes(t1, brain, ndimage), find_enhancing(t1, brain, ndimage)]
     if _other(scale):
         masks = [_as_large_as(volume.data, mask, ndimage) for mask in masks]
-    return Tissues(volume.data / np.float32(white), masks[0], masks[1], volume)
-
-
-def take_t2_slice(
-    tissues: Tissues, plane: Plane, index: int, tilt: tuple[float, float], g: Generator
-) -> Floats:
-    """Return one slice as `take_slice` does, float32 ``[H, W]`` in 0..1, in a T2-like contrast.
-
-    Fluid is brightest, white matter darker than grey, muscle dark, fat anything from dark
-    (suppressed) to bright (fast spin echo); how far apart they lie is drawn from ``g``.
-    """
-    t1, brain, eyes = (
-        take_slice(Volume(part, tissues.like.spacing_mm, tissues.like.name), plane, index, tilt)
-        for part in (tissues.t1, tissues.brain, tissues.eyes)
-    )
-    fluid, white, fat, muscle = (
-        g.uniform(low, high) for low, high in ((0.85, 1), (0.25, 0.45), (0.2, 0.9), (0.08, 0.25))
-    )
-    grey = white + g.uniform(0.1, 0.25)
-    inside = np.interp(t1, [0.35, 0.72, 1.0, 1.3], [fluid, grey, white, 0.8 * white])
-    outside = np.interp(t1, [0.1, 0.3, 0.8, 1.2, 1.8], [0, 0.4 * muscle, muscle, 0.7 * fat, fat])
-    drawn = brain * inside + (1 - brain) * outside
-    vitreous = eyes * np.interp(t1, [0.45, 0.75], [fluid, 0])
-    return np.asarray(np.clip(np.maximum(drawn, vitreous), 0, 1), dtype=np.float32)
+    soft, eyes, enhancing = masks
+    return Tissues(volume.data / np.float32(white), soft, eyes, enhancing, volume)
 
 
 def _other(scale: NDArray[np.float64]) -> bool:
@@ -112,44 +92,21 @@ def _as_large_as(data: Floats, mask: Floats, ndimage: Any) -> Floats:
     return np.asarray(np.clip(grown, 0, 1), dtype=np.float32)
 
 
-def _ball(radius: int) -> Mask:
-    grid = np.mgrid[-radius : radius + 1, -radius : radius + 1, -radius : radius + 1]
-    return np.asarray((grid**2).sum(axis=0) <= radius * radius)
-
-
-def _away(volume: Floats, place: NDArray[Any]) -> Floats:
-    """Return every voxel's distance from ``place``, in voxels."""
-    axes = np.ogrid[tuple(slice(side) for side in volume.shape)]
-    squares = [(axis - at) ** 2 for axis, at in zip(axes, place, strict=True)]
-    return np.asarray(np.sqrt(sum(squares)), dtype=np.float32)
-
-
-def _piece(mask: Mask, weight: Mask, ndimage: Any) -> Mask:
-    """Return the connected piece of ``mask`` that holds most of ``weight``."""
-    labels, count = ndimage.label(mask)
-    held = np.bincount(labels[weight & mask], minlength=count + 1)
-    held[0] = 0
-    return np.asarray((labels == int(held.argmax())) & mask)
-
-
 def _white_matter(small: Floats, name: str, ndimage: Any) -> tuple[float, tuple[Mask, Mask, int]]:
     """Return white matter's brightness; the head, a ball inside its brain and the highest slice."""
     head = ndimage.gaussian_filter(small, 1) > 0.12 * np.percentile(small, 99)
     head = np.pad(head, 4)  # scalp and brain are one across the dark skull
-    head = ndimage.binary_opening(ndimage.binary_closing(head, _ball(3)), _ball(3))
+    head = ndimage.binary_opening(ndimage.binary_closing(head, ball(3)), ball(3))
     head = head[4:-4, 4:-4, 4:-4]
-    head = ndimage.binary_fill_holes(_piece(head, head, ndimage))
-    filled = np.flatnonzero(head.sum(axis=(0, 1)) * _MM**2 > 120)
-    if len(filled) < _TALL_MM / 2 / _MM:
-        raise InputError(
-            f"{name}: no whole head is seen in it, and T2-like slices need one; take the file out "
-            "or set data.t2_slices_per_plane=0"
-        )
+    head = ndimage.binary_fill_holes(piece(head, head, ndimage))
+    filled = np.flatnonzero(head.sum(axis=(0, 1)) * WORK_MM**2 > 120)
+    if len(filled) < _TALL_MM / 2 / WORK_MM:
+        raise InputError(f"{name}: no whole head is seen in it; {NEEDED}")
     top = int(filled[-1])
-    upper = slice(max(0, top - round(100 / _MM)), max(1, top - round(20 / _MM)))
+    upper = slice(max(0, top - round(100 / WORK_MM)), max(1, top - round(20 / WORK_MM)))
     middle = np.argwhere(head[:, :, upper]).mean(axis=0)
-    middle[2] = top - round(75 / _MM)
-    core = _away(small, middle) * _MM < _CORE_MM
+    middle[2] = top - round(75 / WORK_MM)
+    core = away(small.shape, middle) * WORK_MM < _CORE_MM
     return float(np.percentile(small[core], 80)), (head, core, top)
 
 
@@ -157,14 +114,14 @@ def _brain(t1: Floats, found: tuple[Mask, Mask, int], ndimage: Any) -> Mask:
     head, core, top = found
     smooth = ndimage.gaussian_filter(t1, 0.4)
     tissue = (smooth > 0.5) & (smooth < 1.35)  # neither fluid and bone nor fat
-    tissue[:, :, : max(0, top - round(_TALL_MM / _MM))] = False
+    tissue[:, :, : max(0, top - round(_TALL_MM / WORK_MM))] = False
     for radius in (2, 3, 4):  # until neck and face have come off
-        inner = _piece(ndimage.binary_erosion(tissue, _ball(radius)), core, ndimage)
-        brain = ndimage.binary_dilation(inner, _ball(radius + 1)) & tissue
-        brain = _piece(ndimage.binary_opening(brain, _ball(2)), core, ndimage)
-        if brain.sum() * _MM**3 / 1e3 < 1250:
+        inner = piece(ndimage.binary_erosion(tissue, ball(radius)), core, ndimage)
+        brain = ndimage.binary_dilation(inner, ball(radius + 1)) & tissue
+        brain = piece(ndimage.binary_opening(brain, ball(2)), core, ndimage)
+        if brain.sum() * WORK_MM**3 / 1e3 < 1250:
             break
-    wide = ndimage.binary_closing(np.pad(brain, 10), _ball(7))[10:-10, 10:-10, 10:-10]
+    wide = ndimage.binary_closing(np.pad(brain, 10), ball(7))[10:-10, 10:-10, 10:-10]
     return np.asarray(ndimage.binary_fill_holes(wide & head))
 
 
@@ -190,5 +147,5 @@ def _eyes(t1: Floats, brain: Mask, ndimage: Any) -> Floats:
             continue
         at = np.array(np.unravel_index(int(inner.argmax()), inner.shape))
         at = at + 8 + [s.start for s in window]
-        eyes = np.maximum(eyes, np.clip(_EYE_MM / _MM - _away(t1, at), 0, 1))
+        eyes = np.maximum(eyes, np.clip(_EYE_MM / WORK_MM - away(t1.shape, at), 0, 1))
     return np.asarray(eyes, dtype=np.float32)
