@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from tests.imaging.drawn_volumes import draw_volume
 from tests.training.drawn_data import draw_heads, tiny_config
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import ENHANCED, T2, read_pixels
+from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import Split, check_groups, read_split, write_split
-from tumorlens.errors import ConfigError, InputError, SourceNotFoundError
+from tumorlens.errors import ConfigError, SourceNotFoundError
 from tumorlens.training.parts import load_parts, load_records, make_split
 
 
@@ -105,53 +104,9 @@ def test_no_negative_number_of_tilted_slices(root: Path) -> None:
         split_of(root, "data.tilted_slices_per_plane=-1")
 
 
-@pytest.mark.parametrize("contrast", [T2, ENHANCED])
-def test_training_alone_gets_drawn_contrasts(root: Path, contrast: str) -> None:
-    _, plain, before = split_of(root)
-    config, records, after = split_of(root, f"data.{contrast}_slices_per_plane=5")
-    for part in ("validation", "calibration", "test"):
-        assert after.parts()[part] == before.parts()[part]
-    more = [r for r in records if r.key in set(after.train) - set(before.train)]
-    stacks = {(r.file, r.view) for r in plain if r.is_slice and r.key in set(before.train)}
-    t1 = {(file, view) for file, view in stacks if file.name.endswith("_T1.nii.gz")}
-    assert {(record.file, record.view) for record in more} == t1  # no FLAIR
-    assert len(more) == 5 * len(t1)
-    assert all(record.key.endswith(f":{contrast}") and record.label == 0 for record in more)
-    check_groups(after, records)
-    assert load_records(config) == records
-    with pytest.raises(InputError, match=r"healthy_\d\d_T1.nii.gz: .*t2_slices_per_plane=0"):
-        read_pixels(more[0])  # a ball of noise
-
-
-def test_t2_like_slices_are_read(root: Path) -> None:
-    volume, _ = draw_volume()
-    path = root / "drawn_T1.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(volume.data, np.diag([2.0, 2, 2, 1])), path)
-    name = "drawn_T1.nii.gz#sagittal:45:4:-3"
-    plain, seen = (
-        Record(f"cut:{each}", root / each, "cut", label=0) for each in (name, f"{name}:{T2}")
-    )
-    shown, fluid_bright = read_pixels(plain), read_pixels(seen)
-    assert fluid_bright.shape == shown.shape
-    assert np.array_equal(read_pixels(seen), fluid_bright)
-    middle = (volume.data.shape[2] - 83, volume.data.shape[1] - 53)  # of the drawn ventricles
-    assert shown[middle] < 0.3 * np.percentile(shown, 99)
-    assert fluid_bright[middle] > 0.8
-
-
-@pytest.mark.parametrize("contrast", [T2, ENHANCED])
-def test_no_negative_number_of_drawn_slices(root: Path, contrast: str) -> None:
-    with pytest.raises(ConfigError, match=rf"data.{contrast}_slices_per_plane is -2"):
-        split_of(root, f"data.{contrast}_slices_per_plane=-2")
-
-
 def test_such_a_split_can_be_read_back(root: Path, tmp_path: Path) -> None:
     config, records, split = split_of(
-        root,
-        "data.learnt_slices_per_plane=7",
-        "data.tilted_slices_per_plane=2",
-        "data.t2_slices_per_plane=2",
-        "data.enhanced_slices_per_plane=2",
+        root, "data.learnt_slices_per_plane=7", "data.tilted_slices_per_plane=2"
     )
     write_split(split, tmp_path / "split.json")
     assert read_split(tmp_path / "split.json", records) == split

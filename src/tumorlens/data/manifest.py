@@ -33,9 +33,7 @@ class Record:
     Attributes:
         key: unique name that splits refer to, ``source:path inside the source``.
         path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``, and
-            ``…#axial:45:12:-7`` where it is tilted (degrees, see ``imaging.take_slice``), and
-            ``…#axial:45:12:-7:t2`` where it is drawn in another contrast
-            (``imaging.contrasts``).
+            ``…#axial:45:12:-7`` where it is tilted (degrees, see ``imaging.take_slice``).
         source: the data set's short name; see ``sources.source_info``.
         label: 1 tumour, 0 healthy.
         tumour_type: ``glioma``, ``meningioma``, ``pituitary`` …

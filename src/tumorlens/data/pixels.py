@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,19 +17,14 @@ from tumorlens.atomic import atomic_file
 from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Plane, Record
 from tumorlens.errors import OutputError
-from tumorlens.imaging.contrasts import take_enhanced_slice, take_t2_slice
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
-from tumorlens.imaging.tissues import Tissues, find_tissues
 from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
 # Lesion pictures are uint8: 255 lesion, 0 none, UNSURE between (inside a box but outside the
 # ellipse that fills it, or just beside an outline).
 LESION, UNSURE = 255, 128
 _SUPERSAMPLE = 4
-T2, ENHANCED = "t2", "enhanced"
-"""End the name of a volume's slice that is drawn in a T2-like contrast, or with contrast medium."""
-_DRAWN = {T2: take_t2_slice, ENHANCED: take_enhanced_slice}
 # Part of every kept file's name; counted up when inputs or lesion pictures become others.
 _PREPROCESSING = 2
 
@@ -42,13 +36,9 @@ def read_pixels(record: Record) -> NDArray[Any]:
         InputError: The file cannot be decoded.
     """
     if record.is_slice:
-        plane, index, *more = record.path.name.partition("#")[2].split(":")
-        turned = (float(more[0]), float(more[1])) if more else (0.0, 0.0)
-        shown = cast("Plane", plane)
-        if more[2:]:
-            g = np.random.default_rng(zlib.crc32(record.path.name.encode()))
-            return _DRAWN[more[2]](_tissues(record.file), shown, int(index), turned, g)
-        return take_slice(_volume(record.file), shown, int(index), turned)
+        plane, index, *tilt = record.path.name.partition("#")[2].split(":")
+        turned = (float(tilt[0]), float(tilt[1])) if tilt else (0.0, 0.0)
+        return take_slice(_volume(record.file), cast("Plane", plane), int(index), turned)
     return decode(record.path).pixels
 
 
@@ -56,11 +46,6 @@ def read_pixels(record: Record) -> NDArray[Any]:
 def _volume(path: Path) -> Volume:
     # The slices of a volume stand next to each other in every list of records.
     return load_volume(path)
-
-
-@lru_cache(maxsize=1)
-def _tissues(path: Path) -> Tissues:
-    return find_tissues(load_volume(path))
 
 
 def lesion_picture(record: Record, frame: Frame) -> NDArray[np.uint8]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import ENHANCED, T2
 from tumorlens.data.splits import RANDOM_LEAKY, Split
 from tumorlens.modelfile import ModelCard
 from tumorlens.modelfile.markdown import HEADLINE, table
@@ -78,9 +77,6 @@ def _data(
     tilted = data.get("tilted_slices_per_plane")
     finer = f", and for training those of {learnt}" if learnt else ""
     finer += f", and {tilted} tilted ones a plane for training" if tilted else ""
-    for contrast, words in ((T2, "in a T2-like contrast"), (ENHANCED, "with drawn enhancement")):
-        drawn = data.get(f"{contrast}_slices_per_plane")
-        finer += f", and {drawn} {words}" if drawn else ""
     subset = (
         f"of volumes, {data.get('slices_per_plane')} evenly spaced slices a plane{finer}; "
         "all else whole"

@@ -20,7 +20,7 @@ from tumorlens.data.doubts import (
 )
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
-from tumorlens.data.pixels import ENHANCED, T2, load_inputs
+from tumorlens.data.pixels import load_inputs
 from tumorlens.data.sources import load_source, source_info
 from tumorlens.data.splitfile import make_split as split_of
 from tumorlens.data.splits import (
@@ -185,8 +185,7 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         return _with_validation(config, read_split(Path(settings.path), records), records)
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
-        kinds = ("learnt", "tilted", T2, ENHANCED)
-        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in kinds)
+        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in ("learnt", "tilted"))
         learnt = {record.key for record in slices_of(config)[1]} if finer else set()
         measured = [record for record in records if record.key not in learnt]
         split = grouped_split(

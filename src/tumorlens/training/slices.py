@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +11,11 @@ import numpy as np
 from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import ENHANCED, T2
 from tumorlens.data.sources import volume_records
 from tumorlens.errors import ConfigError, SourceNotFoundError
 
 TILT = 20
 """Degrees, at most, about each of two axes: chosen beforehand, not tuned."""
-_T1 = re.compile(r"(?<![a-z0-9])t1w?(?![a-z0-9])", re.IGNORECASE)
 
 
 def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
@@ -36,9 +33,6 @@ def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
     # Runs made before there were such settings learnt from the same slices.
     learnt = config.data.get("learnt_slices_per_plane")
     tilted = tilt_slices(volumes, config.data.get("tilted_slices_per_plane") or 0)
-    for contrast in (T2, ENHANCED):
-        setting = f"{contrast}_slices_per_plane"
-        tilted += drawn_slices(volumes, contrast, config.data.get(setting) or 0)
     if learnt is None:
         return kept, tilted
     known = {record.key for record in kept}
@@ -68,29 +62,12 @@ def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
     """
     if per_plane < 0:
         raise ConfigError(f"data.tilted_slices_per_plane is {per_plane}; it must not be negative")
-    return _turned(records, per_plane, "")
-
-
-def drawn_slices(records: Sequence[Record], contrast: str, per_plane: int) -> list[Record]:
-    """Make up to ``per_plane`` tilted slices of each T1-weighted volume and plane in a contrast.
-
-    ``contrast`` is ``t2`` or ``enhanced`` (`imaging.contrasts`). T1-weighted volumes are known by
-    T1 as a word of their name. Raises `ConfigError` for a negative number.
-    """
-    if per_plane < 0:
-        setting = f"data.{contrast}_slices_per_plane"
-        raise ConfigError(f"{setting} is {per_plane}; it must not be negative")
-    chosen = [record for record in records if _T1.search(record.file.name)]
-    return _turned(chosen, per_plane, f":{contrast}")
-
-
-def _turned(records: Sequence[Record], per_plane: int, ending: str) -> list[Record]:
     tilted = []
     for stack in _stacks(records):
-        name = f"{stack[0].file.name}#{stack[0].view}{ending}"
+        name = f"{stack[0].file.name}#{stack[0].view}"
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         for record in rng.choice(np.array(stack, dtype=object), per_plane):
-            turned = ":".join(str(each) for each in rng.integers(-TILT, TILT + 1, 2)) + ending
+            turned = ":".join(str(each) for each in rng.integers(-TILT, TILT + 1, 2))
             path = record.path.with_name(f"{record.path.name}:{turned}")
             tilted.append(replace(record, key=f"{record.key}:{turned}", path=path))
     return list({record.key: record for record in tilted}.values())
