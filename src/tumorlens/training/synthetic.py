@@ -3,11 +3,10 @@
 Collections show tumours in few sequences, and a lesion pasted from another picture keeps the look
 of its own. A synthetic one is brighter or darker than the tissue around it as chance has it, solid
 or a ring around another core, with or without oedema, and has mass effect: it pushes its
-neighbourhood aside. Oedema is a smooth halo, or spreads in the white matter alone, which it
-brightens where that is the darker (T2, FLAIR) and darkens where it is the brighter (T1). Networks
-can learn from synthetic anomalies alone (Tan et al., Detecting outliers with foreign patch
-interpolation, MELBA 2022; Hu et al., Label-free liver tumor segmentation, CVPR 2023). Some pictures
-get the displacement, or a faint smooth shade, alone and stay healthy: neither is a lesion.
+neighbourhood aside. Networks can learn from synthetic anomalies alone (Tan et al., Detecting
+outliers with foreign patch interpolation, MELBA 2022; Hu et al., Label-free liver tumor
+segmentation, CVPR 2023). Some pictures get the displacement, or a faint smooth shade, alone and
+stay healthy: neither is a lesion.
 
 Shapes as in `training.edits`.
 """
@@ -25,7 +24,7 @@ from tumorlens.training.edits import DARK, Edited, on_head
 # Of the pictures chosen this share gets a lesion; the others a decoy.
 _LESION_SHARE = 0.7
 # Radius of a lesion, as a share of the picture's side; drawn on a logarithmic scale.
-_RADIUS = (0.03, 0.2)
+_RADIUS = (0.03, 0.15)
 # A lesion lies on the head to this share at least.
 _ON_HEAD = 0.85
 # Steps of brightness from the tissue around: of a lesion, and at most of a decoy.
@@ -34,17 +33,9 @@ _FAINT = 0.06
 # Number of the axial view; in the others the brain is this upper part of the head.
 _AXIAL = 0
 _BRAIN = 0.67
-# Chance of another core, of oedema, and that it spares the cortex: it then spreads further, in
-# the white matter alone, like fingers, as in T2 and FLAIR.
+# Chance of another core, and of oedema.
 _RING = 0.4
-_OEDEMA = 0.6
-_FINGERS = 0.6
-# Depth below the head's edge from which on oedema is drawn, and the neighbourhood that tells white
-# matter from grey, as shares of the picture's side.
-_SKULL = 0.06
-_NEAR = 0.12
-# Chance of a coarse texture: cysts, blood and necrosis.
-_COARSE = 0.35
+_OEDEMA = 0.5
 
 
 def draw_lesions(
@@ -95,15 +86,12 @@ class _Drawing:
         core = self._uniform(0.4, 0.85)
         ring = self._chance(_RING)
         self.core = ring * torch.sigmoid((core - distance) / self.width * 3)
-        self.fingers = self._chance(_FINGERS)
-        reach = self._uniform(1.3, 2.2) + self.fingers * self._uniform(0.0, 1.3)
+        reach = self._uniform(1.3, 2.2)
         extent = torch.sigmoid((reach - self._distance(amplitude=0.4)) * 6)
         on_tissue = functional.avg_pool2d(tissue, 3, stride=1, padding=1)
-        strength = self._uniform(0.3, 0.8) + 0.2 * self.fingers
-        self.oedema = self._chance(_OEDEMA) * strength * extent * on_tissue * self._deep(tissue)
+        self.oedema = self._chance(_OEDEMA) * self._uniform(0.3, 0.8) * extent * on_tissue
         self.host = self._displaced(host, distance)
-        coarse = self._chance(_COARSE)
-        self.texture = 1 + 0.15 * self._noise(24) + coarse * 0.2 * self._noise(32)
+        self.texture = 1 + 0.15 * self._noise(24)
 
     def outline(self) -> Tensor:
         """Return where the lesions lie: 1 lesion, 0 none, between: unsure."""
@@ -120,8 +108,7 @@ class _Drawing:
         other = self._step(around, self._uniform(0.0, _STEP[1]))
         opacity = self._uniform(0.6, 1.0)
         picture = self.host
-        swollen = self.oedema * self._white_matter(step)
-        picture = picture + swollen * (around + self._uniform(0.4, 0.9) * step - picture)
+        picture = picture + self.oedema * (around + 0.5 * step - picture)
         body = (around + step) * self.texture
         body = body + self.core * ((around + other) * self.texture - body)
         picture = picture + opacity * self.body * (body - picture)
@@ -133,32 +120,6 @@ class _Drawing:
         counted = (self.body + self.oedema > 0.3).float() * (self.host.mean(1, keepdim=True) > DARK)
         total = (self.host * counted).sum(dim=(1, 2, 3), keepdim=True)
         return total / (counted.sum(dim=(1, 2, 3), keepdim=True) * self.host.shape[1]).clamp_min(1)
-
-    def _white_matter(self, step: Tensor) -> Tensor:
-        """Return how much of a pixel oedema may change, by its brightness beside its surroundings.
-
-        Water brightens white matter where that is the darker (T2, FLAIR), and darkens it where it
-        is the brighter (T1). Oedema without fingers changes all.
-        """
-        window = 2 * round(_NEAR * self.side / 2) + 1
-        grey = self.host.mean(dim=1, keepdim=True)
-        mean = functional.avg_pool2d(grey, window, stride=1, padding=window // 2)
-        square = functional.avg_pool2d(grey**2, window, stride=1, padding=window // 2)
-        deviation = (square - mean**2).clamp_min(1e-4).sqrt()
-        darker = torch.sigmoid((mean - grey) / deviation * 3 + 1)
-        brighter = torch.sigmoid((grey - mean) / deviation * 3 + 1)
-        sides = torch.where(step > 0, darker, brighter)
-        return torch.where(self.fingers > 0.5, sides, torch.ones_like(sides))
-
-    def _deep(self, tissue: Tensor) -> Tensor:
-        """Return softly where the head ``[N, 1, S, S]`` lies deeper than its scalp and skull."""
-        filled = torch.ones_like(tissue)
-        for axis in (2, 3):
-            filled = filled * tissue.cummax(axis).values
-            filled = filled * tissue.flip(axis).cummax(axis).values.flip(axis)
-        window = 2 * round(_SKULL * self.side) + 1
-        eroded = -functional.max_pool2d(-filled, window, stride=1, padding=window // 2)
-        return functional.avg_pool2d(eroded, 3, stride=1, padding=1)
 
     def _step(self, around: Tensor, size: Tensor) -> Tensor:
         """Return a step up or down that stays between a dark grey and white."""
