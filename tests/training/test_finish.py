@@ -80,9 +80,21 @@ def test_a_test_part_that_may_not_be_touched_is_told_before_anything_is_trained(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["members=[{},{}]"], ["+polish.trainer.max_epochs=1"]])
+def test_a_test_without_scans_is_refused_before_anything_is_trained(
+    more: list[str], tmp_path: Path
+) -> None:
+    none = ("data.split.train=0.8", "data.split.validation=0.1",
+            "data.split.calibration=0.1", "data.split.test=0")  # fmt: skip
+    config = tiny_config(tmp_path, tmp_path / "run", "score_test=true", *none, *more)
+    with pytest.raises(ConfigError, match=r"no scan to test.*held_out=\[NAME\].*score_test=false"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_recipes_that_leave_a_source_out_ask_for_nothing_more() -> None:
     whole = compose_config(["experiment=default", "data.root=."])
     assert whole.score_test
     assert all(whole.after.values())
-    quick = compose_config(["experiment=quick", "data.root=."])
-    assert not any(quick.after.values())
+    for name in ("quick", "leave_source_out"):
+        assert not any(compose_config([f"experiment={name}", "data.root=."]).after.values())

@@ -123,15 +123,6 @@ def test_parts_hold_what_the_split_says(root: Path) -> None:
     assert any(record.is_slice for record in parts.records["train"])
 
 
-def test_a_run_that_is_to_score_a_test_without_scans_is_refused(root: Path) -> None:
-    none = ("data.split.train=0.8", "data.split.validation=0.1",
-            "data.split.calibration=0.1", "data.split.test=0")  # fmt: skip
-    with pytest.raises(ConfigError, match=r"no scan to test.*held_out=\[NAME\].*score_test=false"):
-        split_of(root, *none, "score_test=true")
-    _, _, split = split_of(root, *none, "score_test=false")
-    assert not split.test
-
-
 def test_the_recipe_for_a_source_left_out_trains_the_packaged_kinds() -> None:
     names = ("leave_source_out", "default")
     config, default = (compose_config([f"experiment={name}", "data.root=."]) for name in names)

@@ -34,10 +34,11 @@ NOTHING: dict[str, bool] = {"shortcuts": False, "explain": False, "report": Fals
 
 
 def check_finish(config: DictConfig) -> None:
-    """Refuse settings of ``after`` that could only fail once everything is trained.
+    """Refuse settings that could only fail once everything is trained.
 
     Raises:
-        ConfigError: They measure the test part, and ``score_test`` does not allow it.
+        ConfigError: ``after`` measures the test part, and ``score_test`` does not allow it; or it
+            does, and the split leaves no scan there.
         MissingExtraError: scikit-learn is not installed, and the shortcut battery needs it.
     """
     after = _after(config)
@@ -47,6 +48,12 @@ def check_finish(config: DictConfig) -> None:
         raise ConfigError(
             f"after.{asked[0]} measures the test part; set score_test=true when the time for that "
             f"has come, or {off}"
+        )
+    split = config.data.split
+    if config.score_test and split.path is None and not split.held_out and not float(split.test):
+        raise ConfigError(
+            "data.split leaves no scan to test: name a source with data.split.held_out=[NAME], "
+            "give data.split.test a share, or set score_test=false"
         )
     if after["shortcuts"]:
         check_installed()

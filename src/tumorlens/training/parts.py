@@ -191,7 +191,6 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         split = grouped_split(
             measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
         )
-        _check_testable(config, split)
         split = _with_validation(config, split, measured)
         return _with_learnt(split, records, learnt) if learnt else split
     if settings.kind == RANDOM_LEAKY:
@@ -220,14 +219,6 @@ def _with_learnt(split: Split, records: Sequence[Record], learnt: Collection[str
     more = [r.key for r in records if r.key in learnt and r.file in volumes]
     parts = {**split.parts(), "train": [*split.train, *more]}
     return split_of(split.name, split.seed, parts, records)
-
-
-def _check_testable(config: DictConfig, split: Split) -> None:
-    if config.get("score_test", True) and not split.test:
-        raise ConfigError(
-            "data.split leaves no scan to test: name a source with data.split.held_out=[NAME], "
-            "give data.split.test a share, or set score_test=false"
-        )
 
 
 def _check_trainable(records: Sequence[Record]) -> None:
