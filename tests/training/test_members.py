@@ -277,3 +277,16 @@ def test_the_default_recipe_s_members_are_made_of_known_settings() -> None:
         other = compose_config([f"experiment={name}", "data.root=."])
         assert other.members is None
         assert other.weight_bits == 16
+
+
+def test_the_recipe_for_a_source_left_out_trains_the_packaged_kinds() -> None:
+    names = ("leave_source_out", "default")
+    config, default = (compose_config([f"experiment={name}", "data.root=."]) for name in names)
+    assert config.score_test
+    assert config.data.split.test == 0
+    for own, packaged in zip(config.members, default.members, strict=True):
+        assert own.get("model") == packaged.get("model")
+    assert config.weight_bits == default.weight_bits
+    last = OmegaConf.merge(config, config.polish)
+    assert last.augment.first_side == 0
+    assert last.augment.p_synthetic > default.polish.augment.p_synthetic

@@ -7,14 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tests.training.drawn_data import draw_heads, tiny_config
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import Split, check_groups, read_split, write_split
 from tumorlens.errors import ConfigError, SourceNotFoundError
-from tumorlens.training.config import compose_config
 from tumorlens.training.parts import load_parts, load_records, make_split
 
 
@@ -121,19 +120,6 @@ def test_parts_hold_what_the_split_says(root: Path) -> None:
     assert parts.split == split
     assert len(parts.inputs["train"]) == len(parts.records["train"]) == len(split.train)
     assert any(record.is_slice for record in parts.records["train"])
-
-
-def test_the_recipe_for_a_source_left_out_trains_the_packaged_kinds() -> None:
-    names = ("leave_source_out", "default")
-    config, default = (compose_config([f"experiment={name}", "data.root=."]) for name in names)
-    assert config.score_test
-    assert config.data.split.test == 0
-    for own, packaged in zip(config.members, default.members, strict=True):
-        assert own.get("model") == packaged.get("model")
-    assert config.weight_bits == default.weight_bits
-    last = OmegaConf.merge(config, config.polish)
-    assert last.augment.first_side == 0
-    assert last.augment.p_synthetic > default.polish.augment.p_synthetic
 
 
 def test_a_missing_folder_of_volumes_is_named(root: Path) -> None:
