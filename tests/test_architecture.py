@@ -51,7 +51,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "prometheus_client anyio dotenv python_multipart numpy",
         "bench": "cv2 numpy",
         "client": "httpx",
-        "inference": "onnxruntime cv2 numpy",
+        "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
         "imaging": "numpy cv2 PIL pydicom nibabel",

@@ -16,7 +16,6 @@ import pytest
 
 from tests.models_for_tests import tiny_onnx
 from tumorlens.cli.app import run
-from tumorlens.cli.output import COLUMNS
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.inference.predictor import Predictor
 
@@ -65,8 +64,11 @@ def test_csv_holds_the_same(scans: Path, capsys: Capture) -> None:
     as_json = lines(capsys.readouterr().out)
     assert run(["predict", str(scans), "--format", "csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert tuple(table[0]) == COLUMNS
-    assert COLUMNS[:4] == ("path", "label", "prob", "decision")
+    assert list(table[0]) == [
+        "path", "label", "prob", "decision", "prediction_set", "threshold", "threshold_origin",
+        "in_domain", "in_domain_reason", "latency_ms", "model_name", "model_version",
+        "model_sha256", "disclaimer", "error",
+    ]  # fmt: skip
     for row, wanted in zip(table, as_json, strict=True):
         assert float(row["prob"]) == wanted["prob"]
         assert row["label"] == wanted["label"]

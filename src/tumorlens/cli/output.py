@@ -21,24 +21,6 @@ from tumorlens.cli.app import EXIT_BROKEN_PIPE
 if TYPE_CHECKING:
     from tumorlens.inference.batch import Result
 
-# One column each in CSV, in this order; JSON lines hold the same, with the model as an object.
-COLUMNS = (
-    "path",
-    "label",
-    "prob",
-    "decision",
-    "prediction_set",
-    "threshold",
-    "threshold_origin",
-    "in_domain",
-    "in_domain_reason",
-    "latency_ms",
-    "model_name",
-    "model_version",
-    "model_sha256",
-    "disclaimer",
-    "error",
-)
 # A spreadsheet takes a cell that starts so for a formula and would run it.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -84,19 +66,12 @@ def write_results(results: Iterable[Result], form: Format, out: TextIO) -> None:
 
 def record(result: Result) -> dict[str, Any]:
     """Return one JSON-ready object; every field of the answer is null for a failed input."""
-    answer = result.prediction.to_dict() if result.prediction else _NO_ANSWER
+    from tumorlens.inference.prediction import Prediction
+
+    empty = dict.fromkeys(Prediction.model_fields)
+    answer = result.prediction.to_dict() if result.prediction else empty
     error = str(result.error) if result.error else None
     return {"path": result.path, **answer, "error": error}
-
-
-_NO_ANSWER: dict[str, Any] = {
-    **{
-        name: None
-        for name in COLUMNS
-        if name not in ("path", "error") and not name.startswith("model_")
-    },
-    "model": None,
-}
 
 
 def _write_jsonl(results: Iterable[Result], out: TextIO) -> None:
@@ -106,13 +81,16 @@ def _write_jsonl(results: Iterable[Result], out: TextIO) -> None:
 
 
 def _write_csv(results: Iterable[Result], out: TextIO) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    from tumorlens.inference.prediction import Prediction
+
+    writer = csv.DictWriter(
+        out, ("path", *Prediction.columns(), "error"), restval="", lineterminator="\n"
+    )
+    writer.writeheader()
     for result in results:
-        row = record(result)
-        for part, value in (row.pop("model") or {}).items():
-            row[f"model_{part}"] = value
-        writer.writerow([_cell(row.get(column)) for column in COLUMNS])
+        row = result.prediction.to_row() if result.prediction else {}
+        row |= {"path": result.path, "error": result.error and str(result.error)}
+        writer.writerow({column: _cell(value) for column, value in row.items()})
         out.flush()
 
 

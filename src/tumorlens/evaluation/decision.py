@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tumorlens.errors import DataError
 
+Label = Literal["tumor", "healthy"]
 Decision = Literal["tumor", "healthy", "uncertain"]
 
 
@@ -142,12 +143,15 @@ def effective_size(hits: ArrayLike, groups: ArrayLike) -> float:
     return min(float(h.size), max(spread / between, 1.0))
 
 
-def prediction_set(prob: float, conformal: Conformal) -> tuple[str, ...]:
+def prediction_set(prob: float, conformal: Conformal) -> tuple[Label, ...]:
     """Return the classes that P(tumour) ``prob`` does not rule out: none, one or both.
 
     The order is fixed: ``tumor`` before ``healthy``.
     """
-    kept = (("tumor", 1 - prob, conformal.tumor), ("healthy", prob, conformal.healthy))
+    kept: tuple[tuple[Label, float, float], ...] = (
+        ("tumor", 1 - prob, conformal.tumor),
+        ("healthy", prob, conformal.healthy),
+    )
     return tuple(name for name, score, quantile in kept if score <= quantile)
 
 
@@ -158,7 +162,7 @@ def decide(prob: float, threshold: float, conformal: Conformal | None) -> Decisi
     label only where they agree. A set of one class that is not the label at the threshold is
     therefore uncertain too. Without conformal quantiles the label is the decision.
     """
-    label: Decision = "tumor" if prob >= threshold else "healthy"
+    label: Label = "tumor" if prob >= threshold else "healthy"
     if conformal is None or prediction_set(prob, conformal) == (label,):
         return label
     return "uncertain"

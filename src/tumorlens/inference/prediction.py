@@ -1,61 +1,83 @@
-"""What the predictor answers: the same fields in Python, JSON, CSV and HTTP."""
+"""The answer: one schema for Python, HTTP, the client, JSON lines and CSV."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tumorlens.evaluation.decision import Decision, Label
+
+__all__ = ["DISCLAIMER", "SHA256", "Decision", "Explanation", "Label", "ModelRef", "Prediction"]
 
 DISCLAIMER = "Research tool, not a medical device: not for clinical use."
+SHA256 = r"^[0-9a-f]{64}$"
 
 
-@dataclass(frozen=True)
-class ModelRef:
-    """Which model answered; ``sha256`` is the hex digest of its whole file."""
+class ModelRef(BaseModel):
+    """Which model answered."""
+
+    model_config = ConfigDict(frozen=True)
 
     name: str
     version: str
-    sha256: str
+    sha256: str = Field(pattern=SHA256, description="Hash of the whole model file.")
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image.
+class Prediction(BaseModel):
+    """The answer for one image."""
 
-    Attributes:
-        label: ``tumor`` when ``prob >= threshold``, else ``healthy``.
-        prob: Calibrated probability of a tumour, 0..1.
-        decision: ``tumor``, ``healthy``, or ``uncertain`` when the model should not decide:
-            the prediction set has not exactly one member, or the image is out of domain.
-        prediction_set: The labels that cannot be ruled out at the model's error rate; may hold
-            both or none. Just ``label`` when the model carries no conformal quantiles.
-        threshold: The probability the label changes at.
-        threshold_origin: Where the threshold came from, in words.
-        in_domain: False when the image is not a usable slice of a head.
-        in_domain_reason: Why not, or None.
-        latency_ms: Milliseconds from the given source to this answer, with decoding. In a batch
-            the network's time is shared evenly.
-        model: Which model answered.
-        disclaimer: What the answer may not be used for.
-    """
+    model_config = ConfigDict(frozen=True)
 
-    label: str
-    prob: float
-    decision: str
-    prediction_set: tuple[str, ...]
-    threshold: float
-    threshold_origin: str
-    in_domain: bool
-    in_domain_reason: str | None
-    latency_ms: float
+    label: Label = Field(description="'tumor' when prob is at or above the threshold.")
+    prob: float = Field(ge=0, le=1, description="Calibrated probability of a tumour.")
+    decision: Decision = Field(
+        description="'uncertain' when the model should not decide: the prediction set has not "
+        "exactly one member, or the image is out of domain."
+    )
+    prediction_set: tuple[Label, ...] = Field(
+        description="Classes that conformal prediction keeps at the model's error rate: none, one "
+        "or both; just the label when the model carries no conformal quantiles."
+    )
+    threshold: float = Field(ge=0, le=1, description="The probability the label changes at.")
+    threshold_origin: str = Field(description="Where the threshold comes from.")
+    in_domain: bool = Field(description="False when the image is not a usable slice of a head.")
+    in_domain_reason: str | None = Field(description="Why it is out of domain, else null.")
+    latency_ms: float = Field(
+        ge=0,
+        description="Milliseconds of work on this image, decoding included; in a batch the "
+        "network's time is shared evenly.",
+    )
     model: ModelRef
-    disclaimer: str = DISCLAIMER
+    disclaimer: str = Field(DISCLAIMER, description="What the answer may not be used for.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values: tuples as lists, the model as a dict."""
-        return asdict(self) | {"prediction_set": list(self.prediction_set)}
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build a prediction from `to_dict`; raises ``pydantic.ValidationError`` on bad values."""
+        return cls.model_validate(values)
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """Return the names of `to_row`'s cells, in order."""
+        return tuple(
+            column
+            for name in cls.model_fields
+            for column in ([f"model_{part}" for part in ModelRef.model_fields]
+                           if name == "model" else [name])
+        )  # fmt: skip
+
+    def to_row(self) -> dict[str, Any]:
+        """Return `to_dict` without nesting: the model as ``model_name``, ``model_version``, …."""
+        row = self.to_dict()
+        row |= {f"model_{part}": value for part, value in row.pop("model").items()}
+        return {column: row[column] for column in self.columns()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ from tumorlens.imaging.preprocess import locate, preprocess, scan_in
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
 from tumorlens.inference.overlay import as_heat, as_scan
-from tumorlens.inference.prediction import Explanation, ModelRef, Prediction
+from tumorlens.inference.prediction import Explanation, Label, ModelRef, Prediction
 from tumorlens.modelfile import ModelCard, ModelFile, read_model
 
 MODEL_VARIABLE = "TUMORLENS_MODEL"
@@ -54,7 +54,7 @@ class Predictor:
         self.sha256: str = model.sha256
         self._engine = engine
         self._conformal = model.card.conformal[0] if model.card.conformal else None
-        self._ref = ModelRef(model.card.name, model.card.version, model.sha256)
+        self._ref = ModelRef(name=model.card.name, version=model.card.version, sha256=model.sha256)
 
     @classmethod
     def open(
@@ -156,7 +156,7 @@ class Predictor:
         """Turn a raw logit into the answer: calibrate, compare, decide."""
         card, threshold = self.card, self.card.threshold
         prob = float(sigmoid(np.float64(logit) / card.temperature))
-        label = "tumor" if prob >= threshold.value else "healthy"
+        label: Label = "tumor" if prob >= threshold.value else "healthy"
         conformal = self._conformal
         decision = decide(prob, threshold.value, conformal) if quality.usable else "uncertain"
         return Prediction(
