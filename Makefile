@@ -20,7 +20,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # --- environments: a stamp file stands for a finished installation ---------------------------
 
@@ -61,8 +61,22 @@ bench: $(VENV)/.dev ## measure latency, throughput and memory on this machine
 	@exec $(BIN)/tumorlens bench $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev ## run the tests; real images are found by TUMORLENS_DATA
+test: $(VENV)/.dev ## run the tests; what this machine lacks for some of them is skipped and named
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-system
+test-system: system test ## the same with Chromium, dcmtk and Prometheus (apt, as root or by sudo)
+
+.PHONY: system
+system: $(VENV)/.dev
+	@missing="$$($(BIN)/python -m tests.requirements)"; [ -z "$$missing" ] && exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "apt-get is not here; install what Debian calls: $$missing" >&2; exit 1; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	echo "Installing $$missing …"; \
+	$$as_root apt-get update --quiet=2 && \
+	$$as_root env DEBIAN_FRONTEND=noninteractive \
+		apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null
 
 .PHONY: faults
 faults: $(VENV)/.dev ## attack a server on loopback, in full (a quarter of an hour)

@@ -1,23 +1,33 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that every package's tests share."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.requirements import (
+    pytest_collection_modifyitems,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+    real_images,
+)
+
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+]
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """Return the folder of real images, or skip; in CI a missing folder is a failure."""
-    root = os.environ.get("TUMORLENS_DATA")
-    if root and (Path(root) / "manifest.csv").is_file():
-        return Path(root).resolve()
-    reason = f"real images not found: TUMORLENS_DATA={root!r} has no manifest.csv"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    """The folder of real images; a test that asks for it is skipped where there is none."""
+    root = real_images()
+    assert root is not None
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def prometheus(model: Path, requests: int) -> Outcome:
             httpx.post(f"{server.url}/predict", files={"file": ("a", scan)}, timeout=30)
         for _ in range(requests // 4):
             httpx.post(f"{server.url}/predict", files={"file": ("a", b"text")}, timeout=30)
-        exposed = httpx.get(f"{server.url}/metrics").text
+        exposed = httpx.get(f"{server.url}/metrics", timeout=30).text
         checked = subprocess.run(
             ["promtool", "check", "metrics"], input=exposed, capture_output=True, text=True
         )
@@ -143,7 +143,7 @@ def _workers(server: LiveServer) -> list[int]:
 def _wait_for_workers(server: LiveServer, count: int) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        text = httpx.get(f"{server.url}/metrics").text
+        text = httpx.get(f"{server.url}/metrics", timeout=30).text
         if f"tumorlens_ready_workers {float(count)}" in text:
             return
         time.sleep(0.1)

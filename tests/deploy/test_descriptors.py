@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -48,13 +47,6 @@ def manifests(folder: Path) -> Iterator[dict[str, Any]]:
 
 def manifest(kind: str) -> dict[str, Any]:
     return next(found for found in manifests(KUBERNETES / "base") if found["kind"] == kind)
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 def run(*command: str, folder: Path = ROOT) -> str:
@@ -147,9 +139,10 @@ def test_probes_do_not_kill_a_busy_pod() -> None:
     assert container["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
+@pytest.mark.system("kubectl")
 @pytest.mark.parametrize("folder", ["base", "overlays/public"])
 def test_kustomize_builds(folder: str) -> None:
-    built = run(tool("kubectl"), "kustomize", str(KUBERNETES / folder))
+    built = run("kubectl", "kustomize", str(KUBERNETES / folder))
     objects = {found["kind"]: found for found in yaml.safe_load_all(built)}
     assert {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"} <= set(
         objects

@@ -115,10 +115,7 @@ def confined() -> list[str]:
     """Return the prefix that takes root's powers away, so that file modes hold for it too."""
     if os.geteuid() != 0:
         return []
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        pytest.skip("running as root and setpriv (util-linux) is not installed")
-    return [setpriv, "--bounding-set=-all", "--no-new-privs"]
+    return ["setpriv", "--bounding-set=-all", "--no-new-privs"]
 
 
 def free_port() -> int:
@@ -161,6 +158,7 @@ def test_the_environment_stays_below_450_mebibytes(built: Built) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.system("setpriv")
 def test_the_service_runs_where_it_cannot_write(built: Built) -> None:
     prefix, port, final = confined(), free_port(), stages()[1]
     variables = built.variables(port)

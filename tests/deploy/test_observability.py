@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.test_descriptors import DEPLOY, run, tool
+from tests.deploy.test_descriptors import DEPLOY, run
 from tumorlens.serving.metrics import Metrics
 
 FOLDER = DEPLOY / "observability"
@@ -78,11 +78,13 @@ def test_the_dashboard_fits_its_grid() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
+@pytest.mark.system("promtool")
 def test_prometheus_takes_the_rules_and_they_fire_as_meant() -> None:
-    run(tool("promtool"), "check", "config", "prometheus.yaml", folder=FOLDER)
-    run(tool("promtool"), "test", "rules", "alerts.test.yaml", folder=FOLDER)
+    run("promtool", "check", "config", "prometheus.yaml", folder=FOLDER)
+    run("promtool", "test", "rules", "alerts.test.yaml", folder=FOLDER)
 
 
+@pytest.mark.system("promtool")
 def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     filled = [
         {"record": f"panel:{number}", "expr": text.replace("$__rate_interval", "5m")}
@@ -90,12 +92,13 @@ def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     ]
     file = tmp_path / "panels.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": filled}]}), "utf-8")
-    run(tool("promtool"), "check", "rules", str(file))
+    run("promtool", "check", "rules", str(file))
 
 
+@pytest.mark.system("promtool")
 def test_prometheus_finds_the_metrics_well_named() -> None:
     done = subprocess.run(
-        [tool("promtool"), "check", "metrics"],
+        ["promtool", "check", "metrics"],
         input=Metrics().expose(),
         capture_output=True,
         check=False,

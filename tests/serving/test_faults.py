@@ -10,8 +10,14 @@ from benchmarks.faults.__main__ import QUICK, scenarios
 NAMES = ("schema", "mutants", "upload", "slow", "drops", "overload", "kill", "prometheus")
 
 
+PROMETHEUS = pytest.mark.system("prometheus", "promtool")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=PROMETHEUS if name == "prometheus" else ()) for name in NAMES],
+)
 def test_the_service_survives(name: str, tiny_model_path: Path) -> None:
     run = dict(scenarios(tiny_model_path, QUICK))[name]
     outcome = run()

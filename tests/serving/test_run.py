@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -42,7 +41,7 @@ def predict(url: str, scan: bytes) -> httpx.Response:
 
 
 def total(url: str, name: str) -> float:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
     found = [re.fullmatch(rf"{name}(?:{{.*}})? (\S+)", line) for line in lines]
     return sum(float(match[1]) for match in found if match)
 
@@ -156,22 +155,25 @@ def test_a_stop_under_load_loses_no_accepted_request(tiny_model_path: Path, work
 def test_a_damaged_swap_keeps_the_old_model_and_says_so(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model.onnx")
     with LiveServer(model, reload_seconds=0.1) as server:
-        sha256 = httpx.get(f"{server.url}/model").json()["sha256"]
+        sha256 = httpx.get(f"{server.url}/model", timeout=30).json()["sha256"]
         model.write_bytes(model.read_bytes()[:-100])
-        eventually(lambda: httpx.get(f"{server.url}/readyz").json()["model_refused"] is not None)
-        ready = httpx.get(f"{server.url}/readyz").json()
+        eventually(
+            lambda: (
+                httpx.get(f"{server.url}/readyz", timeout=30).json()["model_refused"] is not None
+            )
+        )
+        ready = httpx.get(f"{server.url}/readyz", timeout=30).json()
         assert ready["model_refused"] == "ModelDamagedError"
         assert ready["model"]["sha256"] == sha256
         assert predict(server.url, png_scan()).json()["model"]["sha256"] == sha256
         (line,) = server.log_lines("model")
         assert line["outcome"] == "refused"
         write_tiny_model(model, version="2.0")
-        eventually(lambda: httpx.get(f"{server.url}/model").json()["version"] == "2.0")
+        eventually(lambda: httpx.get(f"{server.url}/model", timeout=30).json()["version"] == "2.0")
 
 
+@pytest.mark.system("openssl")
 def test_tls_answers_with_strict_transport_security(tiny_model_path: Path, tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
@@ -182,7 +184,7 @@ def test_tls_answers_with_strict_transport_security(tiny_model_path: Path, tmp_p
     with LiveServer(tiny_model_path, ssl_certfile=certificate, ssl_keyfile=key) as server:
         assert server.url.startswith("https://")
         trust = ssl.create_default_context(cafile=str(certificate))
-        answer = httpx.get(f"{server.url}/healthz", verify=trust)
+        answer = httpx.get(f"{server.url}/healthz", verify=trust, timeout=30)
     assert answer.json() == {"status": "ok"}
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
@@ -190,7 +192,9 @@ def test_tls_answers_with_strict_transport_security(tiny_model_path: Path, tmp_p
 def test_a_believed_proxy_names_the_client(tiny_model_path: Path) -> None:
     with LiveServer(tiny_model_path, rate_limit=1) as server:
         statuses = [
-            httpx.get(f"{server.url}/model", headers={"X-Forwarded-For": who}).status_code
+            httpx.get(
+                f"{server.url}/model", timeout=30, headers={"X-Forwarded-For": who}
+            ).status_code
             for who in ("198.51.100.1", "198.51.100.2", "198.51.100.1")
         ]
     assert statuses == [200, 200, 429]
@@ -198,7 +202,9 @@ def test_a_believed_proxy_names_the_client(tiny_model_path: Path) -> None:
 
 def test_the_log_is_json_and_names_no_file(tiny_model_path: Path) -> None:
     with LiveServer(tiny_model_path) as server:
-        httpx.post(f"{server.url}/predict", files={"file": ("Jane_Doe.png", png_scan())})
+        httpx.post(
+            f"{server.url}/predict", files={"file": ("Jane_Doe.png", png_scan())}, timeout=30
+        )
     text = server.log_text()
     assert "Jane" not in text
     for line in text.splitlines():

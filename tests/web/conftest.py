@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
+from tests.requirements import PROGRAMS
 from tests.serving.live import LiveServer
 
 FLAGS = [
@@ -33,13 +32,10 @@ def live(tiny_model_path: Path) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next((path for path in map(shutil.which, names) if path), None)
-    if chromium is None:
-        reason = "no Chromium on PATH: apt-get install chromium"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAMS["chromium"].find(), args=FLAGS
+        )
         yield browser
         browser.close()
 

@@ -6,11 +6,11 @@ Shows the answer of the packaged model (or of ``--model``) for a drawn head: no 
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from tests.requirements import PROGRAMS
 from tests.serving.live import LiveServer
 from tests.web.conftest import FLAGS
 from tumorlens.inference.predictor import find_model
@@ -25,7 +25,8 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.picture.parent.mkdir(parents=True, exist_ok=True)
     with LiveServer(find_model(chosen.model)) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        chromium = PROGRAMS["chromium"].find()
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(
             viewport={"width": chosen.width, "height": 880},
             color_scheme=chosen.scheme,

@@ -16,7 +16,7 @@ from tumorlens.errors import ConfigError
 
 PREFIX = "TUMORLENS_"
 # Variables of other rooms that share the prefix and are no settings of the service.
-FOREIGN = frozenset({"TUMORLENS_DATA", "TUMORLENS_CACHE"})
+FOREIGN = frozenset({"TUMORLENS_DATA", "TUMORLENS_MORE", "TUMORLENS_CACHE"})
 
 Names = Annotated[tuple[str, ...], NoDecode]
 MIB = 2**20
