@@ -20,15 +20,17 @@ from tumorlens.data.doubts import known_doubt, mislabels, without_doubtful
 from tumorlens.data.manifest import Record
 from tumorlens.data.splitfile import make_split
 from tumorlens.data.splits import check_groups, grouped_split
-from tumorlens.evaluation import metrics
-from tumorlens.evaluation.calibration import sigmoid
-from tumorlens.evaluation.localisation import energy_in_box, pointing_hit
-from tumorlens.evaluation.metrics import Estimate
-from tumorlens.training.config import compose_config
-from tumorlens.training.parts import Parts, decode_parts, leaves_out_doubtful, load_records
-from tumorlens.training.run import fit
-from tumorlens.training.rundir import prepare_run_dir
-from tumorlens.training.scoring import Scores, score
+from tumorlens.metrics import binary as metrics
+from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.calibration import sigmoid
+from tumorlens.metrics.localization import energy_in_box, pointing_hit
+from tumorlens.runs.config import compose_config
+from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.runs.records import leaves_out_doubtful, load_records
+from tumorlens.runs.scores import Scores
+from tumorlens.training.decoding import Parts, decode_parts
+from tumorlens.training.fit import fit
+from tumorlens.training.scoring import score
 
 SMALL = ["model.preprocess.size=96", "augment.first_side=0"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
@@ -132,7 +134,7 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
              "away_clean": roc_auc(rows, ~is_doubtful(parts.records["test"]))}  # fmt: skip
     from tumorlens.data.pixels import read_pixels
     from tumorlens.imaging.preprocess import locate
-    from tumorlens.training.config import preprocess_from
+    from tumorlens.runs.config import preprocess_from
 
     spec, records = preprocess_from(config), parts.records["validation"]
     frames = [

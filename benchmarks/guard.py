@@ -20,12 +20,12 @@ from tumorlens import Predictor
 from tumorlens.data.doubts import known_doubt
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import read_split
-from tumorlens.evaluation.coverage import share_estimate
+from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.image import Image
 from tumorlens.inference.overlay import as_scan
-from tumorlens.training.config import compose_config
-from tumorlens.training.corruptions import page
-from tumorlens.training.parts import load_records
+from tumorlens.metrics.coverage import share_estimate
+from tumorlens.runs.config import compose_config
+from tumorlens.runs.records import load_records
 
 Row = tuple[bool, bool, int, str]  # refused by rules, by the guard; group; name
 

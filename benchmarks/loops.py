@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from tumorlens.data.manifest import Record
+from tumorlens.training.decoding import Parts
 from tumorlens.training.module import Classifier
-from tumorlens.training.parts import Parts
 
 
 def now() -> tuple[float, float]:

@@ -34,10 +34,10 @@ from torch.utils.data import DataLoader, Subset
 from benchmarks.loops import Clock, Decoded, FromFiles, clocked, now, plain_loop
 from tumorlens.models.baseline import NotebookCNN
 from tumorlens.models.registry import build
-from tumorlens.training.config import compose_config
-from tumorlens.training.parts import Parts, load_parts
-from tumorlens.training.run import fit
-from tumorlens.training.rundir import prepare_run_dir
+from tumorlens.runs.config import compose_config
+from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.training.decoding import Parts, load_parts
+from tumorlens.training.fit import fit
 
 NOTEBOOK_EPOCHS = 400
 

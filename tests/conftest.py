@@ -37,3 +37,18 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.models_for_tests import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with ``heads/yes`` and ``heads/no``, ten drawn heads each."""
+    # Imported here: it brings torch.
+    from tests.drawn_data import draw_heads
+
+    return draw_heads(tmp_path_factory.mktemp("drawn"), each=10)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the cache at an empty folder, which no other test shares."""
+    monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))

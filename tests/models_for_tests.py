@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tumorlens.evaluation.decision import Conformal, Threshold
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
+from tumorlens.metrics.decision import Conformal, Threshold
 from tumorlens.modelfile import Guard, ModelCard, Pooling, SelfTest, write_model
 
 TINY_SPEC = PreprocessSpec(size=64)

@@ -21,26 +21,37 @@ PACKAGE = ROOT / "src" / "tumorlens"
 TABLE: dict[str, tuple[int, frozenset[str]]] = {
     room: (level, frozenset(below.split()))
     for level, room, below in [
-        (
-            5,
-            "cli",
-            "training serving bench client models inference data modelfile imaging evaluation "
-            "atomic errors",
-        ),
-        (4, "training", "models inference data modelfile imaging evaluation atomic errors"),
-        (4, "serving", "inference modelfile imaging errors"),
-        (4, "bench", "models inference modelfile imaging errors"),
-        (4, "client", "errors"),
-        (3, "models", "errors"),
-        (3, "inference", "modelfile imaging evaluation errors"),
-        (2, "data", "imaging evaluation atomic errors"),
-        (2, "modelfile", "imaging evaluation atomic errors"),
+        (8, "cli",
+         "workflows training reporting serving bench client evaluation export runs inference "
+         "ood data augmentation modelfile plots imaging metrics atomic errors"),
+        (7, "workflows",
+         "training reporting evaluation export runs inference ood data augmentation "
+         "modelfile plots imaging metrics models atomic errors"),
+        (6, "training",
+         "runs inference data augmentation modelfile metrics "
+         "models imaging atomic errors"),
+        (6, "reporting",
+         "runs inference data modelfile plots imaging "
+         "metrics models atomic errors"),
+        (6, "serving", "inference modelfile imaging errors"),
+        (6, "bench", "inference modelfile imaging models errors"),
+        (6, "client", "errors"),
+        (5, "evaluation", "inference data modelfile plots imaging metrics models atomic errors"),
+        (5, "export", "inference ood modelfile imaging models atomic errors"),
+        (5, "runs", "inference data modelfile imaging metrics atomic errors"),
+        (4, "inference", "modelfile imaging metrics errors"),
+        (4, "ood", "augmentation imaging metrics models errors"),
+        (3, "data", "imaging metrics atomic errors"),
+        (3, "augmentation", "errors"),
+        (3, "modelfile", "imaging metrics atomic errors"),
+        (3, "plots", "metrics errors"),
+        (2, "imaging", "errors"),
+        (2, "metrics", "errors"),
+        (2, "models", "errors"),
         (1, "atomic", "errors"),
-        (1, "imaging", "errors"),
-        (1, "evaluation", "errors"),
         (0, "errors", ""),
     ]
-}
+}  # fmt: skip
 
 # What the rooms that come with the base install may import from outside, at module level.
 BASE_PACKAGES: dict[str, frozenset[str]] = {
@@ -55,7 +66,8 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
         "imaging": "numpy cv2 PIL pydicom nibabel",
-        "evaluation": "numpy",
+        "metrics": "numpy",
+        "plots": "numpy",
         "atomic": "",
         "errors": "",
         "tumorlens": "",
@@ -64,10 +76,10 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
 
 # The same rooms may import these inside functions: module → packages of an extra.
 LAZY_EXTRAS: dict[str, frozenset[str]] = {
-    "evaluation.plots": frozenset({"matplotlib", "seaborn"}),
-    "evaluation.galleries": frozenset({"matplotlib"}),
-    "evaluation.levels": frozenset({"matplotlib"}),
-    "evaluation.style": frozenset({"matplotlib"}),
+    "plots.curves": frozenset({"matplotlib", "seaborn"}),
+    "plots.galleries": frozenset({"matplotlib"}),
+    "plots.levels": frozenset({"matplotlib"}),
+    "plots.style": frozenset({"matplotlib"}),
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.neighbours": frozenset({"faiss"}),
     "data.shortcuts": frozenset({"sklearn"}),
@@ -238,7 +250,16 @@ def test_the_command_line_starts_without_its_towers() -> None:
     code = "import sys, tumorlens.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert not {"tumorlens.training", "tumorlens.serving", "fastapi", "onnxruntime"} & loaded
+    assert (
+        not {
+            "tumorlens.training",
+            "tumorlens.workflows",
+            "tumorlens.serving",
+            "fastapi",
+            "onnxruntime",
+        }
+        & loaded
+    )
 
 
 def test_no_room_is_a_drawer() -> None:

@@ -13,9 +13,9 @@ from tumorlens import Predictor
 from tumorlens.data.doubts import known_doubt
 from tumorlens.data.grouping import group_records
 from tumorlens.data.sources import load_source
+from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.inference.predictor import find_model
-from tumorlens.training.corruptions import page
 
 # Metrics that the card must give for scans held out of training, with n and interval.
 PROMISED = {"roc_auc", "sensitivity", "specificity", "balanced_accuracy"}

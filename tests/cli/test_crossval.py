@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tumorlens.cli.app import run
-from tumorlens.evaluation.metrics import Estimate
+from tumorlens.metrics.binary import Estimate
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,8 +34,8 @@ def test_folds_settings_and_repeats_reach_the_training_room(
 ) -> None:
     pytest.importorskip("lightning")
     pytest.importorskip("seaborn")
-    import tumorlens.training.crossval
-    import tumorlens.training.report
+    import tumorlens.reporting.run_report
+    import tumorlens.workflows.crossval
 
     given: list[Any] = []
     estimates = {"roc_auc": Estimate(0.75, 0.7, 0.8, 40)}
@@ -51,8 +51,10 @@ def test_folds_settings_and_repeats_reach_the_training_room(
             calibrated=estimates,
         )
 
-    monkeypatch.setattr(tumorlens.training.crossval, "crossvalidate", crossvalidate)
-    monkeypatch.setattr(tumorlens.training.report, "report_run", lambda folder: folder / "r.html")
+    monkeypatch.setattr(tumorlens.workflows.crossval, "crossvalidate", crossvalidate)
+    monkeypatch.setattr(
+        tumorlens.reporting.run_report, "report_run", lambda folder: folder / "r.html"
+    )
     assert run(["crossval", "model=notebook", "~logger", "--folds", "3", "--repeats", "2"]) == 0
     assert given == [("notebook", 3, 2, False)]
     printed = capsys.readouterr()

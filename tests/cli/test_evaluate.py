@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.drawn_data import draw_heads
 from tests.models_for_tests import write_tiny_model
-from tests.training.drawn_data import draw_heads
 from tumorlens.cli.app import run
 
 Capture = pytest.CaptureFixture[str]

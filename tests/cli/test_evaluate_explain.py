@@ -13,10 +13,10 @@ from rich.console import Console
 from tumorlens.cli.app import run
 from tumorlens.cli.explanations import show_explanations
 from tumorlens.data.manifest import Record, write_manifest
-from tumorlens.evaluation.metrics import Estimate
+from tumorlens.evaluation.localization.sanity import Parity
+from tumorlens.evaluation.localization.scores import MEASURES, ExplanationScores
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.training.explain import MEASURES, ExplanationScores
-from tumorlens.training.explain_network import Parity
+from tumorlens.metrics.binary import Estimate
 
 Capture = pytest.CaptureFixture[str]
 

@@ -34,7 +34,7 @@ def network(seed: int) -> Any:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder as training leaves it, as far as export reads it."""
-    from tumorlens.training.export import to_onnx, write_weights
+    from tumorlens.export.onnx import to_onnx, write_weights
 
     folder = tmp_path_factory.mktemp("run")
     model = network(seed=0)
@@ -64,7 +64,7 @@ def test_the_exported_model_answers_as_the_run_s(
 
 
 def test_weights_of_another_run_are_refused(trained: Path, tmp_path: Path, capsys: Capture) -> None:
-    from tumorlens.training.export import write_weights
+    from tumorlens.export.onnx import write_weights
 
     (tmp_path / "model.onnx").write_bytes((trained / "model.onnx").read_bytes())
     write_weights(network(seed=1), tmp_path / "weights.pt")

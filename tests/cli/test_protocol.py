@@ -19,8 +19,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Plans and folders that reached the training room, which does nothing."""
     pytest.importorskip("lightning")
     pytest.importorskip("seaborn")
-    import tumorlens.training.protocol_page as page
-    from tumorlens.training.protocol import Table
+    import tumorlens.workflows.protocol_report as page
+    from tumorlens.workflows.protocol import Table
 
     given: list[Any] = []
 

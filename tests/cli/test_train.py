@@ -40,7 +40,7 @@ def test_overrides_reach_the_training_room(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     pytest.importorskip("lightning")
-    import tumorlens.training.run
+    import tumorlens.workflows.train
 
     given: list[Any] = []
     run_dir = Path("runs/here")
@@ -52,7 +52,7 @@ def test_overrides_reach_the_training_room(
         metrics = {"validation": {"roc_auc": estimate}}
         return SimpleNamespace(run_dir=run_dir, model=run_dir / "model.onnx", metrics=metrics)
 
-    monkeypatch.setattr(tumorlens.training.run, "train", train)
+    monkeypatch.setattr(tumorlens.workflows.train, "train", train)
     assert run(["train", "model=notebook", "trainer.max_epochs=3", "~logger"]) == 0
     (config,) = given
     assert config.model.architecture == "notebook"

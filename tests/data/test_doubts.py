@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.drawn_data import drawn_records
+from tests.drawn_data import drawn_records
 from tumorlens.data.doubts import (
     count_doubtful,
     known_doubt,

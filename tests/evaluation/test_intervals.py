@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tumorlens.evaluation.metrics import evaluate
+from tumorlens.metrics.binary import evaluate
 
 STUDIES, SCANS, SHIFT = 500, 300, 1.2
 

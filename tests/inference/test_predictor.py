@@ -29,12 +29,12 @@ from tumorlens.errors import (
     UnreadableFileError,
     UnsupportedFormatError,
 )
-from tumorlens.evaluation.decision import Threshold
 from tumorlens.imaging.decode import Image
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, locate, preprocess
 from tumorlens.imaging.quality import Quality
 from tumorlens.inference.predictor import Predictor, Source, find_model
+from tumorlens.metrics.decision import Threshold
 from tumorlens.modelfile import SelfTest, write_model
 
 USABLE = Quality(usable=True, reason=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.models_for_tests import tiny_card, tiny_onnx
-from tumorlens.evaluation.decision import Conformal
+from tumorlens.metrics.decision import Conformal
 from tumorlens.modelfile import DataSource, Guard, GuardCheck, Metric
 from tumorlens.modelfile.markdown import model_card_markdown, table
 

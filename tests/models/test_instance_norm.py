@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from tumorlens.export.onnx import to_onnx
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.inference.engine import Engine
 from tumorlens.models.evidence import EvidenceNet
 from tumorlens.models.instance_norm import IBN
-from tumorlens.training.export import to_onnx
 
 
 def test_half_of_the_channels_are_normalised_by_picture_the_others_by_batch() -> None:

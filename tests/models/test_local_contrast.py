@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from tumorlens.errors import ConfigError
+from tumorlens.export.onnx import to_onnx
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.inference.engine import Engine
 from tumorlens.models.evidence import EvidenceNet
 from tumorlens.models.local_contrast import LocalContrast
 from tumorlens.models.resnet import build_backbone, load_backbone
-from tumorlens.training.export import to_onnx
 
 
 def pictures(side: int = 64, n: int = 2) -> Tensor:

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training.drawn_data import tiny_config
+from tests.drawn_data import tiny_config
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.training.parts import load_parts
-from tumorlens.training.run import fit
-from tumorlens.training.rundir import prepare_run_dir
+from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.training.decoding import load_parts
+from tumorlens.training.fit import fit
 
 
 def test_shuffled_labels_have_chance_inside_the_interval(

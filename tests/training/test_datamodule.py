@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from tests.training.drawn_data import SIZE, drawn_dataset, drawn_records
+from tests.drawn_data import SIZE, drawn_dataset, drawn_records
 from tumorlens.errors import ConfigError, DataError
 from tumorlens.training.datamodule import (
     ScanDataModule,

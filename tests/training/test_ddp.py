@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.drawn_data import draw_heads, tiny_config, tiny_settings
+from tests.drawn_data import draw_heads, tiny_config, tiny_settings
 from tumorlens.data.splits import read_split
 from tumorlens.errors import ConfigError
 from tumorlens.models.weights import read_weights
-from tumorlens.training.config import compose_config
-from tumorlens.training.crossval import crossvalidate
-from tumorlens.training.parts import load_parts
-from tumorlens.training.run import fit, main
-from tumorlens.training.rundir import prepare_run_dir
+from tumorlens.runs.config import compose_config
+from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.training.decoding import load_parts
+from tumorlens.training.fit import fit
+from tumorlens.workflows.crossval import crossvalidate
+from tumorlens.workflows.train import main
 
 # No BatchNorm, no chance and whole batches, so that two halves of one make its step.
 PLAIN = ("model=notebook", "augment=none", "optimizer.name=sgd", "optimizer.lr=0.05",

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tumorlens.augmentation.transforms import AugmentSpec
 from tumorlens.errors import ConfigError
 from tumorlens.models.registry import build
-from tumorlens.training.augment import AugmentSpec
 from tumorlens.training.datamodule import SharedSampler
 from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import (
@@ -124,15 +124,6 @@ def test_shares_of_several_processes_are_put_in_order(count: int, world: int) ->
     gathered = torch.tensor(shares)
     assert in_order(gathered, count).tolist() == list(range(count))
     assert in_order(torch.arange(4), None).tolist() == [0, 1, 2, 3]
-
-
-def test_mixup_reaches_the_step_and_blends_labels() -> None:
-    module = classifier(augment=AugmentSpec(p_flip=0.0, p_mixup=1.0, mixup=1.0))
-    generator = torch.Generator().manual_seed(4)
-    image, label, _, annotated = module._augmented(batch(8), generator)
-    assert ((label > 0) & (label < 1)).any()
-    assert not torch.allclose(image, batch(8)["image"], atol=0.05)
-    assert annotated.sum() == 0
 
 
 def test_a_frozen_backbone_is_not_trained() -> None:

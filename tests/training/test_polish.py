@@ -9,11 +9,11 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tests.training.drawn_data import tiny_config
+from tests.drawn_data import tiny_config
 from tumorlens.errors import ConfigError
-from tumorlens.training.config import compose_config
-from tumorlens.training.run import train
-from tumorlens.training.stages import FIRST
+from tumorlens.runs.config import compose_config
+from tumorlens.workflows.stages import FIRST
+from tumorlens.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -75,7 +75,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_trained(
 
 @pytest.mark.parametrize(
     "file",
-    ["elsewhere/checkpoints/last.ckpt", "run/polish_1/checkpoints/last.ckpt", "last.ckpt"],
+    ["elsewhere/checkpoints/last.ckpt", "run/other/checkpoints/last.ckpt", "last.ckpt"],
 )
 def test_a_checkpoint_of_neither_training_is_refused_before_anything_is_trained(
     file: str, heads: Path, tmp_path: Path

@@ -17,20 +17,21 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from tests.training.drawn_data import draw_heads, tiny_config, tiny_settings
+from tests.drawn_data import draw_heads, tiny_config, tiny_settings
 from tumorlens.errors import ConfigError, OutputError
+from tumorlens.export.onnx import to_onnx, write_weights
 from tumorlens.modelfile import read_card
 from tumorlens.models.weights import is_torch_archive, read_weights
-from tumorlens.training.config import preprocess_from
-from tumorlens.training.export import to_onnx, write_weights
-from tumorlens.training.package import package_model
-from tumorlens.training.parts import Parts, load_parts
+from tumorlens.runs.config import preprocess_from
+from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.training.decoding import Parts, load_parts
+from tumorlens.training.fit import fit
 from tumorlens.training.results import Fitted
-from tumorlens.training.run import fit, train
-from tumorlens.training.rundir import prepare_run_dir
+from tumorlens.workflows.package import package_model
+from tumorlens.workflows.train import train
 
 # All sources of chance, so that each of them has to be taken up where it was.
-RANDOM = ("augment.p_paste=0.5", "augment.p_mixup=0.3", "ema_decay=0.9",
+RANDOM = ("augment.p_paste=0.5", "ema_decay=0.9",
           "model.arguments.dropout=0.3", "data.sampler=weighted", "score_test=true")  # fmt: skip
 
 # The command itself, with a step that pulls the plug in the middle of the second epoch.
@@ -163,7 +164,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_half_model(
     full_at: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, parts, run, onnx_bytes = trained
-    monkeypatch.setattr("tumorlens.training.package.to_onnx", lambda *_: onnx_bytes)
+    monkeypatch.setattr("tumorlens.workflows.package.to_onnx", lambda *_: onnx_bytes)
     probe = tmp_path / "probe.pt"
     write_weights(run.network, probe)
     run_dir = tmp_path / "run"
@@ -201,8 +202,8 @@ def test_every_rank_but_the_first_ends_without_writing_a_model(
     heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = SimpleNamespace(is_global_zero=False, num_devices=2)
-    monkeypatch.setattr("tumorlens.training.run.make_trainer", lambda *_, **__: (trainer, None))
-    monkeypatch.setattr("tumorlens.training.run.run_trainer", lambda *_, **__: None)
+    monkeypatch.setattr("tumorlens.workflows.train.make_trainer", lambda *_, **__: (trainer, None))
+    monkeypatch.setattr("tumorlens.workflows.train.run_trainer", lambda *_, **__: None)
     with pytest.raises(SystemExit) as ended:
         train(tiny_config(heads, tmp_path / "run"))
     assert ended.value.code == 0

@@ -12,7 +12,7 @@ import typer
 from tumorlens.cli.extras import require
 
 if TYPE_CHECKING:
-    from tumorlens.evaluation.metrics import Estimate
+    from tumorlens.metrics.binary import Estimate
 
 # As for train: overrides such as ~logger look like arguments to us.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}
@@ -39,9 +39,9 @@ def crossval(
     """
     require("train", "tumorlens crossval", "torch", "lightning", "hydra", "matplotlib", "seaborn")
     with redirect_stdout(sys.stderr):  # libraries print progress and notes
-        from tumorlens.training.config import compose_config
-        from tumorlens.training.crossval import crossvalidate
-        from tumorlens.training.report import report_run
+        from tumorlens.reporting.run_report import report_run
+        from tumorlens.runs.config import compose_config
+        from tumorlens.workflows.crossval import crossvalidate
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         config = compose_config(overrides or [])

@@ -22,7 +22,7 @@ from tumorlens.cli.tables import show_battery, show_curves, show_figures
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tumorlens.training.subject import Subject
+    from tumorlens.evaluation.target import Subject
 
 Progress = Callable[[int, int], None]
 
@@ -100,7 +100,7 @@ def evaluate(
     Every figure has a 95 % interval that resamples groups of copies and patients, overall,
     for each source and for each known view. Says so when the model has seen the images in training.
     """
-    from tumorlens.training.subject import choose_subject
+    from tumorlens.evaluation.target import choose_subject
 
     if weights is not None and not (shortcuts or explain):
         raise typer.BadParameter(
@@ -133,7 +133,7 @@ def evaluate(
 
 def _figures(subject: Subject, seed: int, progress: Progress) -> Section:
     """Every metric, over all, by source and by view."""
-    from tumorlens.training.evaluate import measure
+    from tumorlens.evaluation.performance import measure
 
     found = measure(subject, seed=seed, progress=progress)
     return Section(found.to_dict(), lambda console: show_figures(found, console))
@@ -143,7 +143,7 @@ def _shortcuts(
     subject: Subject, limit: int | None, seed: int, weights: Path | None, progress: Progress
 ) -> Section:
     """What the answer hangs on: tests that take things away, put them in or exchange them."""
-    from tumorlens.training.battery import shortcut_battery
+    from tumorlens.evaluation.shortcuts.suite import shortcut_battery
 
     found = shortcut_battery(
         subject.predictor,
@@ -166,7 +166,7 @@ def _robustness(
     progress: Progress,
 ) -> Section:
     """ROC-AUC, sensitivity and specificity over five levels of nine corruptions."""
-    from tumorlens.training.robustness import robustness_curves
+    from tumorlens.evaluation.robustness import robustness_curves
 
     found = robustness_curves(
         subject.predictor,
@@ -178,7 +178,7 @@ def _robustness(
     )
     if plot is not None and kind is not None:
         from tumorlens.atomic import atomic_file
-        from tumorlens.evaluation.style import encode
+        from tumorlens.plots.style import encode
 
         with atomic_file(plot) as stream:
             stream.write(encode(found.plot(), kind))

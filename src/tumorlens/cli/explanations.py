@@ -13,8 +13,8 @@ from tumorlens.cli.tables import figure_text, show_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tumorlens.training.explain import ExplanationScores
-    from tumorlens.training.subject import Subject
+    from tumorlens.evaluation.localization.scores import ExplanationScores
+    from tumorlens.evaluation.target import Subject
 
 PAGE = "explanations.html"
 
@@ -32,13 +32,13 @@ def measure_explanations(
     With neither there is no page, and without a run folder nothing that needs torch. Raises as
     `explanation_scores` and `write_gallery` do, and `MissingExtraError` without torch.
     """
-    from tumorlens.training.explain import explanation_scores
-    from tumorlens.training.explain_gallery import write_gallery
+    from tumorlens.evaluation.localization.gallery import write_gallery
+    from tumorlens.evaluation.localization.scores import explanation_scores
 
     network = None
     if run_dir is not None:
         require("train", "looking into a network", "torch", "monai")
-        from tumorlens.training.explain_network import load_network
+        from tumorlens.evaluation.localization.sanity import load_network
 
         network = load_network(run_dir, subject.predictor.card)
         page = page or run_dir / PAGE
@@ -59,7 +59,7 @@ def measure_explanations(
 
 def show_explanations(found: ExplanationScores, console: Console) -> None:
     """Write a row a map and source, what each column means, and the sanity checks."""
-    from tumorlens.training.explain import MEASURES
+    from tumorlens.evaluation.localization.scores import MEASURES
 
     rows = [
         [name, source, str(values["pointing"].n), *(figure_text(values[key]) for key in MEASURES)]

@@ -33,7 +33,7 @@ def export(
     """
     require("train", "tumorlens export", "torch", "onnx", "onnxscript")
     with redirect_stdout(sys.stderr):  # the exporter prints what it does
-        from tumorlens.training.reexport import reexport
+        from tumorlens.workflows.reexport import reexport
 
         card = reexport(run, output, name=name, version=version, refit=refit)
     typer.echo(f"{output}: {card.name} {card.version}")

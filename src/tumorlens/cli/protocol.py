@@ -57,8 +57,8 @@ def protocol(
     require("train", "tumorlens protocol", "torch", "lightning", "hydra", "matplotlib", "seaborn")
     data, overrides = _data_and_overrides(arguments or [])
     with redirect_stdout(sys.stderr):  # libraries print progress and notes
-        from tumorlens.training.protocol import DEFAULT_DATA, ROWS, Plan
-        from tumorlens.training.protocol_page import run_protocol, to_markdown
+        from tumorlens.workflows.protocol import DEFAULT_DATA, ROWS, Plan
+        from tumorlens.workflows.protocol_report import run_protocol, to_markdown
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         plan = Plan(

@@ -25,7 +25,7 @@ def report(
     """
     require("train", "tumorlens report", "torch", "lightning", "hydra", "matplotlib", "seaborn")
     with redirect_stdout(sys.stderr):
-        from tumorlens.training.report import report_run
+        from tumorlens.reporting.run_report import report_run
 
         page = report_run(run, output)
     typer.echo(page)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tumorlens.evaluation.metrics import Estimate
-    from tumorlens.training.battery import Battery
-    from tumorlens.training.evaluate import Evaluation
-    from tumorlens.training.robustness import Robustness
+    from tumorlens.evaluation.performance import Evaluation
+    from tumorlens.evaluation.robustness import Robustness
+    from tumorlens.evaluation.shortcuts.suite import Battery
+    from tumorlens.metrics.binary import Estimate
 
 
 def show_table(

@@ -40,7 +40,7 @@ def train(
     arguments = overrides or []
     # Libraries print progress and notes to stdout, some to the one they find when imported.
     with redirect_stdout(sys.stderr):
-        from tumorlens.training.config import compose_config, plain
+        from tumorlens.runs.config import compose_config, plain
 
         if show_config or not any(argument.startswith("-") for argument in arguments):
             # Composed once ahead, so that a wrong setting is told in our words, not Hydra's.
@@ -49,7 +49,7 @@ def train(
         typer.echo(json.dumps(plain(config), indent=2))
         return
     with redirect_stdout(sys.stderr):
-        from tumorlens.training.run import main
+        from tumorlens.workflows.train import main
 
         results = main(arguments)
     for result in results:

@@ -204,3 +204,6 @@ def _row(record: Record, manifest: Path) -> dict[str, object]:
         "boxes": json.dumps(record.boxes or []),
         "polygons": json.dumps(record.polygons or []),
     }
+
+
+VIEWS = ("axial", "coronal", "sagittal", None)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tumorlens.data.looks import Look
 from tumorlens.data.manifest import Plane
 from tumorlens.errors import MissingExtraError
-from tumorlens.evaluation.metrics import Estimate, evaluate
+from tumorlens.metrics.binary import Estimate, evaluate
 
 CLUES = ("file type", "size", "aspect", "border", "view", "thumbnail")
 SUSPICIOUS = 0.6

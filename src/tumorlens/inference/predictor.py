@@ -21,8 +21,6 @@ from tumorlens.errors import (
     ModelFileError,
     ModelNotFoundError,
 )
-from tumorlens.evaluation.calibration import sigmoid
-from tumorlens.evaluation.decision import decide, prediction_set
 from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import locate, preprocess, scan_in
@@ -30,6 +28,8 @@ from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
 from tumorlens.inference.overlay import as_heat, as_scan
 from tumorlens.inference.prediction import Explanation, Label, ModelRef, Prediction
+from tumorlens.metrics.calibration import sigmoid
+from tumorlens.metrics.decision import decide, prediction_set
 from tumorlens.modelfile import ModelCard, ModelFile, read_model
 
 MODEL_VARIABLE = "TUMORLENS_MODEL"

@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from tumorlens.errors import ConfigError
-from tumorlens.evaluation.decision import Conformal, Threshold
 from tumorlens.imaging.preprocess import PreprocessSpec
+from tumorlens.metrics.decision import Conformal, Threshold
 
 # 2: a guard, and with it a third output of the graph. 3: what surrounds a scan can be hidden.
 # Files of earlier versions are read as before.

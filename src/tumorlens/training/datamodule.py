@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tumorlens.data.manifest import Record
+from tumorlens.augmentation.pipeline import Augmentation, AugmentedDataset, PlacedBatches
+from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.data.manifest import VIEWS, Record
 from tumorlens.errors import ConfigError, DataError
-from tumorlens.training.augment import AugmentSpec
-from tumorlens.training.augmented import Augmentation, AugmentedDataset, PlacedBatches
 
 Mode = Literal["train", "validation", "test"]
-VIEWS = ("axial", "coronal", "sagittal", None)
 
 
 class ScanDataset(Dataset[dict[str, Tensor]]):

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from tumorlens.training.parts import Parts
-from tumorlens.training.predictions import PREDICTIONS_NAME, predictions_of, write_predictions
+from tumorlens.runs.predictions import PREDICTIONS_NAME, predictions_of, write_predictions
+from tumorlens.runs.scores import Scores, calibrate, measure, write_metrics
+from tumorlens.training.decoding import Parts
 from tumorlens.training.results import Fitted
-from tumorlens.training.scoring import Scores, calibrate, measure, score, write_metrics
+from tumorlens.training.scoring import score
 
 
 def measured(

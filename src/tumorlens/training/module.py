@@ -12,11 +12,11 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor, nn
 
+from tumorlens.augmentation.pipeline import Batch, augmented, progress_of, seeds_of
+from tumorlens.augmentation.transforms import AugmentSpec
 from tumorlens.errors import ConfigError
-from tumorlens.evaluation import metrics
+from tumorlens.metrics import binary as metrics
 from tumorlens.models.output import Evidence, MapPooling
-from tumorlens.training.augment import AugmentSpec
-from tumorlens.training.augmented import Batch, augmented, progress_of, seeds_of
 from tumorlens.training.losses import LossSpec, image_loss, map_loss
 
 
@@ -48,7 +48,7 @@ class Classifier(L.LightningModule):
     Batches hold ``image`` float32 ``[N, C, H, W]`` and ``label`` float32 ``[N]``; where the
     place is known also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``, and
     ``view`` int64 ``[N]`` unless they are augmented already (see
-    :class:`~tumorlens.training.augmented.AugmentedDataset`).
+    :class:`~tumorlens.augmentation.pipeline.AugmentedDataset`).
     """
 
     def __init__(

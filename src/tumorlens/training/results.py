@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
-from tumorlens.evaluation.metrics import Estimate
-from tumorlens.evaluation.summary import Predictions
-from tumorlens.training.scoring import Calibration
+from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.summary import Predictions
+from tumorlens.runs.scores import Calibration
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.models.weights import is_torch_archive, misfits
+from tumorlens.runs.config import plain
 from tumorlens.training.averaging import warmed_up
-from tumorlens.training.config import plain
 
 # Loader processes beside a GPU. On an H100's machine four had every batch ready in time.
 _WORKERS = 8

@@ -1,0 +1,101 @@
+"""A whole training batch augmented: in the training step, or ahead of it in a loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Generator, Tensor
+from torch.utils.data import BatchSampler, Dataset, Sampler
+
+from tumorlens.augmentation.lesions import paste, take_out, window
+from tumorlens.augmentation.synthetic_lesions import draw_lesions
+from tumorlens.augmentation.transforms import Augment, AugmentSpec
+
+Batch = dict[str, Tensor]
+
+
+def seeds_of(seed: int, epoch: int, index: int, rank: int) -> tuple[int, int]:
+    """Return the seeds of a step's augmentation and of its dropout."""
+    states = np.random.SeedSequence((seed, epoch, index, rank)).generate_state(2)
+    return int(states[0]), int(states[1])
+
+
+def augmented(batch: Batch, spec: AugmentSpec, progress: float, generator: Generator) -> Batch:
+    """Return the batch as it is at ``progress`` (0..1) of the training, without its views.
+
+    ``batch`` is one of :class:`~tumorlens.training.datamodule.ScanDataset` in train mode and is
+    not changed.
+    """
+    image, label, lesion = batch["image"], batch["label"], batch["lesion"]
+    annotated, view = batch["annotated"], batch["view"]
+    if spec != AugmentSpec(p_flip=0.0):
+        side, spec = spec.side_at(progress, image.shape[-1]), spec.at(progress)
+        image, lesion = Augment(spec).geometry(image, lesion, generator, side)
+        image, lesion, label = paste(
+            image, lesion, label, view, spec.p_paste, generator, spec.recoloured
+        )
+        image, lesion, label = draw_lesions(image, lesion, label, view, spec.p_synthetic, generator)
+        image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
+        image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
+        image = Augment(spec).intensity(image, generator, lesion)
+    return {"image": image, "label": label, "lesion": lesion, "annotated": annotated}
+
+
+def progress_of(epoch: int, epochs: int | None) -> float:
+    """Return the share of the training that is done at an epoch's start; 0 without an end."""
+    return epoch / epochs if epochs and epochs > 0 else 0.0
+
+
+class PlacedRows(list[int]):
+    """The rows of a batch, and the place of the batch in the training."""
+
+    epoch: int = 0
+    number: int = 0
+
+
+class PlacedBatches(BatchSampler):
+    """Batches of a sampler's rows that know their epoch and number.
+
+    Lightning finds the sampler by the attribute ``sampler``, and sets its epoch.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch = getattr(self.sampler, "epoch", 0)
+        for number, rows in enumerate(super().__iter__()):
+            placed = PlacedRows(rows)
+            placed.epoch, placed.number = epoch, number
+            yield placed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a loader's worker needs to augment a batch as the training step would."""
+
+    spec: AugmentSpec
+    seed: int
+    rank: int
+    epochs: int | None
+
+
+class AugmentedDataset(Dataset[Batch]):
+    """Whole batches of a training part, augmented by their place (see `PlacedBatches`).
+
+    The workers of a loader do the same to a batch as the training step does, from the same seeds.
+    """
+
+    def __init__(self, dataset: Dataset[Batch], augmentation: Augmentation) -> None:
+        self.dataset, self.augmentation = dataset, augmentation
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        """Return the augmented batch of `PlacedRows`."""
+        assert isinstance(rows, PlacedRows)
+        how = self.augmentation
+        seed, _ = seeds_of(how.seed, rows.epoch, rows.number, how.rank)
+        batch: Batch = self.dataset.__getitems__(rows)  # type: ignore[attr-defined]
+        generator = Generator().manual_seed(seed)
+        return augmented(batch, how.spec, progress_of(rows.epoch, how.epochs), generator)

@@ -1,0 +1,138 @@
+"""Hits and misses of a model's map as one page that needs nothing beside it; misses first."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.atomic import atomic_file
+from tumorlens.data.manifest import Record
+from tumorlens.evaluation.localization.cases import Case, read_case
+from tumorlens.evaluation.localization.scores import OWN, ExplanationScores, PlacedMap
+from tumorlens.inference.overlay import encode_png
+from tumorlens.inference.predictor import Predictor
+
+_SIDE = 256  # pixels of a picture's longer side
+_BOX = (0, 220, 90)
+_PEAK = (80, 220, 255)
+# Outlines of the heat at these levels, from weak to strong, in RGB.
+_LEVELS: tuple[tuple[float, tuple[int, int, int]], ...] = (
+    (0.1, (70, 130, 255)),
+    (0.5, (255, 190, 0)),
+    (0.9, (255, 60, 40)),
+)
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark }}
+body {{ margin: 1.5rem; font: 15px/1.45 system-ui, sans-serif }}
+.sheet {{ display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)) }}
+figure {{ margin: 0 }} img {{ width: 100%; display: block; background: #000 }}
+figcaption {{ font-size: .8rem; overflow-wrap: anywhere }}
+b {{ padding: 0 .25rem; border: 1px solid }}
+</style></head><body><h1>{title}</h1>
+<p>Green: annotated box. Cross: the map's peak. Outlines: heat {levels}. Misses are ordered by how
+far the peak lies from the nearest box, farthest first; hits are drawn at random. A miss may be an
+error of the annotation. Research only, not for clinical use.</p>
+{sections}</body></html>
+"""
+
+
+def write_gallery(
+    predictor: Predictor,
+    records: Sequence[Record],
+    scores: ExplanationScores,
+    path: Path,
+    *,
+    misses: int = 48,
+    hits: int = 24,
+    seed: int = 0,
+) -> None:
+    """Write the page: the worst misses, then a draw of the hits, each with box and map.
+
+    It holds the pictures themselves, so it belongs beside the data and not into a repository.
+
+    Args:
+        predictor, records: As `explanation_scores` got them.
+        scores: What it gave.
+        path: Where the page goes.
+        misses, hits: How many of each are shown; the page says of how many.
+        seed: Of the draw of hits.
+
+    Raises:
+        OutputError: The page cannot be written.
+    """
+    by_key = {record.key: record for record in records}
+    missed = sorted(
+        (row for row in scores.pictures[OWN] if not row.values["pointing"]),
+        key=lambda row: -row.values["distance"],
+    )
+    held = [row for row in scores.pictures[OWN] if row.values["pointing"]]
+    drawn = np.random.default_rng(seed).permutation(len(held))[:hits]
+    sections = "".join(
+        f"<h2>{title}: {len(shown)} of {of}</h2><div class='sheet'>"
+        + "".join(_figure(read_case(by_key[row.key], predictor), row) for row in shown)
+        + "</div>"
+        for title, shown, of in (
+            ("Misses", missed[:misses], len(missed)),
+            ("Hits", [held[int(at)] for at in drawn], len(held)),
+        )
+    )
+    card, part = predictor.card, scores.part or "all records"
+    page = _PAGE.format(
+        title=escape(f"{card.name} {card.version}: hits and misses, {part}"),
+        levels=", ".join(f"{level:g}" for level, _ in _LEVELS) + " (blue, yellow, red)",
+        sections=sections,
+    )
+    with atomic_file(path, parents=True) as stream:
+        stream.write(page.encode())
+
+
+def draw_case(case: Case) -> NDArray[np.uint8]:
+    """Return one picture with boxes, peak and the heat's outlines: RGB uint8, longer side 256."""
+    scan, heat = case.explanation.scan, case.explanation.heatmap
+    scale = _SIDE / max(scan.shape)
+    size = (max(1, round(scan.shape[1] * scale)), max(1, round(scan.shape[0] * scale)))
+    canvas: NDArray[Any] = cv2.cvtColor(
+        cv2.resize(scan, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB
+    )
+    spread = cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR)
+    for level, colour in _LEVELS:
+        lines, _ = cv2.findContours(
+            (spread >= level).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+        )
+        canvas = cv2.drawContours(canvas, lines, -1, colour, 1)
+    for x0, y0, x1, y1 in case.boxes * np.array([*size, *size]):
+        canvas = cv2.rectangle(canvas, (round(x0), round(y0)), (round(x1), round(y1)), _BOX, 1)
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    peak = (int((column + 0.5) * scale), int((row + 0.5) * scale))
+    canvas = cv2.drawMarker(canvas, peak, _PEAK, cv2.MARKER_CROSS, 9, 1)
+    return np.asarray(canvas, dtype=np.uint8)
+
+
+def _figure(case: Case, row: PlacedMap) -> str:
+    picture = base64.b64encode(encode_png(draw_case(case))).decode()
+    known = (case.record.tumour_type, case.record.view)
+    words = ", ".join(each for each in known if each)
+    place = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
+    if not case.explanation.heatmap.any():
+        place = "no evidence"
+    prob = case.explanation.prediction.prob
+    caption = (
+        f"<b>{place}</b> P {prob:.2f}, energy in box {row.values['energy_in_box']:.2f}"
+        f"{', ' if words else ''}{escape(words)}<br>{escape(row.key)}"
+    )
+    return (
+        f'<figure><img alt="scan with box and map" src="data:image/png;base64,{picture}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

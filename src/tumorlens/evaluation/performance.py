@@ -1,0 +1,207 @@
+"""A model file measured on labelled scans: the same code path that serves, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.doubts import count_doubtful, known_doubt, mislabels
+from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import read_pixels
+from tumorlens.evaluation.target import Subject, choose_subject
+from tumorlens.imaging.image import Image
+from tumorlens.inference.predictor import Predictor
+from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.coverage import conformal_report, share_estimate
+from tumorlens.metrics.summary import Predictions, summarize, summarize_by
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model file is worth on some scans.
+
+    Attributes:
+        model: Name, version and sha256 of the file.
+        temperature, threshold, threshold_origin: The card's, which all figures are at.
+        part: Part of the split that was measured; None for all of the data.
+        overall: Metric → estimate with a 95 % grouped-bootstrap interval and n.
+        by_source: The same for each source.
+        by_view: The same for each view, over the scans whose view is known.
+        refused: Scans that the service would call no usable slice of a head; they count.
+        refusals: Their share over all scans (``all``), by source, and by source and view; scans
+            known to be no MRI count apart, as ``known to be no MRI``.
+        conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
+            as `conformal_report` gives them; empty without conformal sets.
+        answers: One row a scan.
+        warnings: What speaks against trusting the figures.
+        doubtful: How many scans `tumorlens.data.doubts` names, by kind. All other figures count
+            them as their collections label them.
+        without_doubtful: Every metric over the other scans; empty where none is doubtful.
+    """
+
+    model: dict[str, str]
+    temperature: float
+    threshold: float
+    threshold_origin: str
+    part: str | None
+    overall: dict[str, Estimate]
+    by_source: dict[str, dict[str, Estimate]]
+    by_view: dict[str, dict[str, Estimate]]
+    refused: int
+    answers: Predictions
+    warnings: tuple[str, ...]
+    refusals: dict[str, Estimate] = field(default_factory=dict)
+    conformal: list[dict[str, Any]] = field(default_factory=list)
+    doubtful: dict[str, int] = field(default_factory=dict)
+    without_doubtful: dict[str, Estimate] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the single answers, JSON-ready; an undefined figure is None."""
+        return {
+            "model": self.model,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "threshold_origin": self.threshold_origin,
+            "part": self.part,
+            "images": len(self.answers),
+            "refused": self.refused,
+            "refusals": _plain(self.refusals),
+            "conformal": self.conformal,
+            "warnings": list(self.warnings),
+            "overall": _plain(self.overall),
+            "doubtful": self.doubtful,
+            "without_doubtful": _plain(self.without_doubtful),
+            "by_source": {name: _plain(values) for name, values in self.by_source.items()},
+            "by_view": {name: _plain(values) for name, values in self.by_view.items()},
+        }
+
+
+def evaluate_model(
+    model: str | Path | None,
+    data: Sequence[str | Path],
+    *,
+    split: str | Path | None = None,
+    part: str = "test",
+    n_boot: int = 2000,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a model file on labelled data, at its card's temperature and threshold.
+
+    Args:
+        model: The file; None takes the default, as `Predictor.open` does.
+        data: Folders, manifests or names of sources, as `load_source` takes them.
+        split: Measure only the records that this split file holds in ``part``.
+        part: ``train``, ``validation``, ``calibration`` or ``test``; without a split all count.
+        n_boot, seed: Of the bootstrap, which resamples groups of near-duplicates and patients.
+        threads: Threads of the network.
+        progress: Called with scans done and scans in all.
+
+    Raises:
+        ModelFileError: The model cannot be used.
+        DataError: The data, or the split, cannot be used, or a record has no label.
+        InputError: A file cannot be decoded; none is passed over in silence.
+    """
+    subject = choose_subject(model, data, split=split, part=part, threads=threads)
+    return measure(subject, n_boot=n_boot, seed=seed, progress=progress)
+
+
+def measure(
+    subject: Subject,
+    *,
+    n_boot: int = 2000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a model on the scans chosen for it; see `evaluate_model`.
+
+    Raises `InputError` when a file cannot be decoded.
+    """
+    predictor = subject.predictor
+    answers, refused = _answer(predictor, subject.records, progress)
+    card = predictor.card
+
+    def summary(rows: Predictions) -> dict[str, Estimate]:
+        return summarize(rows, n_boot=n_boot, seed=seed)
+
+    is_refused = np.array(refused, dtype=bool)
+    doubts = np.array([known_doubt(record) or "" for record in subject.records])
+    certain = ~np.array([mislabels(known_doubt(record)) for record in subject.records], bool)
+    return Evaluation(
+        {"name": card.name, "version": card.version, "sha256": predictor.sha256},
+        card.temperature,
+        card.threshold.value,
+        card.threshold.origin,
+        subject.part,
+        summary(answers),
+        summarize_by(answers, answers.sources, summary),
+        summarize_by(answers, answers.views, summary),
+        int(is_refused.sum()),
+        answers,
+        subject.warnings,
+        _refusals(is_refused, answers, doubts == "not_mri"),
+        conformal_report(answers, card.conformal),
+        dict(count_doubtful(subject.records)),
+        {} if certain.all() or not certain.any() else summary(answers.take(certain)),
+    )
+
+
+def _answer(
+    predictor: Predictor, records: Sequence[Record], progress: Callable[[int, int], None] | None
+) -> tuple[Predictions, list[bool]]:
+    def images() -> Iterable[Image]:
+        for record in records:
+            yield Image(read_pixels(record), "array", record.path.name)
+
+    prob, refused = [], []
+    for done, prediction in enumerate(predictor.predict_many(images()), start=1):
+        prob.append(prediction.prob)
+        refused.append(not prediction.in_domain)
+        if progress is not None:
+            progress(done, len(records))
+    answers = Predictions(
+        keys=tuple(record.key for record in records),
+        labels=np.array([record.label for record in records], dtype=np.int64),
+        prob=np.array(prob, dtype=np.float64),
+        threshold=np.full(len(records), predictor.card.threshold.value),
+        groups=np.array([record.group for record in records], dtype=np.int64),
+        sources=tuple(record.source for record in records),
+        views=tuple(record.view for record in records),
+    )
+    return answers, refused
+
+
+def _refusals(
+    refused: NDArray[np.bool_], answers: Predictions, not_mri: NDArray[np.bool_]
+) -> dict[str, Estimate]:
+    """Return the share of scans refused, with intervals that are never empty."""
+    sources = np.array(answers.sources)
+    views = np.array([view or "view not known" for view in answers.views])
+    kinds = {"all": ~not_mri}
+    for source in sorted(set(answers.sources)):
+        kinds[source] = (sources == source) & ~not_mri
+        for view in sorted(set(views[sources == source].tolist())):
+            kinds[f"{source}, {view}"] = kinds[source] & (views == view)
+    kinds["known to be no MRI"] = not_mri
+    return {
+        name: share_estimate(refused[rows], answers.groups[rows])
+        for name, rows in kinds.items()
+        if rows.any()
+    }
+
+
+def _plain(values: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        name: {
+            key: value if math.isfinite(value) else None
+            for key, value in estimate.to_dict().items()
+        }
+        for name, estimate in values.items()
+    }

@@ -1,0 +1,169 @@
+"""How a model file bears worse pictures: metrics over five levels of ten corruptions."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import read_pixels
+from tumorlens.evaluation.corruptions import CORRUPTIONS, MIDDLE, Corruption
+from tumorlens.evaluation.sampling import ask, draw_by_group, prepare, working_copy
+from tumorlens.inference.predictor import Predictor
+from tumorlens.metrics.binary import Estimate, evaluate
+from tumorlens.modelfile import Metric
+from tumorlens.plots.levels import LevelCurve, levels_plot, plain_estimates
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TARGET = 0.95
+"""ROC-AUC that the middle level of every corruption should keep."""
+METRICS = ("roc_auc", "sensitivity", "specificity")
+Progress = Callable[[int, int], None]
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What `robustness_curves` found.
+
+    Attributes:
+        part: Part of the split that was measured, or ``all records``.
+        images: Scans measured; ``of``: scans they were drawn from.
+        seed: Of the draw, the corruptions and the intervals.
+        threshold: The card's, at which sensitivity and specificity are.
+        clean: Metric → estimate without corruption.
+        curves: One a corruption.
+    """
+
+    part: str
+    images: int
+    of: int
+    seed: int
+    threshold: float
+    clean: dict[str, Estimate]
+    curves: tuple[LevelCurve, ...]
+
+    def plot(self) -> Figure:
+        """Draw the curves; raises `MissingExtraError` without matplotlib and seaborn."""
+        return levels_plot(self.curves, self.clean, target=TARGET, middle=MIDDLE)
+
+    def to_metrics(self) -> tuple[Metric, ...]:
+        """Return the ROC-AUC at every middle level, named ``robustness: NAME, …``."""
+        middles = {curve.name: curve.at(MIDDLE)["roc_auc"] for curve in self.curves}
+        return tuple(
+            Metric(
+                name=f"robustness: {name}, middle level: ROC-AUC",
+                split=self.part,
+                value=e.value,
+                low=e.low,
+                high=e.high,
+                n=e.n,
+            )
+            for name, e in middles.items()
+            if math.isfinite(e.value)
+        )
+
+    def findings(self) -> tuple[str, ...]:
+        """Return a sentence for every middle level below the target, for a card's limitations."""
+        return tuple(
+            f"With {curve.name} of {curve.strengths[MIDDLE - 1]:g} ({curve.unit}) the ROC-AUC "
+            f"falls to {e.value:.2f} (95 % interval {e.low:.2f} to {e.high:.2f}, n = {e.n})."
+            for curve in self.curves
+            if (e := curve.at(MIDDLE)["roc_auc"]).value < TARGET
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; an undefined figure is None."""
+        return {
+            "part": self.part,
+            "images": self.images,
+            "of": self.of,
+            "seed": self.seed,
+            "threshold": self.threshold,
+            "target": TARGET,
+            "clean": plain_estimates(self.clean),
+            "curves": [curve.to_dict() for curve in self.curves],
+            "findings": list(self.findings()),
+        }
+
+
+def robustness_curves(
+    predictor: Predictor,
+    records: Sequence[Record],
+    *,
+    part: str = "all records",
+    limit: int | None = None,
+    seed: int = 0,
+    n_boot: int = 1000,
+    corruptions: Sequence[Corruption] = CORRUPTIONS,
+    progress: Progress | None = None,
+) -> Robustness:
+    """Spoil whole pictures before preprocessing, and measure at the card's threshold.
+
+    Args:
+        predictor: The opened model.
+        records: Labelled and grouped, as `choose_subject` gives them.
+        part: Name of the part of a split that they are.
+        limit: Take about so many, see `draw_by_group`; None takes all.
+        seed: Of the draw, the corruptions and the bootstrap.
+        n_boot: Resamples of the grouped bootstrap.
+        corruptions: What to try.
+        progress: Called with rounds over the scans done and in all.
+
+    Raises:
+        InputError: A file cannot be decoded.
+    """
+    chosen = draw_by_group(records, limit, seed)
+    shown = [working_copy(read_pixels(record)) for record in chosen]
+    labels = np.array([record.label for record in chosen], dtype=np.int64)
+    groups = np.array([record.group for record in chosen], dtype=np.int64)
+    threshold = predictor.card.threshold.value
+    total = 1 + sum(len(corruption.strengths) for corruption in corruptions)
+    rounds = 0
+
+    def measured(
+        spoil: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
+    ) -> dict[str, Estimate]:
+        nonlocal rounds
+        prob = _probabilities(predictor, shown, spoil)
+        found = evaluate(labels, prob, groups=groups, threshold=threshold, n_boot=n_boot, seed=seed)
+        rounds += 1
+        if progress is not None:
+            progress(rounds, total)
+        return {name: found[name] for name in METRICS}
+
+    clean = measured(lambda picture, row: picture)
+    curves = []
+    for kind in corruptions:
+        levels = [
+            measured(lambda picture, row, kind=kind, strength=strength: kind.apply(  # type: ignore[misc]
+                picture, strength, _generator(seed, chosen[row], kind)))
+            for strength in kind.strengths
+        ]  # fmt: skip
+        curves.append(LevelCurve(kind.name, kind.unit, kind.strengths, tuple(levels)))
+    return Robustness(part, len(chosen), len(records), seed, threshold, clean, tuple(curves))
+
+
+def _probabilities(
+    predictor: Predictor,
+    shown: Sequence[NDArray[np.uint8]],
+    spoil: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
+) -> NDArray[np.float64]:
+    found = []
+    for start in range(0, len(shown), _BATCH):
+        rows = range(start, min(start + _BATCH, len(shown)))
+        found.append(ask(predictor, [prepare(predictor, spoil(shown[r], r)) for r in rows]).prob)
+    return np.concatenate(found)
+
+
+def _generator(seed: int, record: Record, kind: Corruption) -> np.random.Generator:
+    """Return the same generator for all levels, so that a curve differs in strength alone."""
+    return np.random.default_rng([seed, zlib.crc32(f"{kind.name} {record.key}".encode())])

@@ -1,0 +1,70 @@
+"""What a network's last decoder stage makes of scans, from the weights of a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tumorlens.errors import ExportError
+from tumorlens.evaluation.shortcuts.interventions import Picture
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.imaging.preprocess import preprocess
+from tumorlens.modelfile import ModelCard
+from tumorlens.models.registry import build
+from tumorlens.models.weights import load_weights
+
+_BATCH = 16
+
+
+def decoder_features(
+    run_dir: str | Path, card: ModelCard, pictures: Sequence[Picture]
+) -> NDArray[np.float64]:
+    """Return what the network's last layer is given, averaged over places: float64 ``[N, F]``.
+
+    Args:
+        run_dir: The run folder that the model came from; its ``weights.pt`` is read.
+        card: Of the measured model; the weights must answer its self-test.
+        pictures: Inputs float32 ``[C, S, S]``.
+
+    Raises:
+        ExportError: ``weights.pt`` is missing, does not fit, or is another model's.
+    """
+    network = build(card.architecture, **card.architecture_args)
+    load_weights(network, Path(run_dir) / "weights.pt")
+    network = network.eval().float().cpu()
+    test = card.self_test
+    phantom = preprocess(draw_phantom(test.seed, lesion=test.lesion).image, card.preprocess)
+    with torch.no_grad():
+        logit = float(network(torch.from_numpy(phantom)[None]).logit[0])
+    if not abs(logit - test.logit) <= test.tolerance:
+        raise ExportError(
+            f"{run_dir}: its weights answer {logit:.4f} on the self-test, the card of the measured "
+            f"model says {test.logit:.4f}; name the run folder that the model came from"
+        )
+    return last_inputs(network, pictures)
+
+
+def last_inputs(network: nn.Module, pictures: Sequence[Picture]) -> NDArray[np.float64]:
+    """Return the input of the network's last convolution or linear layer, averaged over places."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    seen: list[NDArray[np.float64]] = []
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        given: Tensor = inputs[0].detach()
+        pooled = given.mean(dim=(2, 3)) if given.ndim == 4 else given
+        seen.append(pooled.double().numpy())
+
+    handle = layers[-1].register_forward_pre_hook(keep)
+    try:
+        with torch.no_grad():
+            for start in range(0, len(pictures), _BATCH):
+                network(torch.from_numpy(np.stack(pictures[start : start + _BATCH])))
+    finally:
+        handle.remove()
+    return np.concatenate(seen)

@@ -1,0 +1,145 @@
+"""Answers on scans, and what they amount to: over all, by source, by view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tumorlens.errors import DataError
+from tumorlens.metrics.binary import Estimate, evaluate
+from tumorlens.metrics.calibration import Scheme, ece
+
+Floats = NDArray[np.float64]
+ECE_BINS = 15
+SCHEMES: tuple[Scheme, ...] = ("width", "mass")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A table of answers, one row an answer; in repeated cross-validation a scan has several.
+
+    Attributes:
+        keys: Names of the scans ``[N]``.
+        labels: int64 ``[N]``, 0 healthy or 1 tumour.
+        prob: float64 ``[N]``, calibrated P(tumour).
+        threshold: float64 ``[N]``, that of the model that answered.
+        groups: int64 ``[N]``; scans of one group are resampled together.
+        sources: Data sets ``[N]``.
+        views: ``axial``, ``coronal``, ``sagittal`` or None (not known) ``[N]``.
+    """
+
+    keys: tuple[str, ...]
+    labels: NDArray[np.int64]
+    prob: Floats
+    threshold: Floats
+    groups: NDArray[np.int64]
+    sources: tuple[str, ...]
+    views: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        if len(set(sizes.values())) != 1:
+            raise DataError(f"a table of answers has columns of one length; got {sizes}")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: ArrayLike) -> Predictions:
+        """Return some rows, by index or by mask ``[N]``."""
+        index = np.arange(len(self))[np.asarray(rows)]
+        columns: dict[str, Any] = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            taken = tuple(column[i] for i in index) if isinstance(column, tuple) else column[index]
+            columns[field.name] = taken
+        return Predictions(**columns)
+
+
+def summarize(
+    predictions: Predictions, *, n_boot: int = 2000, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return every metric, ECE included, with its 95 % grouped-bootstrap interval.
+
+    ``n`` counts scans: a scan answered in several repeats counts once, and since its answers
+    share its group, they are resampled together.
+
+    Raises:
+        DataError: No answers, or values out of range.
+    """
+    p = predictions
+    found = evaluate(
+        p.labels, p.prob, groups=p.groups, threshold=p.threshold, n_boot=n_boot, seed=seed
+    )
+    for scheme in SCHEMES:
+        found[f"ece_{scheme}"] = ece_estimate(
+            p.labels, p.prob, scheme, groups=p.groups, n_boot=n_boot, seed=seed
+        )
+    scans = len(set(p.keys))
+    return {name: replace(estimate, n=scans) for name, estimate in found.items()}
+
+
+def summarize_by(
+    predictions: Predictions,
+    names: Sequence[str | None],
+    summary: Callable[[Predictions], dict[str, Estimate]] = summarize,
+) -> dict[str, dict[str, Estimate]]:
+    """Return name → metrics over the rows that bear the name; None bears none, and is left out."""
+    labels = np.array([name or "" for name in names], dtype=object)
+    return {
+        name: summary(predictions.take(labels == name))
+        for name in sorted({name for name in names if name})
+    }
+
+
+def ece_estimate(
+    labels: ArrayLike,
+    prob: ArrayLike,
+    scheme: Scheme,
+    *,
+    groups: ArrayLike | None = None,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Return the expected calibration error (15 bins) with its grouped-bootstrap interval.
+
+    Resampling adds calibration error of its own, so plain percentiles lie too high; these are
+    bias-corrected (Efron & Tibshirani 1993, ch. 14.3) and always hold the value. The bins are
+    those of the whole sample.
+    """
+    y, p = np.asarray(labels, dtype=np.float64), np.asarray(prob, dtype=np.float64)
+    value = ece(y, p, ECE_BINS, scheme)
+    ids = np.arange(y.size) if groups is None else np.asarray(groups)
+    names, member = np.unique(ids, return_inverse=True)
+    bins = np.zeros((y.size, ECE_BINS))
+    bins[np.arange(y.size), _bin_of(p, scheme)] = 1
+    # Per group, so that a resample is a small product: the gap and the scans of each bin.
+    gaps, counts = np.zeros((names.size, ECE_BINS)), np.zeros(names.size)
+    np.add.at(gaps, member, bins * (y - p)[:, None])
+    np.add.at(counts, member, 1)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(names.size, np.full(names.size, 1 / names.size), size=n_boot)
+    drawn = np.abs(draws @ gaps).sum(axis=1) / (draws @ counts)
+    low, high = _bias_corrected(value, drawn)
+    return Estimate(value, min(low, value), max(high, value), int(y.size))
+
+
+def _bin_of(p: Floats, scheme: Scheme) -> NDArray[np.int64]:
+    if scheme == "width":
+        return np.minimum((p * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    rank = np.empty(p.size, dtype=np.int64)
+    rank[np.argsort(p, kind="stable")] = np.arange(p.size)
+    return rank * ECE_BINS // p.size
+
+
+def _bias_corrected(value: float, drawn: Floats) -> tuple[float, float]:
+    normal, n = NormalDist(), drawn.size
+    share = min(max(float(np.mean(drawn < value)), 1 / (n + 1)), n / (n + 1))
+    shift = 2 * normal.inv_cdf(share)
+    levels = [normal.cdf(shift + normal.inv_cdf(level)) for level in (0.025, 0.975)]
+    low, high = np.quantile(drawn, levels)
+    return float(low), float(high)

@@ -1,0 +1,248 @@
+"""Cards written from the run: model card, data card, MONAI metadata and the CLAIM checklist.
+
+Nothing here is filled in by hand: what the run does not know is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tumorlens.atomic import atomic_file
+from tumorlens.data.catalogue import KNOWN_SOURCES, UNKNOWN_LICENCE, SourceInfo, source_info
+from tumorlens.data.manifest import Record
+from tumorlens.data.splits import Split
+from tumorlens.modelfile import ModelCard
+from tumorlens.modelfile.markdown import HEADLINE, model_card_markdown, table
+from tumorlens.reporting.claim import claim_markdown
+
+MONAI_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+    "meta_schema_20240725.json"
+)
+_PACKAGES = (
+    "torch",
+    "lightning",
+    "monai",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "opencv-python-headless",
+)
+
+
+def write_cards(
+    card: ModelCard, split: Split, parts: Mapping[str, Sequence[Record]], run_dir: Path
+) -> None:
+    """Write ``MODEL_CARD.md``, ``DATA_CARD.md``, ``CLAIM.md`` and ``metadata.json``.
+
+    Args:
+        card: Of the model the run wrote.
+        split: The run's.
+        parts: The split's records by part; a part without records is absent.
+        run_dir: The run folder.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    texts = {
+        "MODEL_CARD.md": model_card_markdown(card),
+        "DATA_CARD.md": data_card_markdown(split, parts),
+        "CLAIM.md": claim_markdown(card, split, parts, software_versions()),
+        "metadata.json": json.dumps(monai_metadata(card), indent=4, ensure_ascii=False) + "\n",
+    }
+    for name, text in texts.items():
+        with atomic_file(run_dir / name) as stream:
+            stream.write(text.encode())
+
+
+def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> str:
+    """Return what is known of the run's data: counts, licences, citations, what is missing."""
+    records = [record for members in parts.values() for record in members]
+    names = sorted({record.source for record in records})
+    lines = [
+        "# Data card",
+        "",
+        f"Split `{split.name}`, seed {split.seed}, sha256 `{split.sha256}`; made for data with "
+        f"sha256 `{split.data_sha256}`.",
+        "",
+        "## Scans",
+        "",
+        *table(
+            ("source", *(f"{part}: tumour / healthy" for part in parts), "groups"),
+            [_counts(name, parts) for name in [*names, None]],
+        ),
+        "",
+        "A group is a set of near-duplicate scans, or of slices of one person; it stands in for "
+        "the patient, whom these sources mostly do not name.",
+        "",
+        "## What is known of each scan",
+        "",
+        *table(
+            ("source", "view", "tumour type", "outline or box (of tumours)", "patient"),
+            [_known(name, [r for r in records if r.source == name]) for name in names],
+        ),
+        "",
+        "What is unknown stays unknown; nothing is guessed or filled in. Views that a source does "
+        "not state are looked up by the file's hash in a table of public scans that comes with the "
+        "package: proposed by a classifier, checked by eye.",
+        "",
+        "## Licences and citations",
+        "",
+        _licence_sentence(names),
+        "",
+        *table(
+            ("source", "licence", "citation", "address"),
+            [
+                (info.name, info.licence, info.citation, info.url or "–")
+                for info in map(source_info, names)
+            ],
+        ),
+        "",
+        "## Not known",
+        "",
+        "Scanner, field strength, sequence parameters, age, sex, hospital, dates, how scans were "
+        "chosen, and who read them: the sources do not say.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def monai_metadata(card: ModelCard) -> dict[str, Any]:
+    """Return the card in the fields of MONAI's bundle ``metadata.json``."""
+    spec = card.preprocess
+    versions = software_versions()
+    outputs: dict[str, Any] = {
+        "logit": {
+            "type": "probabilities",
+            "format": "classes",
+            "modality": "n/a",
+            "num_channels": 1,
+            "spatial_shape": [],
+            "dtype": "float32",
+            "value_range": [],
+            "is_patch_data": False,
+            "channel_def": {"0": "log-odds of a tumour, before the temperature"},
+        }
+    }
+    if card.has_map:
+        outputs["map"] = {
+            "type": "image",
+            "format": "latent",
+            "modality": "n/a",
+            "num_channels": 1,
+            "spatial_shape": ["*", "*"],
+            "dtype": "float32",
+            "value_range": [],
+            "is_patch_data": False,
+            "channel_def": {"0": "class map in logit units, whose pooling is the logit"},
+        }
+    if card.guard is not None:
+        outputs["in_domain"] = {
+            **outputs["logit"],
+            "channel_def": {"0": "0 and above is a slice of a head's MRI to the guard"},
+        }
+    part = _main_part(card)
+    return {
+        "schema": MONAI_SCHEMA,
+        "version": card.version,
+        "changelog": {card.version: f"made on {card.created}"},
+        "monai_version": versions.get("monai", "unknown"),
+        "pytorch_version": versions.get("torch", "unknown"),
+        "numpy_version": versions.get("numpy", "unknown"),
+        "required_packages_version": {
+            name: found for name, found in versions.items()
+            if name in ("onnxruntime", "opencv-python-headless")
+        },
+        "optional_packages_version": {},
+        "name": card.name,
+        "task": "Brain MRI slice: tumour or healthy",
+        "description": f"A {card.architecture} network that answers P(tumour) for one slice"
+        + (", with the class map it was computed from." if card.has_map else "."),
+        "authors": "The TumorLens authors",
+        "copyright": "Copyright (c) The TumorLens authors",
+        "license": card.licence,
+        "data_source": "; ".join(f"{d.source} ({d.licence})" for d in card.data),
+        "data_type": "image",
+        "image_classes": f"{spec.channels} channel data, intensity scaled to [0, 1]",
+        "label_classes": "0 is healthy, 1 is tumour",
+        "pred_classes": "one logit; sigmoid(logit / temperature) is P(tumour)",
+        "eval_metrics": {m.name: m.value for m in card.metrics if m.split == part},
+        "intended_use": card.intended_use,
+        "references": [d.citation for d in card.data if d.citation not in (None, UNKNOWN_LICENCE)],
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": "MR",
+                    "num_channels": spec.channels,
+                    "spatial_shape": [spec.size, spec.size],
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": {str(c): "grey" for c in range(spec.channels)},
+                }
+            },
+            "outputs": outputs,
+        },
+    }  # fmt: skip
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python, TumorLens and what a run computes with."""
+    versions = {"python": platform.python_version()}
+    for name in ("tumorlens", *_PACKAGES):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # a part of an extra that this run did not need
+            continue
+    return versions
+
+
+def _main_part(card: ModelCard) -> str | None:
+    measured = {metric.split for metric in card.metrics if metric.name in HEADLINE}
+    return next((part for part in ("test", "validation", "calibration") if part in measured), None)
+
+
+def _counts(name: str | None, parts: Mapping[str, Sequence[Record]]) -> tuple[object, ...]:
+    cells = []
+    groups = set()
+    for members in parts.values():
+        mine = [record for record in members if name in (None, record.source)]
+        labels = Counter(record.label for record in mine)
+        groups |= {record.group for record in mine}
+        cells.append(f"{labels[1]} / {labels[0]}")
+    return (name or "**all**", *cells, len(groups))
+
+
+def _known(name: str, records: Sequence[Record]) -> tuple[object, ...]:
+    tumours = [record for record in records if record.label == 1]
+
+    def share(known: int, of: int) -> str:
+        return f"{known} of {of}" if of else "–"
+
+    return (
+        name,
+        share(sum(record.view is not None for record in records), len(records)),
+        share(sum(record.tumour_type is not None for record in tumours), len(tumours)),
+        share(sum(bool(record.boxes or record.polygons) for record in tumours), len(tumours)),
+        share(sum(record.patient is not None for record in records), len(records)),
+    )
+
+
+def _licence_sentence(names: Sequence[str]) -> str:
+    def clear(info: SourceInfo) -> bool:
+        return not info.licence.startswith(("unclear", "unknown"))
+
+    known = [f"{info.name} ({info.licence})" for info in KNOWN_SOURCES.values() if clear(info)]
+    here = [name for name in names if clear(source_info(name))]
+    return (
+        f"Of the public collections TumorLens knows, only {' and '.join(known)} states its licence "
+        f"clearly; in this run: {', '.join(here) or 'none of the sources does'}. The others may be "
+        "downloaded from where they are, and must not be passed on."
+    )

@@ -1,0 +1,19 @@
+"""What a model of this project is for, and what limits every one of them."""
+
+from __future__ import annotations
+
+INTENDED_USE = (
+    "Research and teaching on two-dimensional brain MRI slices: tumour or healthy. "
+    "Not a medical device; not for diagnosis or any clinical decision."
+)
+
+
+LIMITATIONS = (
+    "Trained on public web collections, mostly T1 with contrast; labels come from those "
+    "collections and were not checked by a radiologist.",
+    "Knows tumour against healthy only: stroke, haemorrhage, inflammation, surgery and "
+    "age-related change may be called either.",
+    "Judges one slice at a time; a tumour outside the slice is not seen.",
+    "Patients are not named in the sources: groups of near-duplicates and of neighbouring "
+    "slices stand in for them.",
+)

@@ -1,0 +1,233 @@
+"""A finished run, or a cross-validation, as a report: report.json and report.html."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tumorlens.atomic import atomic_file
+from tumorlens.data.catalogue import source_info
+from tumorlens.data.splits import PARTS, RANDOM_LEAKY, read_split
+from tumorlens.errors import DataError, InputError, OutputError
+from tumorlens.inference.predictor import Predictor
+from tumorlens.metrics.summary import Predictions, summarize, summarize_by
+from tumorlens.modelfile import ModelCard, read_card
+from tumorlens.reporting.cards import write_cards
+from tumorlens.reporting.document import Picture, Report, to_json
+from tumorlens.reporting.html import to_html
+from tumorlens.reporting.intended_use import LIMITATIONS
+from tumorlens.reporting.run_plots import (
+    answer_pictures,
+    curve_picture,
+    forest_picture,
+    scan_pictures,
+)
+from tumorlens.runs.config import recipe
+from tumorlens.runs.folds import PLAN_NAME, read_crossval
+from tumorlens.runs.predictions import (
+    concatenated,
+)
+from tumorlens.runs.reader import RunData, read_config
+
+log = structlog.get_logger(__name__)
+
+# The part whose figures head the report: the first of these that was measured.
+_PREFERRED = ("test", "validation", "calibration", "train")
+
+
+def report_run(run_dir: Path, output: Path | None = None) -> Path:
+    """Write ``report.json`` and ``report.html`` of a run or a cross-validation.
+
+    A run's cards are written beside them where they are missing. Scans are shown when the run's
+    data is still at hand; otherwise the report says that they are left out.
+
+    Args:
+        run_dir: As `train` or `crossvalidate` leaves it.
+        output: Folder to write to; the run's own when None.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ModelFileError: The run has no usable ``model.onnx``.
+        DataError, ConfigError: Its answers or settings are missing or damaged.
+        OutputError: The folder cannot be written.
+    """
+    if (run_dir / PLAN_NAME).is_file():
+        return write_report(_crossval_report(run_dir), output or run_dir)
+    data = RunData(run_dir)
+    page = write_report(_run_report(run_dir, data), output or run_dir)
+    _add_cards(run_dir, data, page.parent)
+    return page
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write a report's two files, each whole or not at all; return the page's path."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error})") from error
+    for name, text in (("report.json", to_json(report)), ("report.html", to_html(report))):
+        with atomic_file(folder / name) as stream:
+            stream.write(text.encode())
+    return folder / "report.html"
+
+
+def _run_report(run_dir: Path, data: RunData) -> Report:
+    predictor = Predictor.open(run_dir / "model.onnx", threads=1)
+    card, config = predictor.card, data.config
+    answers = data.answers(predictor)
+    part = next((name for name in _PREFERRED if name in answers), None)
+    if part is None:
+        raise DataError(f"{run_dir}: no part of the split was measured")
+    main, seed = answers[part], int(config.seed)
+    metrics = summarize(main, seed=seed)
+    by_source = summarize_by(main, main.sources)
+    by_view = summarize_by(main, main.views)
+    scans, note = _scans(run_dir, data, predictor, main, seed)
+    pictures = (
+        *answer_pictures(main, part, seed),
+        *forest_picture({"all": metrics, **by_source}, "source"),
+        *forest_picture({"all": metrics, **by_view}, "view"),
+        *curve_picture(run_dir),
+        *scans,
+    )
+    return Report(
+        title=f"{card.name} {card.version}",
+        created=_today(),
+        part=part,
+        metrics=metrics,
+        facts=_facts(card, predictor.sha256, answers, run_dir),
+        notes=(*_leaks(answers, part), *note),
+        parts={name: summarize(table, seed=seed) for name, table in answers.items()},
+        sources=by_source,
+        views=by_view,
+        settings=card.recipe,
+        data=tuple(source.model_dump() for source in card.data),
+        limitations=card.limitations,
+        pictures=pictures,
+    )
+
+
+def _crossval_report(run_dir: Path) -> Report:
+    config = read_config(run_dir)
+    plan, folds = read_crossval(run_dir)
+    seed, n_folds, repeats = int(config.seed), plan["folds"], plan["repeats"]
+    main = concatenated(list(folds.values()))
+    metrics = summarize(main, seed=seed)
+    rounds = {
+        f"repeat {repeat}": summarize(
+            concatenated([t for name, t in folds.items() if name.startswith(f"r{repeat}/")]),
+            seed=seed,
+        )
+        for repeat in range(repeats)
+    }
+    single = {f"fold {name}": summarize(table, seed=seed) for name, table in folds.items()}
+    by_source = summarize_by(main, main.sources)
+    by_view = summarize_by(main, main.views)
+    first = next(iter(folds)).replace("/", "-")
+    curves = [
+        replace(p, title=f"{p.title} of fold {first}") for p in curve_picture(run_dir / first)
+    ]
+    return Report(
+        title=f"{config.name}: {n_folds}-fold cross-validation",
+        created=_today(),
+        part="out-of-fold",
+        metrics=metrics,
+        facts={
+            "architecture": str(config.model.architecture),
+            "folds": f"{n_folds} grouped folds, drawn {repeats} times; groups never cross",
+            "answers": f"{len(main)} on {len(set(main.keys))} scans in "
+            f"{len(set(main.groups.tolist()))} groups",
+            "threshold": "each fold's own, chosen on its calibration scans",
+        },
+        parts={**rounds, **single},
+        sources=by_source,
+        views=by_view,
+        settings=recipe(config, Path(config.data.root)),
+        data=tuple(_known(name, main) for name in sorted(set(main.sources))),
+        limitations=LIMITATIONS,
+        pictures=(
+            *answer_pictures(main, "out-of-fold", seed),
+            *forest_picture({"all": metrics, **single}, "fold"),
+            *forest_picture({"all": metrics, **by_source}, "source"),
+            *forest_picture({"all": metrics, **by_view}, "view"),
+            *curves,
+        ),
+    )
+
+
+def _scans(
+    run_dir: Path, data: RunData, predictor: Predictor, answers: Predictions, seed: int
+) -> tuple[list[Picture], tuple[str, ...]]:
+    try:
+        records = {record.key: record for record in data.records}
+        missing = set(answers.keys) - set(records)
+        if missing:
+            raise DataError(f"{len(missing)} scans are not in the data, first {min(missing)}")
+        return scan_pictures(predictor, run_dir / "weights.pt", answers, records, seed), ()
+    except (DataError, InputError) as error:
+        log.warning("scans are not shown", reason=str(error))
+        return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
+
+
+def _add_cards(run_dir: Path, data: RunData, folder: Path) -> None:
+    """Write the cards of a run that was packaged without them, when its data is at hand."""
+    if (folder / "MODEL_CARD.md").exists():
+        return
+    try:
+        split, records = read_split(run_dir / "split.json"), data.grouped
+        parts = {part: split.records(part, records) for part in PARTS}
+    except (DataError, InputError) as error:
+        log.warning("cards are not written", reason=str(error))
+        return
+    parts = {part: members for part, members in parts.items() if members}
+    write_cards(read_card(run_dir / "model.onnx"), split, parts, folder)
+
+
+def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
+    """Say how many tested scans have a copy, or a neighbour, among the training scans."""
+    if part == "train":
+        return ("These are figures of the training scans; they say nothing about new ones.",)
+    seen = set(answers["train"].groups.tolist()) if "train" in answers else set()
+    leaked = [group for group in answers[part].groups.tolist() if group >= 0 and group in seen]
+    if not leaked:
+        return ()
+    return (
+        f"{len(leaked)} of {len(answers[part])} {part} scans share a group of near-duplicates or "
+        "of one person with training scans: these figures flatter the model.",
+    )
+
+
+def _facts(
+    card: ModelCard, sha256: str, answers: Mapping[str, Predictions], run_dir: Path
+) -> dict[str, str]:
+    split = read_split(run_dir / "split.json")
+    leaky = " (copies of one scan may stand on both sides)" if split.name == RANDOM_LEAKY else ""
+    return {
+        "architecture": card.architecture,
+        "model file": f"sha256 {sha256}",
+        "made": card.created,
+        "input": card.preprocess.describe(),
+        "class map": f"pooled by {card.pooling.kind}" if card.pooling else "none",
+        "temperature": f"{card.temperature:.4g}",
+        "threshold": f"{card.threshold.value:.4g} ({card.threshold.origin})",
+        "split": f"{split.name}{leaky}, seed {split.seed}, sha256 {split.sha256}",
+        "scans measured": ", ".join(f"{name} {len(table)}" for name, table in answers.items()),
+    }
+
+
+def _known(name: str, answers: Predictions) -> dict[str, Any]:
+    info = asdict(source_info(name))
+    n = len({key for key, source in zip(answers.keys, answers.sources, strict=True)
+             if source == name})  # fmt: skip
+    return {"source": name, "n": n, "licence": info["licence"], "citation": info["citation"]}
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()

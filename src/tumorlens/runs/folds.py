@@ -1,0 +1,38 @@
+"""What a cross-validation leaves in its folder, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tumorlens.errors import ConfigError
+from tumorlens.metrics.summary import Predictions
+from tumorlens.runs.predictions import read_predictions
+
+PLAN_NAME = "crossval.json"
+OUT_OF_FOLD_NAME = "out_of_fold.csv"
+TEMPERATURE_NAME = "out_of_fold.json"
+
+
+def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
+    """Return the plan and the out-of-fold answers that `crossvalidate` left in a folder.
+
+    Raises:
+        DataError: The answers are missing or damaged.
+        ConfigError: The plan is.
+    """
+    folds = read_predictions(run_dir / OUT_OF_FOLD_NAME)
+    return read_plan(run_dir), folds
+
+
+def read_plan(run_dir: Path) -> dict[str, Any]:
+    """Return a cross-validation's plan. Raises `ConfigError` when it cannot be read."""
+    path = run_dir / PLAN_NAME
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a cross-validation's plan ({error})") from error
+    if not isinstance(plan, dict):
+        raise ConfigError(f"{path}: not a cross-validation's plan")
+    return plan

@@ -1,0 +1,98 @@
+"""What a trained network answered on every scan it was measured on, kept as a CSV table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tumorlens.atomic import atomic_file
+from tumorlens.data.manifest import Record
+from tumorlens.errors import DataError
+from tumorlens.metrics.calibration import sigmoid
+from tumorlens.metrics.summary import Predictions
+from tumorlens.runs.scores import Calibration, Scores
+
+PREDICTIONS_NAME = "predictions.csv"
+_COLUMNS = ("part", "key", "source", "view", "group", "label", "prob", "threshold")
+
+
+def predictions_of(
+    scores: Scores, records: Sequence[Record], calibration: Calibration
+) -> Predictions:
+    """Return calibrated answers on a part's records, which stand in the scores' order."""
+    return Predictions(
+        keys=tuple(record.key for record in records),
+        labels=scores.labels,
+        prob=sigmoid(scores.logits / calibration.temperature),
+        threshold=np.full(len(records), calibration.threshold.value),
+        groups=scores.groups,
+        sources=scores.sources,
+        views=tuple(record.view for record in records),
+    )
+
+
+def write_predictions(parts: Mapping[str, Predictions], path: Path) -> None:
+    """Write answers by part: one row an answer; an unknown view is an empty cell.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for part, p in parts.items():
+        numbers = (p.groups.tolist(), p.labels.tolist(), p.prob.tolist(), p.threshold.tolist())
+        for key, source, view, *row in zip(p.keys, p.sources, p.views, *numbers, strict=True):
+            writer.writerow((part, key, source, view or "", *row))
+    with atomic_file(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def read_predictions(path: Path) -> dict[str, Predictions]:
+    """Read what `write_predictions` wrote, bit by bit the same.
+
+    Raises:
+        DataError: The file is missing, or not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        parts: dict[str, list[dict[str, str]]] = {}
+        for row in rows:
+            parts.setdefault(row["part"], []).append(row)
+        return {part: _table(members) for part, members in parts.items()}
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); train the run first"
+        ) from error
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: not a table of answers ({error})") from error
+
+
+def concatenated(tables: Sequence[Predictions]) -> Predictions:
+    """Return several tables as one, in order."""
+    return Predictions(
+        keys=tuple(key for table in tables for key in table.keys),
+        labels=np.concatenate([table.labels for table in tables]),
+        prob=np.concatenate([table.prob for table in tables]),
+        threshold=np.concatenate([table.threshold for table in tables]),
+        groups=np.concatenate([table.groups for table in tables]),
+        sources=tuple(source for table in tables for source in table.sources),
+        views=tuple(view for table in tables for view in table.views),
+    )
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> Predictions:
+    return Predictions(
+        keys=tuple(row["key"] for row in rows),
+        labels=np.array([int(row["label"]) for row in rows], dtype=np.int64),
+        prob=np.array([float(row["prob"]) for row in rows]),
+        threshold=np.array([float(row["threshold"]) for row in rows]),
+        groups=np.array([int(row["group"]) for row in rows], dtype=np.int64),
+        sources=tuple(row["source"] for row in rows),
+        views=tuple(row["view"] or None for row in rows),
+    )

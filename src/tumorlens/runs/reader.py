@@ -1,0 +1,96 @@
+"""A finished run, read back: its settings, its records, its answers."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import structlog
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import load_inputs
+from tumorlens.data.splits import read_split
+from tumorlens.errors import ConfigError, DataError
+from tumorlens.inference.predictor import Predictor
+from tumorlens.metrics.summary import Predictions
+from tumorlens.runs.predictions import PREDICTIONS_NAME, predictions_of, read_predictions
+from tumorlens.runs.records import load_records, read_records
+from tumorlens.runs.scores import Calibration, score_logits
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 32
+
+
+class RunData:
+    """What a run folder tells, each part read once and only when it is asked for.
+
+    Raises `ConfigError` when the folder holds no run's configuration.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.config = read_config(run_dir)
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """All records of the run's data, ungrouped. Raises `DataError` when it is not there."""
+        return read_records(self.config)
+
+    @cached_property
+    def grouped(self) -> list[Record]:
+        """Its labelled records with groups, for which every file is read."""
+        return load_records(self.config)
+
+    def answers(self, predictor: Predictor) -> dict[str, Predictions]:
+        """Return the run's answers by part; its model is asked again where none were kept.
+
+        Raises:
+            DataError: They were not kept, and the data is not there.
+        """
+        if (self.run_dir / PREDICTIONS_NAME).is_file():
+            return read_predictions(self.run_dir / PREDICTIONS_NAME)
+        log.info("the run kept no answers; its model is asked again")
+        split, card = read_split(self.run_dir / "split.json"), predictor.card
+        parts, calibration = self._measured(), Calibration(card.temperature, card.threshold)
+        cache = Path(self.config.data.cache_dir) if self.config.data.cache_dir else None
+        answers = {}
+        for part in parts:
+            members = split.records(part, self.grouped)
+            inputs, _ = load_inputs(members, card.preprocess, cache_dir=cache)
+            chunks = [
+                predictor.forward(np.asarray(inputs[start : start + _BATCH]))[0]
+                for start in range(0, len(members), _BATCH)
+            ]
+            scores = score_logits(np.concatenate(chunks).astype(np.float64), members)
+            answers[part] = predictions_of(scores, members, calibration)
+            log.info("asked", part=part, images=len(members))
+        return answers
+
+    def _measured(self) -> list[str]:
+        path = self.run_dir / "metrics.json"
+        try:
+            return list(json.loads(path.read_text(encoding="utf-8"))["parts"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); train the run again") from error
+
+
+def read_config(run_dir: Path) -> DictConfig:
+    """Return a run's ``config.yaml``.
+
+    Raises:
+        ConfigError: It is missing, or not a configuration.
+    """
+    path = run_dir / "config.yaml"
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a run's folder") from error
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path}: not a run's configuration")
+    return config

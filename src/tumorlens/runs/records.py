@@ -1,0 +1,151 @@
+"""Which scans a run reads, and how they are split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import structlog
+from omegaconf import DictConfig
+
+from tumorlens.data.doubts import (
+    count_doubtful,
+    without_doubtful,
+    without_wrong_places,
+)
+from tumorlens.data.grouping import group_records
+from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
+from tumorlens.data.sources import load_source, source_info
+from tumorlens.data.splitfile import make_split as split_of
+from tumorlens.data.splits import (
+    PARTS,
+    RANDOM_LEAKY,
+    Split,
+    grouped_split,
+    random_split,
+    read_split,
+)
+from tumorlens.errors import ConfigError
+from tumorlens.modelfile import DataSource
+from tumorlens.runs.slices import slices_of
+
+log = structlog.get_logger(__name__)
+
+
+def load_records(config: DictConfig) -> list[Record]:
+    """Return the grouped, labelled records of all sources and volumes of the ``data`` group."""
+    records = read_records(config)
+    labelled = [record for record in records if record.label is not None]
+    if len(labelled) < len(records):
+        log.warning("unlabelled images left out", images=len(records) - len(labelled))
+    grouped = group_records(labelled)
+    return without_wrong_places(grouped) if leaves_out_doubtful(config) else grouped
+
+
+def leaves_out_doubtful(config: DictConfig) -> bool:
+    """Tell whether the run learns nothing from scans that `tumorlens.data.doubts` names.
+
+    Raises `ConfigError` for a setting other than ``keep`` and ``leave_out``.
+    """
+    # Runs made before there was such a setting kept them.
+    chosen = config.data.get("doubtful", "keep")
+    if chosen not in ("keep", "leave_out"):
+        raise ConfigError(f"data.doubtful is {chosen!r}; use keep or leave_out")
+    return bool(chosen == "leave_out")
+
+
+def read_records(config: DictConfig) -> list[Record]:
+    """Return all records of the ``data`` group, ungrouped, their files unread."""
+    root = Path(config.data.root)
+    records = [record for name in config.data.sources for record in _source(root, str(name))]
+    return [*records, *(record for part in slices_of(config) for record in part)]
+
+
+def _source(root: Path, name: str) -> list[Record]:
+    """Read one source: by its folder, its rows in the root's manifest, or a path of its own."""
+    manifest = root / MANIFEST_NAME
+    if manifest.is_file():
+        folder = (root / name).resolve()
+        rows = read_manifest(manifest)
+        found = [r for r in rows if r.source == name or folder in r.path.resolve().parents]
+        if found:
+            return found
+    return load_source(root / name if (root / name).is_dir() else name)
+
+
+def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
+    """Read the configured split file, or make the configured kind of split.
+
+    With ``data.doubtful=leave_out`` doubtful scans stand in its test part alone.
+    """
+    split = _whole_split(config, records)
+    if not leaves_out_doubtful(config):
+        return split
+    log.info("doubtful scans left out of all parts but the test", **count_doubtful(records))
+    return without_doubtful(split, records)
+
+
+def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
+    settings = config.data.split
+    if settings.path is not None:
+        return _with_validation(config, read_split(Path(settings.path), records), records)
+    fractions = {name: float(settings[name]) for name in PARTS}
+    if settings.kind == "grouped":
+        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in ("learnt", "tilted"))
+        learnt = {record.key for record in slices_of(config)[1]} if finer else set()
+        measured = [record for record in records if record.key not in learnt]
+        split = grouped_split(
+            measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
+        )
+        split = _with_validation(config, split, measured)
+        return _with_learnt(split, records, learnt) if learnt else split
+    if settings.kind == RANDOM_LEAKY:
+        log.warning("random split: near-duplicates cross it, so its test score is flattered")
+        share = fractions["validation"] / (1 - fractions["test"])
+        split = random_split(
+            records, seed=settings.seed, test_fraction=fractions["test"], validation=share
+        )
+        return _with_validation(config, split, records)
+    raise ConfigError(f"data.split.kind is {settings.kind!r}; use grouped or {RANDOM_LEAKY}")
+
+
+def _with_validation(config: DictConfig, split: Split, records: Sequence[Record]) -> Split:
+    """Return the split with its validation part in train, where the run is to learn from it."""
+    # Runs made before there was such a setting chose by it.
+    if not config.data.split.get("learn_validation", False) or not split.validation:
+        return split
+    parts = {**split.parts(), "train": [*split.train, *split.validation], "validation": []}
+    return split_of(split.name, split.seed, parts, records)
+
+
+def _with_learnt(split: Split, records: Sequence[Record], learnt: Collection[str]) -> Split:
+    """Return the split with those of the ``learnt`` slices in train whose volume is there."""
+    train = set(split.train)
+    volumes = {record.file for record in records if record.is_slice and record.key in train}
+    more = [r.key for r in records if r.key in learnt and r.file in volumes]
+    parts = {**split.parts(), "train": [*split.train, *more]}
+    return split_of(split.name, split.seed, parts, records)
+
+
+def data_sources(records: Sequence[Record]) -> tuple[DataSource, ...]:
+    """Return what a card says of the training data: n, hash, licence and citation by source."""
+    by_source: dict[str, list[Record]] = {}
+    for record in records:
+        by_source.setdefault(record.source, []).append(record)
+    sources = []
+    for name, members in sorted(by_source.items()):
+        digest = hashlib.sha256()
+        for record in sorted(members, key=lambda member: member.key):
+            digest.update(f"{record.key} {record.sha256} {record.label}\n".encode())
+        info = source_info(name)
+        sources.append(
+            DataSource(
+                source=name,
+                n=len(members),
+                sha256=digest.hexdigest(),
+                licence=info.licence,
+                citation=info.citation,
+            )
+        )
+    return tuple(sources)

@@ -1,0 +1,121 @@
+"""Configuration → records → split → decoded parts, with leakage refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from tumorlens.data.doubts import (
+    known_doubt,
+)
+from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import load_inputs
+from tumorlens.data.splits import (
+    PARTS,
+    RANDOM_LEAKY,
+    Split,
+    check_groups,
+)
+from tumorlens.errors import DataError
+from tumorlens.runs.config import preprocess_from
+from tumorlens.runs.records import load_records, log, make_split
+from tumorlens.training.datamodule import Mode, ScanDataset
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A split's parts: records, network inputs ``[N, C, S, S]`` and datasets by name.
+
+    ``not_mri`` holds inputs of scans that were left out because they are no MRI, and that no
+    other part has copies of: an in-domain guard learns from them. None without a guard.
+    """
+
+    split: Split
+    records: dict[str, list[Record]]
+    inputs: dict[str, NDArray[np.float32]]
+    datasets: dict[Mode, ScanDataset]
+    not_mri: NDArray[np.float32] | None = None
+
+
+def load_parts(config: DictConfig) -> Parts:
+    """Load, group, split and decode what the ``data`` group names.
+
+    Raises:
+        SourceNotFoundError: A source is not below ``data.root``.
+        SplitError: The given split file is damaged or does not fit the records.
+        LeakageError: A group crosses the split and the split is not the notebook's.
+        DataError: The training part is empty or holds one class only.
+    """
+    records = load_records(config)
+    split = make_split(config, records)
+    if split.name != RANDOM_LEAKY:
+        check_groups(split, records)
+    return decode_parts(config, split, records)
+
+
+def decode_parts(
+    config: DictConfig,
+    split: Split,
+    records: Sequence[Record],
+    decoded: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None,
+) -> Parts:
+    """Decode a split's parts, or pick them from what is decoded already.
+
+    Args:
+        config: The run's configuration.
+        split: Of the records.
+        records: Grouped records, at least those of the split.
+        decoded: What `load_inputs` gives for all ``records``, in their order.
+
+    Raises:
+        DataError: The training part is empty or holds one class only.
+    """
+    by_key = {record.key: record for record in records}
+    chosen = {name: [by_key[key] for key in getattr(split, name)] for name in PARTS}
+    chosen = {name: members for name, members in chosen.items() if members}
+    _check_trainable(chosen.get("train", []))
+    spec = preprocess_from(config)
+    cache = Path(config.data.cache_dir) if config.data.cache_dir else None
+    inputs, datasets = {}, {}
+    at = {record.key: index for index, record in enumerate(records)}
+    for name, members in chosen.items():
+        if decoded is None:
+            inputs[name], lesions = load_inputs(members, spec, cache_dir=cache)
+        else:
+            rows = [at[record.key] for record in members]
+            inputs[name], lesions = decoded[0][rows], decoded[1][rows]
+        if name in ("train", "validation", "test"):
+            mode: Mode = name  # type: ignore[assignment]
+            datasets[mode] = ScanDataset(members, inputs[name], lesions, mode)
+        log.info("decoded", part=name, images=len(members))
+    others = None
+    if config.get("guard") and (left_out := _left_out(split, records)):
+        others, _ = load_inputs(left_out, spec, cache_dir=cache)
+    return Parts(split, chosen, inputs, datasets, others)
+
+
+def _left_out(split: Split, records: Sequence[Record]) -> list[Record]:
+    """Return the scans of no part that are no MRI, without those akin to a held-out one."""
+    parts = split.parts()
+    used = {key for keys in parts.values() for key in keys}
+    held = used - set(parts["train"])
+    akin = {record.group for record in records if record.key in held}
+    return [
+        record
+        for record in records
+        if record.key not in used and record.group not in akin and known_doubt(record) == "not_mri"
+    ]
+
+
+def _check_trainable(records: Sequence[Record]) -> None:
+    labels = {record.label for record in records}
+    if labels != {0, 1}:
+        raise DataError(
+            f"the training part has {len(records)} images with labels {sorted(map(str, labels))}; "
+            "both tumour and healthy images are needed"
+        )

@@ -1,0 +1,118 @@
+"""How a cross-validation draws its folds: by group, or in one of the two ways that flatter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import Generator
+
+from tumorlens.augmentation.transforms import Augment, AugmentSpec
+from tumorlens.data.doubts import without_doubtful
+from tumorlens.data.leaky import check_fold, random_folds, with_copies
+from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import load_inputs
+from tumorlens.data.splits import Split, grouped_folds
+from tumorlens.errors import ConfigError
+from tumorlens.runs.config import preprocess_from
+from tumorlens.runs.records import leaves_out_doubtful
+
+Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
+
+# What offline augmentation usually does to this kind of data: flips, small turns and shifts,
+# and brightness. The scan stays the scan.
+OFFLINE = AugmentSpec(p_flip=0.5, rotation=15, scale=0.1, shift=0.05, p_gamma=0.5, gamma=0.3)
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """A way to draw folds.
+
+    Attributes:
+        name: ``grouped``, ``random-leaky`` (blind to groups) or ``augment-before-split-leaky``
+            (blind to groups, over the scans and their augmented copies).
+        copies: Augmented copies made of each scan before the folds are drawn.
+    """
+
+    name: str
+    copies: int = 0
+
+    def __post_init__(self) -> None:
+        if self.copies < 0:
+            raise ConfigError(f"copies is {self.copies}; it must be at least 0")
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a cross-validation's plan says of it; nothing of the ordinary way."""
+        return {} if self == GROUPED else {"protocol": self.name, "copies": self.copies}
+
+    def records(self, records: Sequence[Record]) -> list[Record]:
+        """Return the records that folds are drawn over: the given ones, then their copies."""
+        return with_copies(records, self.copies)
+
+    def splits(
+        self, config: DictConfig, records: Sequence[Record], n_folds: int, repeats: int
+    ) -> list[Split]:
+        """Draw the folds over what :meth:`records` returned.
+
+        The split's shares of validation and calibration are set aside from each training side.
+
+        Raises:
+            SplitError: Fewer groups than folds.
+            LeakageError: A group crosses a fold that does not say so in its name.
+        """
+        settings = config.data.split
+        rest = 1 - float(settings.test)
+        draw = grouped_folds if self.name == GROUPED.name else random_folds
+        splits = draw(
+            records,
+            n_folds=n_folds,
+            repeats=repeats,
+            seed=settings.seed,
+            validation=float(settings.validation) / rest,
+            calibration=float(settings.calibration) / rest,
+        )
+        for split in splits:
+            check_fold(split, records)
+        if leaves_out_doubtful(config):
+            return [without_doubtful(split, records) for split in splits]
+        return splits
+
+    def decoded(self, config: DictConfig, records: Sequence[Record]) -> Decoded:
+        """Return inputs ``[N, C, S, S]`` and lesion pictures of what :meth:`records` returned."""
+        originals = records[: len(records) // (self.copies + 1)]
+        cache = Path(config.data.cache_dir) if config.data.cache_dir else None
+        inputs, lesions = load_inputs(originals, preprocess_from(config), cache_dir=cache)
+        if not self.copies:
+            return inputs, lesions
+        generator = Generator().manual_seed(int(config.seed))
+        made = [augmented(inputs, lesions, generator) for _ in range(self.copies)]
+        return (
+            np.concatenate([inputs, *(images for images, _ in made)]),
+            np.concatenate([lesions, *(pictures for _, pictures in made)]),
+        )
+
+
+GROUPED = FoldPlan("grouped")
+
+
+def augmented(
+    inputs: NDArray[np.float32], lesions: NDArray[np.uint8], generator: Generator
+) -> Decoded:
+    """Return one :data:`OFFLINE` copy of each input ``[N, C, S, S]`` and lesion picture."""
+    augment = Augment(OFFLINE)
+    images, pictures = np.empty_like(inputs), np.empty_like(lesions)
+    for start in range(0, len(inputs), _BATCH):
+        rows = slice(start, start + _BATCH)
+        image = torch.from_numpy(np.array(inputs[rows]))
+        lesion = torch.from_numpy(np.array(lesions[rows])).float().div(255)[:, None]
+        image, lesion = augment(image, lesion, generator)
+        images[rows] = image.numpy()
+        pictures[rows] = lesion[:, 0].mul(255).round().byte().numpy()
+    return images, pictures

@@ -1,0 +1,239 @@
+"""The protocol table: how much the same model is flattered by the way it is tested.
+
+Four models are trained and tested under three protocols on one data set. Each cell is a
+cross-validation whose folds together answer every scan once, so all figures are over the same
+scans. Within a row nothing but the protocol changes: the same network, settings and seed, and
+the same number of pictures seen in training. Nothing is set aside to choose an epoch or a threshold
+by: the last epoch's weights answer, at 0.5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from omegaconf import DictConfig
+
+from tumorlens.data.splits import RANDOM_LEAKY
+from tumorlens.errors import ConfigError
+from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.paired import paired_difference
+from tumorlens.metrics.summary import Predictions, summarize
+from tumorlens.models.registry import build
+from tumorlens.runs.config import compose_config, plain
+from tumorlens.runs.predictions import concatenated
+from tumorlens.workflows.crossval import crossvalidate
+from tumorlens.workflows.folds import GROUPED, FoldPlan
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_DATA = "brain_tumor_dataset"
+DEFAULT_FOLDS = 5
+DEFAULT_COPIES = 4
+TRANSFER = "resnet18-transfer"
+METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
+# Grouped first in the making, since the others are compared with it; last in the table.
+PROTOCOLS = ("random", "augment-before-split", "grouped")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the table.
+
+    Attributes:
+        name: As it is asked for; title: as the table shows it.
+        settings: Overrides of the training configuration.
+        epochs: Over the scans as they are; with copies, as many fewer as pictures are more.
+    """
+
+    name: str
+    title: str
+    settings: tuple[str, ...]
+    epochs: int
+
+
+# No augmentation during training in any row: the table's only one is that before the split. Epochs,
+# batches of 16 and inputs of 96 pixels are what half an hour of one core affords.
+_SMALL = ("data.batch_size=16", "model.preprocess.size=96", "augment=none")
+ROWS = (
+    Row("notebook", "notebook CNN", ("experiment=notebook",), 150),
+    Row("cnn", "improved CNN", ("model=cnn", *_SMALL), 12),
+    Row("resnet18", "ResNet-18 from scratch", ("model=resnet18", *_SMALL), 8),
+    Row(TRANSFER, "ResNet-18, transfer", ("model=resnet18", *_SMALL, "optimizer.lr=2e-4"), 4),
+)
+
+_COMMON = (
+    "data.split.kind=grouped",  # crossvalidate draws its own folds; the cell's plan names them
+    "data.split.train=0.8",
+    "data.split.validation=0",
+    "data.split.calibration=0",
+    "data.split.test=0.2",
+    "trainer.patience=null",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained.
+
+    Attributes:
+        data: A source's name below ``data.root``, or a folder of scans.
+        models: Names of rows, in any order.
+        pretrained: Weights of a ResNet-18 (or of a network with one as its backbone) that the row
+            ``resnet18-transfer`` starts from; without them that row is left out. They must not
+            have seen the data, nor copies of it.
+        n_folds: At least 2.
+        copies: Augmented copies of each scan made before the split in the protocol of that name.
+        epochs: Row → epochs, where they differ from the row's own.
+        overrides: Settings for all rows, such as ``trainer.accelerator=gpu`` or ``seed=1``.
+    """
+
+    data: str = DEFAULT_DATA
+    models: Collection[str] = tuple(row.name for row in ROWS)
+    pretrained: Path | None = None
+    n_folds: int = DEFAULT_FOLDS
+    copies: int = DEFAULT_COPIES
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        known = [row.name for row in ROWS]
+        unknown = sorted({*self.models, *self.epochs} - set(known))
+        if unknown or not self.models:
+            raise ConfigError(f"protocol: no models {unknown}; choose from {known}")
+        few = sorted(name for name, epochs in self.epochs.items() if epochs < 1)
+        if few or self.copies < 1:
+            raise ConfigError("protocol: epochs and copies must be at least 1")
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return the rows to train, the table's order and epochs as asked."""
+        asked = [row for row in ROWS if row.name in self.models]
+        asked = [row for row in asked if row.name != TRANSFER or self.pretrained is not None]
+        return tuple(replace(row, epochs=self.epochs.get(row.name, row.epochs)) for row in asked)
+
+    def left_out(self) -> dict[str, str]:
+        """Return row → why it is not trained."""
+        if TRANSFER in self.models and self.pretrained is None:
+            return {TRANSFER: "no pretrained weights were given (--pretrained PATH)"}
+        return {}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model under one protocol.
+
+    Attributes:
+        metrics: Every metric over all scans, copies left out, with its grouped interval.
+        flattery: The same metrics minus those of the grouped protocol, paired by scan; empty
+            for the grouped protocol itself.
+        epochs: Trained; copies: made of each scan before the split.
+    """
+
+    metrics: dict[str, Estimate]
+    flattery: dict[str, Estimate]
+    epochs: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells by row and protocol, with what a reader has to know of them."""
+
+    plan: Plan
+    scans: int
+    groups: int
+    cells: dict[str, dict[str, Cell]]
+    pretrained_sha256: str | None
+
+
+def run_row(plan: Plan, row: Row, run_dir: Path) -> dict[str, Predictions]:
+    """Train a row's three cells, or read those that are finished; return their answers.
+
+    Each cell has a folder ``<row>/<protocol>`` of its own below ``run_dir``, made and gone on with
+    by `crossvalidate`. The answers are on the scans themselves: copies are answered too, since a
+    fold's test holds them, but they are not counted, so that all protocols answer the same scans.
+
+    Raises:
+        ConfigError: A setting is wrong, or a cell's folder holds one made with other settings.
+        DataError, OutputError: As `crossvalidate`.
+    """
+    answers: dict[str, Predictions] = {}
+    for name in ("grouped", "random", "augment-before-split"):
+        folds_by = fold_plan(name, plan.copies)
+        config = cell_config(plan, row, folds_by.copies)
+        log.info("cell", model=row.name, protocol=name, epochs=config.trainer.max_epochs)
+        result = crossvalidate(
+            config, plan.n_folds, run_dir=run_dir / row.name / name, folds_by=folds_by
+        )
+        table = concatenated(list(result.folds.values()))
+        scans = set(answers["grouped"].keys) if answers else set(table.keys)
+        answers[name] = table.take(np.array([key in scans for key in table.keys]))
+    return answers
+
+
+def fold_plan(protocol: str, copies: int) -> FoldPlan:
+    """Return how a protocol draws its folds; those that leak say so in their names."""
+    return {
+        "grouped": GROUPED,
+        "random": FoldPlan(RANDOM_LEAKY),
+        "augment-before-split": FoldPlan("augment-before-split-leaky", copies),
+    }[protocol]
+
+
+def cell_config(plan: Plan, row: Row, copies: int) -> DictConfig:
+    """Return a cell's training configuration: the row's, with as many pictures seen in any cell.
+
+    Raises:
+        ConfigError: An override is wrong, or the pretrained weights fit no ResNet-18.
+        ModelNotFoundError: The pretrained weights do not exist.
+    """
+    config = compose_config([*row.settings, *_COMMON, *plan.overrides])
+    config.trainer.max_epochs = max(1, round(row.epochs / (copies + 1)))
+    config.data.sources = [plan.data]
+    config.name = f"protocol-{row.name}"
+    if row.name == TRANSFER:
+        assert plan.pretrained is not None
+        config.model.arguments.weights = str(plan.pretrained)
+        build(config.model.architecture, **plain(config.model.arguments))  # refused before work
+        # In the plan of the cell, so that other weights under the same path are noticed.
+        config.name += f"-{digest(plan.pretrained)[:12]}"
+    return config
+
+
+def measure_row(plan: Plan, row: Row, answers: Mapping[str, Predictions]) -> dict[str, Cell]:
+    """Return a row's cells from its answers by protocol."""
+    grouped, cells = answers["grouped"], {}
+    for name in PROTOCOLS:
+        copies = fold_plan(name, plan.copies).copies
+        flattery = {} if name == "grouped" else paired_difference(answers[name], grouped)
+        epochs = int(cell_config(plan, row, copies).trainer.max_epochs)
+        cells[name] = Cell(summarize(answers[name]), flattery, epochs, copies)
+    return cells
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file that is known to be there."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def settings_of(plan: Plan, row: Row) -> dict[str, Any]:
+    """Return what a reader wants to know of a row's training: the optimiser and its numbers."""
+    config = cell_config(plan, row, 0)
+    return {
+        "title": row.title,
+        "epochs": row.epochs,
+        "seed": int(config.seed),
+        "batch_size": int(config.data.batch_size),
+        "optimizer": plain(config.optimizer),
+        "precision": str(config.trainer.precision),
+        "input": plain(config.model.preprocess),
+        "augmentation": plain(config.augment),
+    }

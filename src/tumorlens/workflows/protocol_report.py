@@ -1,0 +1,203 @@
+"""The protocol table as files: JSON, a Markdown table, and a plot with intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from tumorlens.atomic import atomic_file
+from tumorlens.metrics.binary import Estimate
+from tumorlens.plots.style import FAINT, HEALTHY, TUMOUR, encode, new_figure, styled
+from tumorlens.workflows.protocol import (
+    METRICS,
+    PROTOCOLS,
+    ROWS,
+    TRANSFER,
+    Cell,
+    Plan,
+    Row,
+    Table,
+    digest,
+    measure_row,
+    run_row,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = structlog.get_logger(__name__)
+
+SCHEMA = "tumorlens-protocol/1"
+TITLES = {row.name: row.title for row in ROWS}
+METRIC_TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "roc_auc": "ROC-AUC",
+}
+# Protocol → colour and marker, so that the plot is read without colours too.
+_LOOKS = {
+    "random": ("#E69F00", "s"),
+    "augment-before-split": (TUMOUR, "^"),
+    "grouped": (HEALTHY, "o"),
+}
+
+
+def run_protocol(plan: Plan, run_dir: Path) -> Table:
+    """Train and test every row of the plan; write the table after each, the plot at the end.
+
+    Args:
+        plan: What to train.
+        run_dir: Gets ``protocol.json``, ``protocol.md``, ``protocol.png`` and ``.svg`` beside a
+            folder per row; finished folds found there are read, not trained.
+
+    Raises:
+        ConfigError, ModelNotFoundError, DataError, OutputError: As `run_row` and `cell_config`.
+        MissingExtraError: The plotting packages are not installed.
+    """
+    rows = plan.rows()
+    settings = {row.name: settings_of(plan, row) for row in rows}  # wrong ones end it here
+    known = digest(plan.pretrained) if plan.pretrained and TRANSFER in settings else None
+    for name, reason in plan.left_out().items():
+        log.warning("row left out", model=name, reason=reason)
+    table = Table(plan, 0, 0, {}, known)
+    for row in rows:
+        table = _with_row(table, row, run_dir)
+        _write(run_dir / "protocol.json", json.dumps(to_json(table, settings), indent=1) + "\n")
+        _write(run_dir / "protocol.md", to_markdown(table))
+    if table.cells:
+        figure = draw(table)
+        for kind in ("svg", "png"):
+            with atomic_file(run_dir / f"protocol.{kind}") as stream:
+                stream.write(encode(figure, kind))
+    return table
+
+
+def _with_row(table: Table, row: Row, run_dir: Path) -> Table:
+    answers = run_row(table.plan, row, run_dir)
+    cells = {**table.cells, row.name: measure_row(table.plan, row, answers)}
+    groups = len(set(answers["grouped"].groups.tolist()))
+    return Table(table.plan, len(answers["grouped"]), groups, cells, table.pretrained_sha256)
+
+
+def to_json(table: Table, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table as JSON-ready figures, schema ``tumorlens-protocol/1``; no paths in it."""
+    plan = table.plan
+    return {
+        "schema": SCHEMA,
+        "data": Path(plan.data).name,
+        "scans": table.scans,
+        "groups": table.groups,
+        "folds": plan.n_folds,
+        "copies": plan.copies,
+        "pretrained_sha256": table.pretrained_sha256,
+        "left_out": plan.left_out(),
+        "rows": {
+            name: {
+                **settings[name],
+                "protocols": {
+                    protocol: {
+                        "epochs": cell.epochs,
+                        "copies": cell.copies,
+                        "metrics": _numbers(cell.metrics),
+                        "minus_grouped": _numbers(cell.flattery),
+                    }
+                    for protocol, cell in cells.items()
+                },
+            }
+            for name, cells in table.cells.items()
+        },
+    }
+
+
+def to_markdown(table: Table) -> str:
+    """Return one Markdown table a metric: the three protocols, and what the leaks add."""
+    plan = table.plan
+    parts = [
+        f"{plan.n_folds}-fold cross-validation on {Path(plan.data).name}: each figure is over the "
+        f"same {table.scans} scans ({table.groups} groups of near-duplicates), with its 95 % "
+        "interval by a bootstrap over groups. Below “flattery” stands what the protocol adds to "
+        f"the grouped figure, paired by scan. {plan.copies} augmented copies a scan in the middle "
+        "protocol, whose copies are trained on but not counted.\n"
+    ]
+    for metric in METRICS:
+        parts.append(
+            f"**{METRIC_TITLES[metric]}**\n\n"
+            "| model | random split | augment before split | grouped | flattery: random | "
+            "flattery: augment before split |\n|---|---|---|---|---|---|\n"
+            + "".join(_line(name, cells, metric) for name, cells in table.cells.items())
+        )
+    parts += [f"{TITLES[name]}: left out, {why}.\n" for name, why in plan.left_out().items()]
+    return "\n".join(parts)
+
+
+def _line(name: str, cells: Mapping[str, Cell], metric: str) -> str:
+    figures = [_shown(cells[protocol].metrics[metric]) for protocol in PROTOCOLS]
+    added = [_shown(cells[protocol].flattery[metric], sign=True) for protocol in PROTOCOLS[:2]]
+    return f"| {TITLES[name]} | {' | '.join([*figures, *added])} |\n"
+
+
+def _shown(estimate: Estimate, *, sign: bool = False) -> str:
+    form = "{:+.2f}" if sign else "{:.2f}"
+    value, low, high = (form.format(v) for v in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def _numbers(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        name: {
+            key: round(value, 5) if math.isfinite(value) else None
+            for key, value in estimate.to_dict().items()
+        }
+        for name, estimate in metrics.items()
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as stream:
+        stream.write(text.encode())
+
+
+@styled
+def draw(table: Table) -> Figure:
+    """Draw a panel a metric: a line a model, a marker with its interval a protocol.
+
+    The ground is white, so that it reads the same on a light page and on a dark one.
+    """
+    names = list(table.cells)
+    figure = new_figure(11.0, 1.7 + 0.75 * len(names))
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    for axes, metric in zip(panels, METRICS, strict=True):
+        for shift, protocol in zip((-0.22, 0.0, 0.22), PROTOCOLS, strict=True):
+            found = [table.cells[name][protocol].metrics[metric] for name in names]
+            colour, marker = _LOOKS[protocol]
+            axes.errorbar(
+                [estimate.value for estimate in found],
+                [at + shift for at in range(len(names))],
+                xerr=[
+                    [max(0.0, estimate.value - estimate.low) for estimate in found],
+                    [max(0.0, estimate.high - estimate.value) for estimate in found],
+                ],
+                fmt=marker,
+                color=colour,
+                capsize=3,
+                markersize=6.5,
+                label={"random": "random split"}.get(protocol, protocol.replace("-", " ")),
+            )
+        axes.axvline(0.5, color=FAINT, linestyle=":", linewidth=1.2)
+        axes.set(title=METRIC_TITLES[metric], xlim=(0.4, 1.01))
+        axes.grid(True, axis="x")
+    panels[0].set(yticks=range(len(names)), ylim=(len(names) - 0.5, -0.5))
+    panels[0].set_yticklabels([TITLES[name] for name in names])
+    figure.suptitle(
+        f"The same models, tested three ways on the same {table.scans} scans "
+        f"({table.groups} groups; 95 % intervals)"
+    )
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,107 @@
+"""A run folder → its model file written anew, for another place, name or runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tumorlens.data.splits import read_split
+from tumorlens.errors import DataError, ExportError
+from tumorlens.export.onnx import to_onnx, write_weights
+from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.imaging.preprocess import preprocess
+from tumorlens.inference.engine import Engine
+from tumorlens.modelfile import FORMAT_VERSION, ModelCard, read_card, write_model
+from tumorlens.models.registry import build
+from tumorlens.models.weights import load_weights, read_tensors
+from tumorlens.ood.detector import InDomainGuard, guard_from
+from tumorlens.runs.reader import read_config
+from tumorlens.runs.records import load_records
+from tumorlens.runs.scores import UNSEEN_PART, conformal_sets
+from tumorlens.training.decoding import decode_parts
+from tumorlens.training.scoring import score
+from tumorlens.workflows.fit_ood import guard_for
+from tumorlens.workflows.package import GUARD_NAME
+
+
+def reexport(
+    run_dir: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    refit: bool = False,
+) -> ModelCard:
+    """Build the network of ``run_dir`` from its card and weights, and export it to ``output``.
+
+    The card goes along, with ``name`` and ``version`` when given: its figures stay true,
+    because weights that answer the card's self-test differently are refused. With ``refit`` an
+    in-domain guard and conformal sets are fitted to the network, for which the run's data must
+    be where its ``config.yaml`` says; nothing else in the run folder changes.
+
+    Raises:
+        ModelFileError: The run has no usable ``model.onnx``.
+        ExportError: ``weights.pt`` (or ``guard.pt``, when the card has a guard) is missing, does
+            not fit, or is not what the card was written for; or torch and ONNX disagree.
+        ConfigError, DataError: With ``refit``, the run's configuration or data is not there, or is
+            other data than the run's.
+        OutputError: ``output`` cannot be written.
+    """
+    card = read_card(run_dir / "model.onnx")
+    network = build(card.architecture, **card.architecture_args)
+    load_weights(network, run_dir / "weights.pt")
+    changes: dict[str, Any] = {"name": name or card.name, "version": version or card.version}
+    if refit:
+        guard, found = _refit(network, card, run_dir)
+        changes |= found
+    else:
+        guard = _read_guard(run_dir / GUARD_NAME) if card.guard is not None else None
+    onnx_bytes = to_onnx(network, card.preprocess, guard)
+    phantom = draw_phantom(card.self_test.seed, lesion=card.self_test.lesion).image
+    logits, _ = Engine(onnx_bytes, threads=1).run(preprocess(phantom, card.preprocess)[None])
+    if not abs(float(logits[0]) - card.self_test.logit) <= card.self_test.tolerance:
+        raise ExportError(
+            f"{run_dir}: weights.pt answers {float(logits[0]):.4f} on the self-test where the card "
+            f"says {card.self_test.logit:.4f}; these are not the weights the card measured"
+        )
+    card = ModelCard.model_validate(card.model_dump() | changes)
+    if refit and guard is not None:
+        write_weights(guard, run_dir / GUARD_NAME)
+    write_model(onnx_bytes, card, output)
+    return card
+
+
+def _refit(
+    network: nn.Module, card: ModelCard, run_dir: Path
+) -> tuple[InDomainGuard | None, dict[str, Any]]:
+    """Return the guard, and the card's fields that it and the conformal sets change."""
+    config = read_config(run_dir)
+    split, records = read_split(run_dir / "split.json"), load_records(config)
+    known = {record.key for record in records}
+    missing = [key for part in split.parts().values() for key in part if key not in known]
+    if missing:
+        raise DataError(
+            f"{len(missing)} scans of the run's split are not in {config.data.root}, first "
+            f"{missing[0]}; restore the data"
+        )
+    parts = decode_parts(config, split, records)
+    changes: dict[str, Any] = {"format_version": FORMAT_VERSION, "conformal": None, "guard": None}
+    if UNSEEN_PART in parts.records:
+        inputs, records = parts.inputs[UNSEEN_PART], parts.records[UNSEEN_PART]
+        scores = score(network, records, inputs, torch.device("cpu"))
+        changes["conformal"] = conformal_sets(scores, card.temperature)
+    fitted = guard_for(network, parts, card.preprocess, int(card.recipe.get("seed", 0)))
+    if fitted is None:
+        return None, changes
+    return fitted[0], changes | {"guard": fitted[1]}
+
+
+def _read_guard(path: Path) -> InDomainGuard:
+    """Read what `write_weights` wrote of a guard. Raises `ExportError` when it is no such file."""
+    try:
+        return guard_from(read_tensors(path))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ExportError(f"{path}: not the weights of a guard: {error}") from error

@@ -1,0 +1,313 @@
+"""The battery on models whose way of answering is known: it must tell them apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tumorlens.data.manifest import Record
+from tumorlens.errors import DataError, MissingExtraError
+from tumorlens.evaluation.sampling import draw_by_group, working_copy
+from tumorlens.evaluation.shortcuts.samples import read_scan
+from tumorlens.evaluation.shortcuts.suite import Battery, shortcut_battery
+from tumorlens.evaluation.shortcuts.trial import Figure
+from tumorlens.imaging.anatomy import Plane
+from tumorlens.imaging.image import Image
+from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
+from tumorlens.inference.predictor import Predictor
+from tumorlens.metrics.binary import Estimate
+
+SIDE, CELL = 64, 8
+LESION, MARK = 255, 200
+
+
+class Model:
+    """Answers by the brightest cell of a map: of the whole picture, or of its upper left corner.
+
+    Lesions and marks are brighter than any tissue here, and intensity is not rescaled.
+    """
+
+    def __init__(self, *, honest: bool) -> None:
+        self.honest = honest
+        self.card = SimpleNamespace(
+            preprocess=PreprocessSpec(size=SIDE, crop="none", intensity="unit"),
+            threshold=SimpleNamespace(value=0.5),
+            temperature=1.0,
+        )
+
+    def prepare(self, image: Image) -> NDArray[np.float32]:
+        return preprocess(image.pixels, self.card.preprocess)
+
+    def forward(
+        self, batch: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        bright = (batch[:, 0] > (0.85 if self.honest else 0.3)).astype(np.float32)
+        if not self.honest:
+            bright[:, 10:] = bright[:, :, 10:] = 0
+        cells = bright.reshape(len(batch), SIDE // CELL, CELL, SIDE // CELL, CELL)
+        maps = (cells.mean(axis=(2, 4)) * 40 - 4).astype(np.float32)
+        return maps.max(axis=(1, 2)), maps
+
+
+def scan(
+    number: int, *, tumour: bool, column: int | None = None
+) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    """A grey head on black; a tumour has a bright blob in it and a mark in the corner."""
+    rng = np.random.default_rng(number)
+    shown = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    cv2.circle(shown, (32, 34), 24, [100], cv2.FILLED)
+    head = shown > 0
+    shown[head] += rng.integers(0, 20, int(head.sum()), dtype=np.uint8)
+    x, y = (int(v) for v in rng.integers(24, 40, 2))
+    x = x if column is None else column
+    if tumour:
+        cv2.circle(shown, (x, y), 4, [LESION], cv2.FILLED)
+        shown[1:7, 1:7] = MARK
+    return shown, tuple(v / SIDE for v in (x - 4, y - 4, x + 5, y + 5))
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    return drawn(tmp_path_factory.mktemp("scans"))
+
+
+def drawn(folder: Path, column: int | None = None, view: Plane | None = None) -> list[Record]:
+    found = []
+    for number in range(40):
+        tumour = number % 2 == 0
+        shown, box = scan(number, tumour=tumour, column=column)
+        path = folder / f"{number:02}.png"
+        assert cv2.imwrite(str(path), shown)
+        found.append(
+            Record(
+                key=f"drawn:{number}", path=path, source=("north", "south")[number // 2 % 2],
+                label=int(tumour), boxes=(cast("Any", box),) if tumour else None, group=number,
+                view=view,
+            )
+        )  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def honest(records: list[Record]) -> Battery:
+    return battery(records, honest=True)
+
+
+@pytest.fixture(scope="module")
+def cheat(records: list[Record]) -> Battery:
+    return battery(records, honest=False)
+
+
+def battery(records: list[Record], *, honest: bool) -> Battery:
+    model = cast("Predictor", Model(honest=honest))
+    return shortcut_battery(model, records, part="test", n_boot=50)
+
+
+def value(found: Battery, test: str, name: str) -> Estimate:
+    (figure,) = [f for f in found.figures if (f.test, f.name) == (test, name)]
+    return figure.estimate
+
+
+@pytest.mark.parametrize(
+    ("test", "name", "by_lesion", "by_mark"),
+    [
+        ("untouched", "ROC-AUC", 1.0, 1.0),
+        ("border only", "ROC-AUC", 0.5, 1.0),
+        ("masked centre", "still called tumour", 0.0, 1.0),
+        ("masked centre", "healthy now called tumour", 0.0, 0.0),
+        ("masked tumour", "inpainted: probability drops", 1.0, 0.0),
+        ("masked tumour", "inpainted: turns to healthy", 1.0, 0.0),
+        ("masked tumour", "grey: turns to healthy", 1.0, 0.0),
+        ("masked tumour", "own tissue: turns to healthy", 1.0, 0.0),
+        ("masked elsewhere", "inpainted: turns to healthy", 0.0, 0.0),
+        ("masked elsewhere", "grey: mean drop", 0.0, 0.0),
+        ("pasted lesion", "called tumour", 1.0, 0.0),
+        ("pasted lesion", "peak inside", 1.0, 0.0),
+        ("pasted tissue", "called tumour", 0.0, 0.0),
+        ("thumbnail 16 × 16", "ROC-AUC", None, 1.0),
+        ("skull stripped", "still called tumour", 1.0, 0.0),
+        ("skull stripped", "healthy now called tumour", 0.0, 0.0),
+        ("swapped background", "of the other class: answers change", 0.0, 1.0),
+        ("swapped background", "of the other class: healthy now called tumour", 0.0, 1.0),
+        ("swapped background", "of the same class: answers change", 0.0, 0.0),
+    ],
+)
+def test_the_battery_tells_a_lesion_reader_from_a_mark_reader(
+    honest: Battery, cheat: Battery, test: str, name: str, by_lesion: float | None, by_mark: float
+) -> None:
+    if by_lesion is not None:
+        assert value(honest, test, name).value == pytest.approx(by_lesion, abs=0.051)
+    assert value(cheat, test, name).value == pytest.approx(by_mark, abs=0.051)
+
+
+def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_path: Path) -> None:
+    names = "tumour's half gone: still called tumour", "healthy now called tumour"
+    beside = drawn(tmp_path, 46, "axial")  # the clear half is the one with the mark
+    for honest, called in ((True, 0.0), (False, 1.0)):
+        gone, healthy = (
+            value(battery(beside, honest=honest), "mirrored half", name) for name in names
+        )
+        assert (gone.value, gone.n) == (called, 20)
+        assert (healthy.value, healthy.n) == (0.0, 20)
+    for column, view in ((32, "axial"), (46, "sagittal")):
+        found = battery(drawn(tmp_path, column, cast("Plane", view)), honest=True)
+        assert value(found, "mirrored half", names[0]).n == 0
+
+
+def test_n_counts_what_each_test_was_done_on(honest: Battery) -> None:
+    assert value(honest, "untouched", "ROC-AUC").n == 40
+    assert value(honest, "masked tumour", "grey: mean drop").n == 20
+    assert value(honest, "pasted lesion", "called tumour").n == 20
+    assert (
+        value(honest, "swapped background", "of the other class: tumour now called healthy").n == 20
+    )
+
+
+def test_findings_name_what_fails_and_nothing_else(honest: Battery, cheat: Battery) -> None:
+    said = " ".join(cheat.findings())
+    for part in (
+        "Border and background alone, with the head taken out, give a ROC-AUC of 1.00",
+        "Masking the tumour (grey) lowers the probability in only 0 % of tumour images",
+        "Only 0 % of lesions pasted",
+        "100 % of answers change when the background is that of a scan of the other class "
+        "(95 % interval 100 to 100 %, n = 40).",
+    ):
+        assert part in said
+    assert not [text for text in honest.findings() if "detail" not in text]
+
+
+def test_figures_go_into_a_card(cheat: Battery) -> None:
+    metrics = {metric.name: metric for metric in cheat.to_metrics()}
+    changed = metrics["shortcut: swapped background: of the other class: answers change"]
+    assert (changed.split, changed.value, changed.low, changed.n) == ("test", 1.0, 1.0, 40)
+    document = json.loads(json.dumps(cheat.to_dict(), allow_nan=False))
+    assert document["images"] == document["of"] == 40
+    assert document["findings"] == list(cheat.findings())
+    (masked,) = [f for f in document["figures"] if f["name"] == "grey: probability drops"]
+    assert masked == {
+        "test": "masked tumour", "name": "grey: probability drops", "value": 0.0, "low": 0.0,
+        "high": 0.0, "n": 20, "at_least": 0.9, "at_most": None, "fails": True,
+    }  # fmt: skip
+
+
+def test_sources_that_look_alike_cannot_be_told(honest: Battery) -> None:
+    for word in ("healthy", "tumour"):
+        told = value(honest, "source from map and logit", f"macro ROC-AUC among {word}")
+        assert told.low <= 0.5 <= told.high
+        assert value(honest, "answer and source", f"north against others, {word}").n == 20
+    assert honest.left_out == tuple(
+        f"{target} among {word}: fewer than two classes with 5 groups of scans"
+        for target in ("view", "resolution")
+        for word in ("healthy", "tumour")
+    )
+
+
+def test_a_source_that_shows_is_found(tmp_path: Path, records: list[Record]) -> None:
+    # One source's healthy heads carry a dot that the model's map shows.
+    marked = []
+    for record in records:
+        shown = cv2.imread(str(record.path), cv2.IMREAD_GRAYSCALE)
+        assert shown is not None
+        if record.source == "north":
+            cv2.circle(shown, (52, 58), 3, [LESION], cv2.FILLED)
+        path = tmp_path / record.path.name
+        assert cv2.imwrite(str(path), shown)
+        marked.append(Record(**{**record.__dict__, "path": path}))
+    found = battery(marked, honest=True)
+    assert value(found, "source from map and logit", "macro ROC-AUC among healthy").value > 0.95
+    assert value(found, "answer and source", "north against others, healthy").value == 1.0
+    said = " ".join(found.findings())
+    assert "The source of healthy scans can be read from the map and logit" in said
+    assert "Among healthy scans the answer leans on the source: it tells north" in said
+
+
+def test_tumours_alone_without_boxes_leave_most_undefined(records: list[Record]) -> None:
+    bare = [Record(**{**r.__dict__, "boxes": None}) for r in records[:12] if r.label == 1]
+    found = battery(bare, honest=True)
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    (masked,) = [f for f in document["figures"] if f["name"] == "grey: probability drops"]
+    assert (masked["value"], masked["n"], masked["fails"]) == (None, 0, False)
+    assert value(found, "border only", "called tumour").value == 0.0
+    assert found.findings() == ()
+    assert {metric.name for metric in found.to_metrics()} == {
+        "shortcut: border only: called tumour",
+        "shortcut: skull stripped: still called tumour",
+        "shortcut: swapped background: of the same class: answers change",
+    }
+
+
+def test_records_must_be_labelled_and_grouped(records: list[Record]) -> None:
+    without = [Record(key="a", path=records[0].path, source="s", label=1)]
+    with pytest.raises(DataError, match="label and a group"):
+        battery(without, honest=True)
+
+
+def test_the_missing_package_is_named(
+    records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tumorlens.evaluation.shortcuts.probes.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="audit"):
+        battery(records, honest=True)
+
+
+def test_a_draw_keeps_the_mix_and_spreads_over_groups() -> None:
+    # 60 of one source in 6 groups of ten, 30 of another each for itself, 10 tumours of a third.
+    kinds = [("a", 0, i // 10) for i in range(60)]
+    kinds += [("b", 0, 100 + i) for i in range(30)] + [("c", 1, 200) for _ in range(10)]
+    all_of_them = [
+        Record(key=str(i), path=Path("x"), source=s, label=label, group=g)
+        for i, (s, label, g) in enumerate(kinds)
+    ]
+    drawn = draw_by_group(all_of_them, 20, seed=1)
+    assert [sum(r.source == s for r in drawn) for s in "abc"] == [12, 6, 2]
+    groups = [r.group for r in drawn if r.source == "a"]
+    assert {group: groups.count(group) for group in groups} == dict.fromkeys(range(6), 2)
+    assert [int(r.key) for r in drawn] == sorted(int(r.key) for r in drawn)
+    assert draw_by_group(all_of_them, 20, seed=1) == drawn
+    assert draw_by_group(all_of_them, 20, seed=2) != drawn
+    assert draw_by_group(all_of_them, None, seed=1) == all_of_them
+    assert draw_by_group(all_of_them, 500, seed=1) == all_of_them
+
+
+def test_large_pictures_are_worked_on_small() -> None:
+    pixels = np.zeros((400, 800, 3), dtype=np.uint8)
+    pixels[:, 400:] = 255
+    small = working_copy(pixels)
+    assert small.shape == (128, 256)
+    assert (small[0, 0], small[0, -1]) == (0, 255)
+    same = np.zeros((90, 256), dtype=np.uint8)
+    assert working_copy(same) is same
+
+
+def test_a_scan_knows_where_its_tumour_is(records: list[Record]) -> None:
+    tumour = read_scan(cast("Predictor", Model(honest=True)), records[0])
+    where = tumour.picture[0] > 0.9
+    assert where.any()
+    assert (tumour.tumour | ~where).all(), "every lesion pixel is masked"
+    assert tumour.tumour.sum() < 4 * where.sum()
+    brain, anywhere = tumour.inside(tumour.tumour)
+    assert not (brain & ~anywhere).any()
+    assert not (anywhere & tumour.tumour).any()
+    assert not (anywhere & ~tumour.head).any()
+    healthy = read_scan(cast("Predictor", Model(honest=True)), records[1])
+    assert not healthy.tumour.any()
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "at_most", "fails"),
+    [(0.9, 0.9, None, False), (0.89, 0.9, None, True), (0.6, None, 0.6, False),
+     (0.61, None, 0.6, True), (0.25, 0.3, 0.7, True), (float("nan"), 0.9, None, False),
+     (0.1, None, None, False)],
+)  # fmt: skip
+def test_a_limit_is_missed_by_the_figure_itself(
+    value: float, at_least: float | None, at_most: float | None, fails: bool
+) -> None:
+    figure = Figure("t", "n", Estimate(value, 0.0, 1.0, 9), at_least, at_most, "So {}")
+    assert figure.fails is fails

@@ -1,0 +1,106 @@
+"""Temperature, ECE and reliability, with answers known beforehand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tumorlens.errors import DataError
+from tumorlens.metrics.binary import nll
+from tumorlens.metrics.calibration import Scheme, ece, fit_temperature, reliability, sigmoid
+
+
+@pytest.mark.parametrize(
+    ("logit", "prob"),
+    [(0, 0.5), (math.log(3), 0.75), (-math.log(3), 0.25), (800, 1.0), (-800, 0.0)],
+)
+def test_sigmoid(logit: float, prob: float) -> None:
+    assert sigmoid(logit) == pytest.approx(prob, abs=1e-15)
+
+
+def calibrated(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return logits and labels drawn with just the probability the logit says."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal(n)
+    return logits, (rng.random(n) < sigmoid(logits)).astype(np.int64)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 1.0, 3.0, 10.0])
+def test_temperature_finds_the_factor_the_logits_were_scaled_by(factor: float) -> None:
+    logits, labels = calibrated(20_000, 0)
+    assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.05)
+
+
+def test_temperature_is_the_minimum_of_the_nll() -> None:
+    logits, labels = calibrated(300, 1)
+    best = fit_temperature(4 * logits, labels)
+    at = [nll(labels, sigmoid(4 * logits / (best * change))) for change in (0.98, 1.0, 1.02)]
+    assert at[1] < at[0]
+    assert at[1] < at[2]
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "temperature"),
+    [([-2.0, 2.0], [0, 1], 0.02), ([-2.0, 2.0], [1, 0], 50.0)],
+    ids=["separable", "always wrong"],
+)
+def test_temperature_stays_in_its_bounds(
+    logits: list[float], labels: list[int], temperature: float
+) -> None:
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=1e-6)
+
+
+@pytest.mark.parametrize(("logits", "labels"), [([], []), ([1.0, 2.0], [1, 1]), ([1.0], [0, 1])])
+def test_temperature_needs_both_classes(logits: list[float], labels: list[int]) -> None:
+    with pytest.raises(DataError, match="temperature"):
+        fit_temperature(logits, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "prob", "bins", "scheme", "error"),
+    [
+        # One bin each: |1/2 - 0.6| of all.
+        ([1, 0], [0.7, 0.5], 1, "width", 0.1),
+        # Two halves: 2/4 |0 - 0.2| + 2/4 |1/2 - 0.9|.
+        ([0, 0, 1, 0], [0.1, 0.3, 0.8, 1.0], 2, "width", 0.5 * 0.2 + 0.5 * 0.4),
+        # The same four in two equally full bins, then with an uneven spread.
+        ([0, 0, 1, 0], [0.1, 0.3, 0.8, 1.0], 2, "mass", 0.5 * 0.2 + 0.5 * 0.4),
+        ([0, 1, 0, 1], [0.6, 0.7, 0.8, 0.9], 2, "mass", 0.5 * 0.15 + 0.5 * 0.35),
+        ([0, 1, 0, 1], [0.6, 0.7, 0.8, 0.9], 2, "width", 0.25),
+        ([1, 0, 1], [1.0, 0.0, 1.0], 15, "width", 0.0),
+        ([0, 1, 0], [1.0, 0.0, 1.0], 15, "mass", 1.0),
+    ],
+)  # fmt: skip
+def test_ece_by_hand(
+    labels: list[int], prob: list[float], bins: int, scheme: Scheme, error: float
+) -> None:
+    assert ece(labels, prob, bins, scheme) == pytest.approx(error, abs=1e-12)
+
+
+@pytest.mark.parametrize("scheme", ["width", "mass"])
+def test_ece_is_small_when_calibrated_and_large_when_not(scheme: Scheme) -> None:
+    logits, labels = calibrated(50_000, 2)
+    assert ece(labels, sigmoid(logits), scheme=scheme) < 0.01
+    assert ece(labels, sigmoid(4 * logits), scheme=scheme) > 0.08
+
+
+def test_reliability_by_hand() -> None:
+    diagram = reliability([0, 1, 1, 1], [0.05, 0.15, 0.95, 1.0], bins=10)
+    np.testing.assert_allclose(diagram.confidence, [0.05, 0.15, 0.975])
+    np.testing.assert_allclose(diagram.frequency, [0, 1, 1])
+    assert diagram.count.tolist() == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "prob", "bins", "scheme"),
+    [([], [], 5, "width"), ([1], [0.5, 0.5], 5, "width"), ([1], [1.5], 5, "mass"),
+     ([1], [0.5], 0, "mass"), ([1], [0.5], 5, "depth")],
+)  # fmt: skip
+def test_reliability_refuses_what_it_cannot_bin(
+    labels: list[int], prob: list[float], bins: int, scheme: Scheme
+) -> None:
+    with pytest.raises(DataError):
+        reliability(labels, prob, bins, scheme)

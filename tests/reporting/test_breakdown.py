@@ -1,0 +1,48 @@
+"""The card's figures by source and by view."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from tumorlens.metrics.binary import specificity
+from tumorlens.metrics.summary import Predictions
+from tumorlens.reporting.breakdown import breakdown
+
+LABELS = np.array([1, 1, 0, 0, 1, 1, 1, 0])
+PROB = np.array([0.9, 0.8, 0.1, 0.7, 0.6, 0.95, 0.2, 0.3])
+TEST = Predictions(
+    keys=tuple(f"k{i}" for i in range(8)),
+    labels=LABELS,
+    prob=PROB,
+    threshold=np.full(8, 0.5),
+    groups=np.arange(8),
+    sources=("a", "a", "a", "a", "b", "b", "b", "a"),
+    views=("axial", "axial", "axial", "axial", "coronal", None, "coronal", "coronal"),
+)
+
+
+def test_every_source_and_known_view_of_a_part_has_its_figures() -> None:
+    found = breakdown({"train": TEST, "test": TEST}, n_boot=50)
+    same = breakdown({"validation": TEST, "test": TEST}, leave_out=["validation"], n_boot=50)
+    assert list(same) == list(found)
+    assert list(found) == ["test/a", "test/b", "test/axial", "test/coronal"]
+    assert {tuple(figures) for figures in found.values()} == {
+        ("roc_auc", "sensitivity", "specificity", "ece_width")
+    }
+    axial = found["test/axial"]["specificity"]
+    assert (axial.value, axial.n) == (specificity(LABELS[:4], PROB[:4], 0.5), 4)
+    assert found["test/coronal"]["sensitivity"].value == 0.5
+    assert found["test/a"]["roc_auc"].value == 1.0
+    assert math.isnan(found["test/b"]["roc_auc"].value), "b holds tumours only"
+
+
+def test_what_does_not_divide_the_scans_is_left_out() -> None:
+    one_source = replace(TEST, sources=("a",) * 8)
+    assert set(breakdown({"test": one_source}, n_boot=10)) == {"test/axial", "test/coronal"}
+    unknown = replace(TEST, views=(None,) * 8)
+    assert set(breakdown({"test": unknown}, n_boot=10)) == {"test/a", "test/b"}
+    one_view = replace(one_source, views=("axial",) * 8)
+    assert breakdown({"test": one_view}, n_boot=10) == {}
