@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from tumorlens.evaluation.decision import Decision, Label
+from tumorlens.metrics.decision import Decision, Label
 
 __all__ = ["DISCLAIMER", "SHA256", "Decision", "Explanation", "Label", "ModelRef", "Prediction"]
 
