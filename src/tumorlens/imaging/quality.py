@@ -1,7 +1,7 @@
 """Is this a usable slice of a head? Cheap rules that refuse what no brain MRI looks like.
 
 The rules were set on real slices of many scanners and planes so that none of them is refused;
-`docs/decisions.md` says what they catch and what they let through.
+docs/adr/0006-rule-based-quality-check.md says what they catch and what they let through.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tumorlens.imaging.image import Pixels
 SMALLEST_SIDE = 48
 _SIDE = 96  # the rules look at a copy of this size: fine noise and fine print average out
 _DARK = 0.1  # dark: below this share of the way from the 1st to the 99.5th percentile
-# Each limit with the range it has over the real slices, see docs/decisions.md.
+# Each limit with its range over 5,923 real slices and 24 volumes.
 _LEAST_CONTRAST = 0.08  # (high - low) / level; 0.31 … 1
 _MOST_COLOURED = 0.08  # share of coloured pixels; 0 … 0.034
 _LEAST_DARK, _MOST_DARK = 0.02, 0.93  # share of dark pixels; 0.031 … 0.85

@@ -21,7 +21,8 @@ class LocalContrast(nn.Module):
     Coils, sequences and windowing change how bright tissue is, and much less how it stands out
     from what is around it (local contrast normalisation: Jarrett et al., What is the best
     multi-stage architecture for object recognition?, ICCV 2009). Networks given both rely less on
-    the first, and err less on sources they have not learnt from (docs/decisions.md).
+    the first, and err less on sources they have not learnt from
+    (docs/adr/0018-two-unlike-networks.md).
 
     Takes float32 ``[N, 1, H, W]`` in 0..1 and returns ``[N, 2, H, W]``, the second channel in
     -0.9..0.9. It has no weights.

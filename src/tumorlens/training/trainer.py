@@ -88,7 +88,7 @@ def fastest_precision(accelerator: str) -> str:
 
     That is on GPUs, on processors with AMX tiles (there 2.5 times as fast in float32's stead) and
     on AMD's with AVX512-BF16 (twice as fast). A Xeon without tiles was 1.4 times as fast in float32
-    (docs/decisions.md).
+    (docs/adr/0017-mixed-precision-by-processor.md).
     """
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_accelerator())
     if not on_cpu or torch.cpu._is_amx_tile_supported():
