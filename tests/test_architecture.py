@@ -59,7 +59,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
     for room, names in {
         "cli": "typer click rich pydantic",
         "serving": "fastapi starlette uvicorn pydantic pydantic_settings structlog "
-        "prometheus_client anyio dotenv python_multipart numpy",
+        "prometheus_client dotenv python_multipart asgi_correlation_id numpy",
         "bench": "cv2 numpy",
         "client": "httpx",
         "inference": "onnxruntime cv2 numpy pydantic",
@@ -85,7 +85,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "data.shortcuts": frozenset({"sklearn"}),
     "imaging.volume": frozenset({"scipy"}),
     "inference.batch": frozenset({"ray"}),
-    "serving.tracing": frozenset({"opentelemetry"}),
+    "serving.observability.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
 }
 

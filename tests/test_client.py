@@ -123,7 +123,7 @@ def test_it_speaks_with_a_real_service(tiny_model_path: Path, tmp_path: Path) ->
         assert client.overlay(scan).startswith(b"\x89PNG")
         lines = list(client.predict_many([scan, b"text"]))
         assert [line["prediction"] is not None for line in lines] == [True, False]
-        with pytest.raises(ServiceError, match="Not a format TumorLens reads") as caught:
+        with pytest.raises(ServiceError, match="Unsupported file format") as caught:
             client.predict(b"text")
         assert caught.value.status == 415
         assert caught.value.problem["request_id"]

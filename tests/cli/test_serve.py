@@ -18,7 +18,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
     started: list[Settings] = []
     monkeypatch.chdir(tmp_path)  # no .env file of the developer
     monkeypatch.setattr(
-        "tumorlens.serving.run.serve", lambda settings, announce: started.append(settings)
+        "tumorlens.serving.server.serve", lambda settings, announce: started.append(settings)
     )
     return started
 

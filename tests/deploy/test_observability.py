@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.deploy.test_descriptors import DEPLOY, run
-from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.observability.metrics import Metrics
 
 FOLDER = DEPLOY / "observability"
 DASHBOARD = FOLDER / "grafana" / "dashboards" / "tumorlens.json"

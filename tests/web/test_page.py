@@ -108,7 +108,7 @@ def test_the_slider_fades_the_heat_map(page: Page) -> None:
 def test_a_text_file_is_refused_with_its_reason(page: Page) -> None:
     upload(page, b"a text file named .jpg", "notes.jpg", "image/jpeg")
     wait_for(page, "refused")
-    expect(page.locator("#refused-title")).to_have_text("Not a format TumorLens reads")
+    expect(page.locator("#refused-title")).to_have_text("Unsupported file format")
     expect(page.locator("#refused-title")).to_be_focused()
     expect(page.locator("#refused-id")).to_have_text(re.compile("Request [0-9a-f]{32}"))
     expect(page.locator("#no-picture")).to_be_visible()

@@ -18,7 +18,7 @@ def serve(**flags: Any) -> None:
     Every flag is also an environment variable TUMORLENS_<NAME>, and may stand in a .env
     file; docs/settings.md lists them. API keys come from the environment or a file only.
     """
-    from tumorlens.serving.run import serve as run
+    from tumorlens.serving.server import serve as run
     from tumorlens.serving.settings import load_settings
 
     chosen = {name: value for name, value in flags.items() if value is not None}

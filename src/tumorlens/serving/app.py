@@ -1,12 +1,16 @@
-"""``create_app``: the routes, the guards around them, and one shape for every error."""
+"""``create_app``: the routes, the middleware around them, and one shape for every error."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
+from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -18,20 +22,24 @@ from starlette.routing import Route
 from tumorlens import __version__
 from tumorlens.errors import TumorLensError
 from tumorlens.inference.predictor import Predictor
-from tumorlens.serving import batch, pages, problems, routes
-from tumorlens.serving.access import HostGuard, KeyGuard, load_keys
-from tumorlens.serving.headers import Cors, SecurityHeaders
-from tumorlens.serving.limits import BodyGuard, ByteBudget, Deadline, Shedder
-from tumorlens.serving.metrics import Metrics
-from tumorlens.serving.models import ServedModel
-from tumorlens.serving.openapi import describe
-from tumorlens.serving.pool import Pool
+from tumorlens.serving import problems
+from tumorlens.serving.api import batch, pages, predict, status
+from tumorlens.serving.api.openapi import describe
+from tumorlens.serving.middleware.access import ApiKeys, TrustedHosts, load_keys
+from tumorlens.serving.middleware.headers import Cors, SecurityHeaders
+from tumorlens.serving.middleware.limits import BodyLimits, ByteBudget, Deadline, LoadShedding
+from tumorlens.serving.middleware.rate import RateLimit
+from tumorlens.serving.observability.metrics import Metrics
+from tumorlens.serving.observability.telemetry import Telemetry
+from tumorlens.serving.observability.tracing import make_tracer
 from tumorlens.serving.problems import ProblemError
-from tumorlens.serving.rate import RateGuard
+from tumorlens.serving.processing.pool import Pool
+from tumorlens.serving.processing.served_model import ServedModel
+from tumorlens.serving.processing.service import Service
 from tumorlens.serving.settings import Settings
-from tumorlens.serving.state import Service
-from tumorlens.serving.telemetry import Telemetry
-from tumorlens.serving.tracing import make_tracer
+
+# What a client may call its request: enough for a UUID, and nothing that could forge a log line.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAPI:
@@ -56,12 +64,12 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=_guards(service),
+        middleware=_middleware(service),
     )
     app.state.service = service
-    routers = [routes.router, batch.router, pages.make_router()]
+    routers = [status.router, predict.router, batch.router, pages.make_router()]
     if settings.metrics:
-        routers.append(pages.metrics_router())
+        routers.append(status.metrics_router)
     for router in routers:
         app.include_router(router)
     for kind in (ProblemError, TumorLensError, HTTPException, RequestValidationError):
@@ -82,28 +90,34 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.pool.close()
 
 
-def _guards(service: Service) -> list[Middleware]:
+def _middleware(service: Service) -> list[Middleware]:
     """Return the middleware, outermost first.
 
-    Refusals are raised inside ``Deadline``, which answers them; ``BodyGuard`` around it ends
-    the connection politely when a refused body is still on its way.
+    Refusals are raised inside ``Deadline``, which answers them; ``BodyLimits`` around it
+    lets a client that is still sending read the refusal before the connection closes.
     """
     settings = service.settings
     origins = settings.cors_origins
     budget = ByteBudget(settings.buffer_bytes, service.metrics)
     keys = load_keys(settings)
     tracer = make_tracer() if settings.otel else None
-    limited = [Middleware(RateGuard, settings=settings, keys=keys)] if settings.rate_limit else []
+    limited = [Middleware(RateLimit, settings=settings, keys=keys)] if settings.rate_limit else []
     return [
+        Middleware(
+            CorrelationIdMiddleware,
+            generator=partial(secrets.token_hex, 16),
+            validator=REQUEST_ID.fullmatch,
+            update_request_header=False,
+        ),
         Middleware(Telemetry, metrics=service.metrics, tracer=tracer),
         Middleware(SecurityHeaders, cross_origin=bool(origins)),
         *([Middleware(Cors, origins=origins)] if origins else []),
-        Middleware(Shedder, pool=service.pool),
-        Middleware(BodyGuard, settings=settings, budget=budget),
+        Middleware(LoadShedding, pool=service.pool),
+        Middleware(BodyLimits, settings=settings, budget=budget),
         Middleware(Deadline, settings=settings),
-        Middleware(HostGuard, allowed=settings.trusted_hosts),
+        Middleware(TrustedHosts, hosts=settings.trusted_hosts),
         *limited,
-        Middleware(KeyGuard, settings=settings, keys=keys),
+        Middleware(ApiKeys, settings=settings, keys=keys),
     ]
 
 

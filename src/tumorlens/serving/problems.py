@@ -19,6 +19,7 @@ from tumorlens import errors
 MEDIA_TYPE = "application/problem+json"
 # The client's file name may hold a patient's name: every upload is called this instead.
 UPLOAD_NAME = "upload"
+RETRY = "Try again after the seconds in Retry-After."
 
 
 @dataclass(frozen=True)
@@ -31,115 +32,93 @@ class ProblemType:
     advice: str
 
 
-TYPES: dict[str, ProblemType] = {
-    kind.slug: kind
-    for kind in (
-        ProblemType(
-            "malformed-request",
-            400,
-            "The request is malformed",
-            "Send multipart/form-data with one part named 'file' that carries a file name.",
-        ),
-        ProblemType(
-            "untrusted-host",
-            400,
-            "The Host header is not served here",
-            "Use a host name the operator allowed in TUMORLENS_TRUSTED_HOSTS.",
-        ),
-        ProblemType(
-            "unauthorized",
-            401,
-            "An API key is needed",
-            "Send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
-        ),
-        ProblemType("not-found", 404, "Nothing stands at this address", "See /docs for the paths."),
-        ProblemType(
-            "method-not-allowed",
-            405,
-            "The method does not fit the path",
-            "The Allow header names the methods that do.",
-        ),
-        ProblemType(
-            "not-acceptable",
-            406,
-            "No representation fits the Accept header",
-            "Accept application/json, or image/png for the overlay of /explain.",
-        ),
-        ProblemType(
-            "upload-too-slow",
-            408,
-            "The upload did not arrive in time",
-            "Send the body faster, or ask the operator to raise TUMORLENS_BODY_TIMEOUT.",
-        ),
-        ProblemType(
-            "explanation-unavailable",
-            409,
-            "The loaded model has no class map",
-            "Use /predict, or serve a model whose card says has_map.",
-        ),
-        ProblemType(
-            "too-large",
-            413,
-            "More bytes, pixels or files than the limit",
-            "Send a smaller image; GET /model states the limits.",
-        ),
-        ProblemType(
-            "unsupported-format",
-            415,
-            "Not a format TumorLens reads",
-            "Send PNG, JPEG, TIFF, BMP, WebP or DICOM in multipart/form-data.",
-        ),
-        ProblemType("empty-file", 422, "The file is empty", "Send a file that holds an image."),
-        ProblemType(
-            "not-decodable",
-            422,
-            "The image is truncated or damaged",
-            "Export the slice again and send the new file.",
-        ),
-        ProblemType(
-            "not-brain-mri",
-            422,
-            "Not a usable slice of a brain MRI",
-            "Send one slice that shows the whole head on a dark background.",
-        ),
-        ProblemType(
-            "rate-limited",
-            429,
-            "Too many requests",
-            "Wait as long as Retry-After says; the RateLimit fields state the budget.",
-        ),
-        ProblemType(
-            "header-too-large",
-            431,
-            "The request's head is too large",
-            "Send fewer or shorter header fields.",
-        ),
-        ProblemType(
-            "internal-error",
-            500,
-            "The service failed",
-            "Report the request_id to the operator.",
-        ),
-        ProblemType(
-            "overloaded",
-            503,
-            "The service is busy",
-            "Try again after the seconds in Retry-After.",
-        ),
-        ProblemType(
-            "not-ready",
-            503,
-            "The service is not ready",
-            "Try again after the seconds in Retry-After.",
-        ),
-        ProblemType(
-            "timeout",
-            504,
-            "The answer took too long",
-            "Try again, or send a smaller image.",
-        ),
-    )
-}
+_KINDS = (
+    ProblemType(
+        "malformed-request",
+        400,
+        "The request is malformed",
+        "Send multipart/form-data with one part named 'file' that has a file name.",
+    ),
+    ProblemType(
+        "untrusted-host",
+        400,
+        "Unknown host name",
+        "Use a host name that the operator lists in TUMORLENS_TRUSTED_HOSTS.",
+    ),
+    ProblemType(
+        "unauthorized",
+        401,
+        "An API key is required",
+        "Send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
+    ),
+    ProblemType("not-found", 404, "No such path", "See /docs for the paths."),
+    ProblemType(
+        "method-not-allowed",
+        405,
+        "Method not allowed",
+        "Use a method named in the Allow header.",
+    ),
+    ProblemType(
+        "not-acceptable",
+        406,
+        "No representation matches the Accept header",
+        "Accept application/json, or image/png for the overlay of /explain.",
+    ),
+    ProblemType(
+        "upload-too-slow",
+        408,
+        "The upload did not arrive in time",
+        "Send the body faster, or ask the operator to raise TUMORLENS_BODY_TIMEOUT.",
+    ),
+    ProblemType(
+        "explanation-unavailable",
+        409,
+        "The loaded model gives no heat map",
+        "Use /predict, or serve a model whose card says has_map.",
+    ),
+    ProblemType(
+        "too-large",
+        413,
+        "The upload exceeds a limit",
+        "Send a smaller image or fewer files; GET /model lists the limits.",
+    ),
+    ProblemType(
+        "unsupported-format",
+        415,
+        "Unsupported file format",
+        "Send PNG, JPEG, TIFF, BMP, WebP or DICOM in multipart/form-data.",
+    ),
+    ProblemType("empty-file", 422, "The file is empty", "Send a file that holds an image."),
+    ProblemType(
+        "not-decodable",
+        422,
+        "The image is truncated or damaged",
+        "Export the slice again and send the new file.",
+    ),
+    ProblemType(
+        "not-brain-mri",
+        422,
+        "Not a usable slice of a brain MRI",
+        "Send one slice that shows the whole head on a dark background.",
+    ),
+    ProblemType(
+        "rate-limited",
+        429,
+        "Too many requests",
+        "Wait for the seconds in Retry-After; the RateLimit fields state the quota.",
+    ),
+    ProblemType(
+        "header-too-large",
+        431,
+        "The request headers are too large",
+        "Send fewer or shorter header fields.",
+    ),
+    ProblemType("internal-error", 500, "Internal error", "Report the request_id to the operator."),
+    ProblemType("overloaded", 503, "The service is busy", RETRY),
+    ProblemType("not-ready", 503, "The service is not ready", RETRY),
+    ProblemType("timeout", 504, "The request timed out", "Try again, or send a smaller image."),
+)
+TYPES: dict[str, ProblemType] = {kind.slug: kind for kind in _KINDS}
 
 # An exception is looked up by its class, then by the classes it derives from, so a new
 # subclass is never without an answer; a test holds that each class of the tree has one.
@@ -220,41 +199,3 @@ def response(problem: ProblemError, scope: Scope) -> Response:
     body = json.dumps(document(problem, scope), ensure_ascii=False).encode("utf-8", "replace")
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(body, problem.kind.status, headers, media_type=MEDIA_TYPE)
-
-
-def openapi_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI ``responses`` entries of a route, grouped by status, with examples."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for slug in slugs:
-        kind = TYPES[slug]
-        entry = found.setdefault(
-            kind.status,
-            {
-                "description": kind.title,
-                "content": {
-                    MEDIA_TYPE: {
-                        "schema": {"$ref": "#/components/schemas/Problem"},
-                        "examples": {},
-                    }
-                },
-            },
-        )
-        entry["content"][MEDIA_TYPE]["examples"][slug] = {
-            "summary": kind.title,
-            "value": {
-                "type": f"/problems/{slug}",
-                "title": kind.title,
-                "status": kind.status,
-                "detail": kind.advice,
-                "instance": "/predict",
-                "request_id": "0192f0c1a2b34c5d8e9f00112233aabb",
-            },
-        }
-        if kind.status in (429, 503):
-            entry["headers"] = {
-                "Retry-After": {
-                    "description": "Seconds to wait before the next try.",
-                    "schema": {"type": "integer", "minimum": 1},
-                }
-            }
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -19,18 +20,21 @@ from uvicorn.supervisors import Multiprocess
 
 from tumorlens.errors import ConfigError
 from tumorlens.serving.app import create_app
-from tumorlens.serving.memory import return_freed_memory
-from tumorlens.serving.metrics import MULTIPROC_VARIABLE
-from tumorlens.serving.models import open_predictor
-from tumorlens.serving.protocol import GuardedConfig, GuardedProtocol
+from tumorlens.serving.connection import BoundedConnection, ConnectionConfig
+from tumorlens.serving.observability.metrics import MULTIPROC_VARIABLE
+from tumorlens.serving.observability.telemetry import configure_logging
+from tumorlens.serving.processing.served_model import open_predictor
 from tumorlens.serving.settings import PREFIX, Settings, load_settings
-from tumorlens.serving.telemetry import configure_logging
 
-WORKER_APP = "tumorlens.serving.run:worker_app"
+WORKER_APP = "tumorlens.serving.server:worker_app"
 BACKLOG = 1024
 # Inference threads hand the interpreter over this often, in seconds. The default of 5 ms makes
 # the event loop wait that long behind each of them, which an overload multiplies.
 SWITCH_SECONDS = 0.0005
+# From glibc's malloc.h.
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_LARGE_BYTES = 2**20
+_ARENAS = 2
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -68,7 +72,22 @@ def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
 
 def _tune() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
-    return_freed_memory()
+    _return_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Make glibc give freed pictures back to the system; does nothing on another C library.
+
+    By itself it raises its threshold for separate mappings to the largest block it has seen
+    freed, up to 32 MiB, and keeps such blocks in one heap a thread, where they fragment.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    libc.mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -154,17 +173,17 @@ def _address(settings: Settings, listener: socket.socket) -> str:
     return f"{scheme}://{host}:{listener.getsockname()[1]}{settings.root_path}"
 
 
-def _config(app: FastAPI | str, settings: Settings) -> GuardedConfig:
+def _config(app: FastAPI | str, settings: Settings) -> ConnectionConfig:
     for file in (settings.ssl_certfile, settings.ssl_keyfile):
         if file is not None and not file.is_file():
             raise ConfigError(f"{file}: no such TLS file; check TUMORLENS_SSL_CERTFILE and KEYFILE")
-    config = GuardedConfig(
+    config = ConnectionConfig(
         app,
         factory=isinstance(app, str),
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        http=GuardedProtocol,
+        http=BoundedConnection,
         ws="none",
         # uvloop, where it is installed, left new connections waiting for seconds in an overload.
         loop="asyncio",

@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 
 from tests.serving.conftest import MakeClient
 from tumorlens.errors import ConfigError
-from tumorlens.serving.access import load_keys
-from tumorlens.serving.rate import RateTable
+from tumorlens.serving.middleware.access import load_keys
+from tumorlens.serving.middleware.rate import RateTable
 from tumorlens.serving.settings import Settings
 
 
@@ -154,7 +154,7 @@ def test_rates_count_by_key_and_wrong_keys_by_address(make_client: MakeClient) -
 
 def test_the_allowance_comes_back_with_time() -> None:
     table = RateTable(quota=2, window=10, path=None)
-    said = [(now, table.ask(b"x", now).allowed) for now in (100, 100, 100, 104.9, 105.1, 105.2)]
+    said = [(now, table.count(b"x", now).allowed) for now in (100, 100, 100, 104.9, 105.1, 105.2)]
     assert said == [
         (100, True),
         (100, True),
@@ -163,13 +163,13 @@ def test_the_allowance_comes_back_with_time() -> None:
         (105.1, True),
         (105.2, False),
     ]
-    assert table.ask(b"x", 200).remaining == 1
+    assert table.count(b"x", 200).remaining == 1
     table.close()
 
 
 def test_workers_share_one_table(tmp_path: Path) -> None:
     tables = [RateTable(4, 60, tmp_path / "rates") for _ in range(2)]
-    said = [tables[n % 2].ask(b"who", 50.0).allowed for n in range(6)]
+    said = [tables[n % 2].count(b"who", 50.0).allowed for n in range(6)]
     assert said == [True, True, True, True, False, False]
     for table in tables:
         table.close()
@@ -177,7 +177,7 @@ def test_workers_share_one_table(tmp_path: Path) -> None:
 
 def test_many_clients_do_not_grow_the_table() -> None:
     table = RateTable(1, 60, None)
-    allowed = sum(table.ask(str(n).encode(), 10.0).allowed for n in range(20_000))
+    allowed = sum(table.count(str(n).encode(), 10.0).allowed for n in range(20_000))
     assert allowed == 20_000
-    assert sum(table.ask(str(n).encode(), 10.0).allowed for n in range(20_000)) < 400
+    assert sum(table.count(str(n).encode(), 10.0).allowed for n in range(20_000)) < 400
     table.close()

@@ -12,16 +12,16 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tumorlens.serving.metrics import Metrics
-from tumorlens.serving.pool import Entry, Pool
+from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, response
+from tumorlens.serving.processing.pool import Arrival, Pool
 from tumorlens.serving.settings import Settings
 
 BATCH_PATH = "/predict/batch"
 IMAGE_PATHS = frozenset({"/predict", "/explain", BATCH_PATH})
 
 # A refused client is often still sending. Closing at once would reset the connection and
-# destroy the answer it has not read yet, so a little more is read and thrown away first.
+# destroy the answer it has not read yet, so a little more is read and discarded first.
 LINGER_BYTES = 4 * 2**20
 LINGER_SECONDS = 1.0
 # The rest of a small body costs less than the new connection its client would have to open,
@@ -126,15 +126,15 @@ class _Body:
             self._complete = await self._linger()
 
     async def _linger(self) -> bool:
-        """Read on and throw away, within bounds; tells whether the body's end was reached."""
+        """Read on and discard, within bounds; tells whether the body's end was reached."""
         if self._waiting_for_continue:
             return False
-        thrown_away = 0
+        discarded = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while thrown_away < LINGER_BYTES:
+                while discarded < LINGER_BYTES:
                     message = await self._receive()
-                    thrown_away += len(message.get("body", b""))
+                    discarded += len(message.get("body", b""))
                     if not message.get("more_body", False):
                         return bool(message["type"] == "http.request")
         return False
@@ -149,7 +149,7 @@ def _length(value: bytes | None) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-class BodyGuard:
+class BodyLimits:
     """ASGI middleware: the size, time and memory limits of request bodies."""
 
     def __init__(self, app: ASGIApp, settings: Settings, budget: ByteBudget) -> None:
@@ -158,7 +158,7 @@ class BodyGuard:
         self.budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request through the guarded receive and send."""
+        """Serve one request through the bounded receive and send."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -170,11 +170,11 @@ class BodyGuard:
             self.budget.give(body.held)
 
 
-class Shedder:
+class LoadShedding:
     """ASGI middleware: refuses images at once while the queue is full.
 
-    The same refusal stands in the routes. This one comes before routing, keys and bodies, for
-    under overload the refusals are most of the work, and they delay those who were accepted.
+    The routes refuse as well. This refusal comes before routing, keys and bodies: under overload
+    most requests are refused, and the work of refusing delays those that were accepted.
     """
 
     def __init__(self, app: ASGIApp, pool: Pool) -> None:
@@ -187,16 +187,16 @@ class Shedder:
             await self.app(scope, receive, send)
             return
         declared = _length(dict(scope["headers"]).get(b"content-length"))
-        # The server throws a small body away by itself; a larger one needs BodyGuard.
+        # The server discards a small body by itself; a larger one needs BodyLimits.
         if self.pool.crowded and declared is not None and declared <= SMALL_BYTES:
             await response(self.pool.refusal(), scope)(scope, receive, send)
             return
-        entry = Entry(self.pool)
-        scope.setdefault("state", {})["entry"] = entry
+        arrival = Arrival(self.pool)
+        scope.setdefault("state", {})["arrival"] = arrival
         try:
             await self.app(scope, receive, send)
         finally:
-            entry.leave()
+            arrival.leave()
 
 
 class Deadline:

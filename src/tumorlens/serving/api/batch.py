@@ -13,41 +13,27 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tumorlens.errors import TumorLensError
-from tumorlens.serving import work
-from tumorlens.serving.archive import Load, images
-from tumorlens.serving.pool import Ticket
-from tumorlens.serving.problems import (
-    ProblemError,
-    document,
-    from_exception,
-    openapi_responses,
+from tumorlens.serving.api.openapi import (
+    FILE_SCHEMA,
+    UPLOAD_ROUTE,
+    problem_responses,
+    upload_form,
 )
-from tumorlens.serving.routes import FILE_SCHEMA, UPLOADS, read_uploads
-from tumorlens.serving.state import Service, note, service_of
+from tumorlens.serving.problems import ProblemError, document, from_exception
+from tumorlens.serving.processing import jobs
+from tumorlens.serving.processing.pool import Ticket
+from tumorlens.serving.processing.service import Service, read_uploads, record, service_of
+from tumorlens.serving.uploads.archive import Load, images
 
 NDJSON = "application/x-ndjson"
 router = APIRouter(tags=["predict"])
 
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {**FILE_SCHEMA, "description": "An image, or a zip of them."},
-                        }
-                    },
-                }
-            }
-        },
-    }
+_FILES = {
+    "type": "array",
+    "minItems": 1,
+    "items": {**FILE_SCHEMA, "description": "An image, or a zip of them."},
 }
+_LINES = {NDJSON: {"schema": {"$ref": "#/components/schemas/BatchLine"}}}
 
 
 @router.post(
@@ -56,23 +42,19 @@ _BODY: dict[str, Any] = {
     responses={
         200: {
             "description": "One line an image, in the order of the request.",
-            "content": {
-                NDJSON: {
-                    "schema": {"$ref": "#/components/schemas/BatchLine"},
-                }
-            },
+            "content": _LINES,
         },
-        **openapi_responses(*UPLOADS),
+        **problem_responses(*UPLOAD_ROUTE),
     },
-    openapi_extra=_BODY,
+    openapi_extra=upload_form(_FILES),
 )
 async def predict_batch(request: Request) -> Response:
     """Answer for many images or a zip of them: one JSON line each, a prediction or a problem."""
     service = service_of(request)
     service.pool.reserve()
     uploads = await read_uploads(request, service.settings.batch_max_files)
-    # Its images wait for places one by one; the request itself stands at no door any more.
-    request.scope["state"]["entry"].leave()
+    # Its images queue one by one; the request itself no longer counts as one that arrives.
+    request.scope["state"]["arrival"].leave()
     # The archives are listed now, while a refusal can still be an answer of its own.
     loads = deque(images(uploads, service.settings))
     del uploads
@@ -98,10 +80,10 @@ async def _lines(request: Request, service: Service, loads: deque[Load]) -> Asyn
 async def _one(request: Request, service: Service, load: Load, index: int) -> dict[str, Any]:
     predictor, limits = service.model.predictor, service.image_limits
 
-    def job(ticket: Ticket) -> work.Answer:
+    def job(ticket: Ticket) -> jobs.Answer:
         with ticket.stage("read"):
             data = load()
-        return work.predict(predictor, data, limits)(ticket)
+        return jobs.predict(predictor, data, limits)(ticket)
 
     try:
         await service.pool.wait_for_place()
@@ -112,6 +94,6 @@ async def _one(request: Request, service: Service, load: Load, index: int) -> di
         return {"index": index, "prediction": None, "problem": document(problem, request.scope)}
     return {
         "index": index,
-        "prediction": note(request, service, answer, ticket),
+        "prediction": record(request, service, answer, ticket),
         "problem": None,
     }

@@ -22,7 +22,7 @@ from tests.models_for_tests import write_tiny_model
 from tests.serving.live import LiveServer
 from tests.serving.scans import png_scan
 from tumorlens.cli.app import run
-from tumorlens.serving.run import _listen
+from tumorlens.serving.server import _listen
 from tumorlens.serving.settings import Settings
 
 PATIENCE_SECONDS = 20.0
@@ -67,7 +67,7 @@ def test_what_cannot_start_says_why(
             monkeypatch.delenv(name)
     if "--model" not in arguments:
         arguments = ["--model", str(tiny_model_path), *arguments]
-    monkeypatch.setattr("tumorlens.serving.run.configure_logging", lambda settings: None)
+    monkeypatch.setattr("tumorlens.serving.server.configure_logging", lambda settings: None)
     assert run(["serve", *arguments]) == 2
     assert words in capsys.readouterr().err
 

@@ -16,15 +16,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from asgi_correlation_id import correlation_id
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.observability.metrics import Metrics
+from tumorlens.serving.observability.tracing import Tracer
 from tumorlens.serving.problems import ClientGoneError, ProblemError, response
 from tumorlens.serving.settings import Settings
-from tumorlens.serving.tracing import Tracer
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_GONE = 499  # no answer was possible; the figure proxies log for this
@@ -71,7 +70,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 class Telemetry:
-    """ASGI middleware, outermost: ids, the log line, counts, and the last seam for faults."""
+    """ASGI middleware: the log line, the counts, and the last place where a fault is caught."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self.app = app
@@ -90,26 +89,24 @@ class Telemetry:
         status = CLIENT_GONE
         started = False
 
-        async def with_id(message: Message) -> None:
+        async def watched(message: Message) -> None:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 started = True
                 status = message["status"]
-                message.setdefault("headers", [])
-                MutableHeaders(scope=message)["X-Request-ID"] = state["request_id"]
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
-            await self.app(scope, receive, with_id)
+            await self.app(scope, receive, watched)
         except ClientGoneError:
             state.setdefault("problem", "client-gone")
-        except Exception as exc:  # noqa: BLE001  the last seam: a fault must not end the worker
+        except Exception as exc:  # noqa: BLE001  a fault must not end the worker
             self._report_fault(exc, state)
             if started:
                 raise _HiddenFaultError from None
             fault = ProblemError("internal-error")
-            await response(fault, scope)(scope, receive, with_id)
+            await response(fault, scope)(scope, receive, watched)
         finally:
             self.metrics.in_flight.dec()
             self._report(scope, state, status, time.perf_counter() - begin)
@@ -157,8 +154,7 @@ class _HiddenFaultError(RuntimeError):
 
 def _identify(scope: Scope, state: dict[str, Any]) -> None:
     headers = _first_values(scope["headers"])
-    wanted = headers.get(b"x-request-id", b"").decode("latin-1")
-    state["request_id"] = wanted if _REQUEST_ID.fullmatch(wanted) else secrets.token_hex(16)
+    state["request_id"] = correlation_id.get()
     parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"").decode("latin-1"))
     valid = parent is not None and set(parent[1]) != {"0"} and set(parent[2]) != {"0"}
     known = parent is not None and valid

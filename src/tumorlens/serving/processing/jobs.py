@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,20 @@ from tumorlens.imaging.preprocess import bounded
 from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
-from tumorlens.serving.pool import Ticket
 from tumorlens.serving.problems import UPLOAD_NAME
 
 # Images of up to this many pixels are worked on side by side; no known slice has more.
 USUAL_PIXELS = 2048 * 2048
+
+
+class Progress(Protocol):
+    """Times the stages of a job, and ends it when nobody waits for the answer any more."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Time a stage."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Wait until no other job is in such a block: for what needs much memory."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +57,21 @@ class Answer:
     width: int = 0
 
 
-def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Ticket], Answer]:
+def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Progress], Answer]:
     """Return the job that answers for one image; it raises what ``Predictor`` raises.
 
     An image that is no usable slice of a head raises :class:`NotBrainMRIError`.
     """
 
-    def look(ticket: Ticket, bounds: Limits) -> Answer:
-        return _look(predictor, data, bounds, ticket)[0]
+    def look(progress: Progress, bounds: Limits) -> Answer:
+        return _look(predictor, data, bounds, progress)[0]
 
     return _large_ones_alone(look, limits)
 
 
 def explain(
     predictor: Predictor, data: bytes, limits: Limits, *, overlay_opacity: float | None = None
-) -> Callable[[Ticket], Answer]:
+) -> Callable[[Progress], Answer]:
     """Return the job that answers with pictures.
 
     With ``overlay_opacity`` (0..1) the one picture is the scan under the heat map, else the
@@ -69,14 +79,14 @@ def explain(
     pixels on the longer side when the scan is larger.
     """
 
-    def look(ticket: Ticket, bounds: Limits) -> Answer:
+    def look(progress: Progress, bounds: Limits) -> Answer:
         if not predictor.card.has_map:
             raise ExplanationUnavailableError(
                 f"Model {predictor.card.name} has no class map; use /predict."
             )
-        answer, image, class_map = _look(predictor, data, bounds, ticket)
+        answer, image, class_map = _look(predictor, data, bounds, progress)
         assert class_map is not None  # the card says so, and the predictor has checked it
-        with ticket.stage("encode"):
+        with progress.stage("encode"):
             shown = predictor.show(image, class_map, answer.prediction)
             return _with_pictures(answer, shown, overlay_opacity)
 
@@ -84,39 +94,39 @@ def explain(
 
 
 def _large_ones_alone(
-    look: Callable[[Ticket, Limits], Answer], limits: Limits
-) -> Callable[[Ticket], Answer]:
+    look: Callable[[Progress, Limits], Answer], limits: Limits
+) -> Callable[[Progress], Answer]:
     """Let large images through one at a time, so that memory is bounded by one of them.
 
     How large an image is, its header tells; nothing was decoded when the first try refuses.
     """
     usual = replace(limits, max_pixels=min(limits.max_pixels, USUAL_PIXELS))
 
-    def job(ticket: Ticket) -> Answer:
+    def job(progress: Progress) -> Answer:
         try:
-            return look(ticket, usual)
+            return look(progress, usual)
         except TooLargeError:
             if usual == limits:
                 raise
-        with ticket.alone():
-            return look(ticket, limits)
+        with progress.alone():
+            return look(progress, limits)
 
     return job
 
 
 def _look(
-    predictor: Predictor, data: bytes, limits: Limits, ticket: Ticket
+    predictor: Predictor, data: bytes, limits: Limits, progress: Progress
 ) -> tuple[Answer, Image, NDArray[np.float32] | None]:
     """Return the answer, the image as it can be shown, and the class map if there is one."""
     begin = time.perf_counter()
-    with ticket.stage("decode"):
+    with progress.stage("decode"):
         image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
-    with ticket.stage("preprocess"):
+    with progress.stage("preprocess"):
         quality = predictor.assess(image)
         if not quality.usable:
             raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
         batch = predictor.prepare(image)[None]
-    with ticket.stage("forward"):
+    with progress.stage("forward"):
         outputs = predictor.outputs(batch)
         quality = predictor.judge(quality, outputs)
         if not quality.usable:

@@ -1,7 +1,7 @@
-"""The HTTP connection: what has to be bounded before there is a request to speak of.
+"""One HTTP connection with limits: what has to be bounded before there is a request.
 
-uvicorn's own protocol waits for ever for a request's head, keeps every connection, and
-answers broken requests in plain text; a service on the open internet cannot.
+uvicorn's own protocol waits without limit for a request's head, keeps every connection, and
+answers malformed requests in plain text; a service on the open internet cannot.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MAX_HEAD_BYTES = 32 * 1024
 STOP_GRACE_SECONDS = 0.5
 
 
-class GuardedConfig(Config):
-    """uvicorn's configuration with the limits of :class:`GuardedProtocol`."""
+class ConnectionConfig(Config):
+    """uvicorn's configuration with the limits of :class:`BoundedConnection`."""
 
     header_timeout: float = 10.0
     max_connections: int = 512
     write_timeout: float = 30.0
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):
     """One connection: its head bounded in time and size, all of them in number."""
 
     def __init__(
@@ -41,10 +41,10 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        guarded = config if isinstance(config, GuardedConfig) else GuardedConfig
-        self.header_timeout = guarded.header_timeout
-        self.max_connections = guarded.max_connections
-        self.write_timeout = guarded.write_timeout
+        limits = config if isinstance(config, ConnectionConfig) else ConnectionConfig
+        self.header_timeout = limits.header_timeout
+        self.max_connections = limits.max_connections
+        self.write_timeout = limits.write_timeout
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.settings import Settings
-from tumorlens.serving.uploads import Upload
+from tumorlens.serving.uploads.form import Upload
 
 Load = Callable[[], bytes]
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tumorlens.serving.access import is_open, known_digest
-from tumorlens.serving.metrics import shared_folder
+from tumorlens.serving.middleware.access import is_open, known_digest
+from tumorlens.serving.observability.metrics import shared_folder
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.settings import Settings
 
@@ -55,7 +55,7 @@ class RateTable:
             os.ftruncate(self._file, size)
         self._table = mmap.mmap(-1 if self._file is None else self._file, size)
 
-    def ask(self, who: bytes, now: float | None = None) -> Verdict:
+    def count(self, who: bytes, now: float | None = None) -> Verdict:
         """Count one request of ``who`` at ``now`` (monotonic seconds) if it is allowed."""
         now = time.monotonic() if now is None else now
         digest = hashlib.blake2b(who, digest_size=8).digest()
@@ -106,7 +106,7 @@ class RateTable:
             os.close(self._file)
 
 
-class RateGuard:
+class RateLimit:
     """ASGI middleware: 429 over the limit, and the IETF RateLimit fields on every answer."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: tuple[bytes, ...]) -> None:
@@ -122,7 +122,7 @@ class RateGuard:
         if scope["type"] != "http" or is_open(scope):
             await self.app(scope, receive, send)
             return
-        verdict = self.table.ask(self._who(scope))
+        verdict = self.table.count(self._who(scope))
         fields = {
             "RateLimit-Policy": self.policy,
             "RateLimit": f'"default";r={verdict.remaining};t={verdict.reset}',

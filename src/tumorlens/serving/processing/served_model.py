@@ -14,7 +14,7 @@ import structlog
 
 from tumorlens.errors import TumorLensError
 from tumorlens.inference.predictor import Predictor
-from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import from_exception
 from tumorlens.serving.settings import Settings
 

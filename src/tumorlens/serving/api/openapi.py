@@ -7,19 +7,80 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tumorlens.serving.schemas import ANSWERS, BatchLine, Problem
+from tumorlens.serving.api.schemas import ANSWERS, BatchLine, Problem
+from tumorlens.serving.problems import MEDIA_TYPE, TYPES
 
+# Problems of every route, of those behind a key, and of those that take an upload.
+ANY_ROUTE = ("untrusted-host", "rate-limited", "internal-error", "timeout")
+KEY_ROUTE = (*ANY_ROUTE, "unauthorized")
+UPLOAD_ROUTE = (
+    *KEY_ROUTE,
+    "malformed-request",
+    "upload-too-slow",
+    "too-large",
+    "unsupported-format",
+    "empty-file",
+    "not-decodable",
+    "not-brain-mri",
+    "overloaded",
+)
+FILE_SCHEMA = {
+    "type": "string",
+    "format": "binary",
+    "description": "PNG, JPEG, TIFF, BMP, WebP or single-frame DICOM.",
+}
 DESCRIPTION = (
     "Tells whether a slice of a brain MRI shows a tumour, where it looks, and how far its "
     "answer can be trusted. **A research tool, not for clinical use.** Every error is an "
     "RFC 9457 problem document; /problems lists them."
 )
-_TEXT_HEADERS = {
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds to wait before the next try.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_REQUEST_ID = {
     "X-Request-ID": {
         "description": "Names this request in logs and problem documents.",
         "schema": {"type": "string"},
     }
 }
+
+
+def upload_form(file: dict[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI request body of a form whose part ``file`` has the given schema."""
+    form = {"type": "object", "required": ["file"], "properties": {"file": file}}
+    content = {"multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def problem_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI ``responses`` entries of a route, grouped by status, with examples."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for slug in slugs:
+        kind = TYPES[slug]
+        schema = {"$ref": "#/components/schemas/Problem"}
+        entry = found.setdefault(
+            kind.status,
+            {
+                "description": kind.title,
+                "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}},
+            },
+        )
+        example = {
+            "type": f"/problems/{slug}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": kind.advice,
+            "instance": "/predict",
+            "request_id": "0192f0c1a2b34c5d8e9f00112233aabb",
+        }
+        examples = entry["content"][MEDIA_TYPE]["examples"]
+        examples[slug] = {"summary": kind.title, "value": example}
+        if kind.status in (429, 503):
+            entry["headers"] = dict(_RETRY_AFTER)
+    return found
 
 
 def describe(app: FastAPI) -> None:
@@ -68,7 +129,7 @@ def _correct(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     if "401" in responses:
         operation["security"] = [{}, {"bearer": []}, {"apiKey": []}]
     for answer in responses.values():
-        answer.setdefault("headers", {}).update(_TEXT_HEADERS)
+        answer.setdefault("headers", {}).update(_REQUEST_ID)
         for media in answer.get("content", {}).values():
             _add_example(media, schemas)
 

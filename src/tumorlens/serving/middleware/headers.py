@@ -60,8 +60,9 @@ class SecurityHeaders:
                     headers.setdefault(name, value)
                 if scope.get("scheme") == "https":
                     headers.setdefault("Strict-Transport-Security", HSTS)
-                # Answers hold a person's result: no cache between may keep them.
-                headers.setdefault("Cache-Control", "no-store")
+                # Answers hold a person's result, which no cache may keep. Only the page's files
+                # have an ETag: a browser may keep those, and checks them each time.
+                headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.serving.conftest import MakeClient
 from tumorlens.errors import MissingExtraError
 from tumorlens.serving import app as app_module
-from tumorlens.serving.tracing import Tracer, make_tracer
+from tumorlens.serving.observability.tracing import Tracer, make_tracer
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -19,7 +19,7 @@ from tests.serving import scans
 from tests.serving.conftest import MakeClient
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.inference.predictor import Predictor
-from tumorlens.serving import work
+from tumorlens.serving.processing import jobs
 
 SECRETS = ("Quixote^Alonso", "MRN-4471-LAMANCHA", "19470929")
 
@@ -199,7 +199,7 @@ def test_a_fault_answers_500_and_keeps_its_message(
     def broken(*_: object) -> None:
         raise RuntimeError(f"cannot handle {SECRETS[0]}")
 
-    monkeypatch.setattr(work.Predictor, "assess", broken)
+    monkeypatch.setattr(jobs.Predictor, "assess", broken)
     client = make_client()
     with capture_logs() as logs:
         answer = client.post("/predict", files={"file": ("a", scan)})
@@ -208,7 +208,7 @@ def test_a_fault_answers_500_and_keeps_its_message(
     (fault,) = lines(logs, "fault")
     assert fault["error"] == "RuntimeError"
     assert fault["request_id"] == answer.json()["request_id"]
-    assert any("work.py" in place for place in fault["at"])
+    assert any("jobs.py" in place for place in fault["at"])
     assert SECRETS[0] not in json.dumps(logs, default=str) + answer.text
     monkeypatch.undo()
     assert client.post("/predict", files={"file": ("a", scans.png_scan())}).status_code == 200

@@ -14,14 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from tumorlens.serving.metrics import Metrics
+from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 
 T = TypeVar("T")
 # How often an image that waits for its turn looks whether its client is still there.
 TURN_SECONDS = 0.1
-DOOR_SECONDS = 0.2
-DOOR_FACTOR = 3
+ARRIVAL_SECONDS = 0.2
+ARRIVAL_FACTOR = 3
 
 
 class Ticket:
@@ -35,7 +35,7 @@ class Ticket:
         self._queued = time.perf_counter()
 
     def start(self) -> None:
-        """Note that a thread took the image up."""
+        """Note that a thread started on the image."""
         self._note("queue", time.perf_counter() - self._queued)
 
     @contextmanager
@@ -65,20 +65,20 @@ class Ticket:
         self._metrics.stage.labels(name).observe(seconds)
 
 
-class Entry:
-    """A request past the door, on its way to a place: its body is still being read."""
+class Arrival:
+    """A request on its way to the queue: its body is still being read."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool: Pool | None = pool
-        pool.entered += 1
-        # A slow upload must not keep others out: it counts at the door for a moment only.
+        pool.arriving += 1
+        # A slow upload must not keep others out: it counts as arriving for a moment only.
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(DOOR_SECONDS, self.leave)
+        self._timer = loop.call_later(ARRIVAL_SECONDS, self.leave)
 
     def leave(self) -> None:
         """Count no longer: the image takes its place, the request has ended, or time is up."""
         if self._pool is not None:
-            self._pool.entered -= 1
+            self._pool.arriving -= 1
             self._pool = None
             self._timer.cancel()
 
@@ -92,7 +92,7 @@ class Pool:
         self._places = threads + queue_size
         self._metrics = metrics
         self._pending = 0
-        self.entered = 0
+        self.arriving = 0
         self._freed = asyncio.Event()
         self._turn = threading.Lock()
         self._seconds = 0.05  # running mean of one job, for Retry-After
@@ -108,7 +108,7 @@ class Pool:
 
         Some of those will go away or be slow, so more may be on their way than there are places.
         """
-        return self.full or self._pending + self.entered >= DOOR_FACTOR * self._places
+        return self.full or self._pending + self.arriving >= ARRIVAL_FACTOR * self._places
 
     def reserve(self) -> None:
         """Raise the 503 problem when the pool is full; cheap, so that it can be asked early."""

@@ -1,4 +1,4 @@
-"""Who may ask: API keys and host names, checked before a byte of the body is read."""
+"""Who may send requests: API keys and host names, checked before the body is read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.errors import ConfigError
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.settings import Settings
 
-# What a browser loads before a person can type a key, what probes ask, and what explains
-# the service. Everything else is closed when keys are set.
+# Open without a key: what a browser loads before a person can type one, what probes request,
+# and what explains the service.
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 OPEN_PREFIXES = ("/assets/", "/examples/", "/problems")
 
@@ -56,7 +57,7 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     return None
 
 
-class KeyGuard:
+class ApiKeys:
     """ASGI middleware: 401 for closed paths without a known key, in constant time."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: tuple[bytes, ...]) -> None:
@@ -107,23 +108,25 @@ def known_digest(scope: Scope, keys: tuple[bytes, ...]) -> bytes | None:
     return digest if found else None
 
 
-class HostGuard:
-    """ASGI middleware: refuses Host headers the operator did not list."""
+class TrustedHosts(TrustedHostMiddleware):
+    """Starlette's check of the Host header, with refusals as problem documents."""
 
-    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
-        self.app = app
-        self.allowed = tuple(name.lower() for name in allowed)
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
+        async def trusted(scope: Scope, receive: Receive, refusal: Send) -> None:
+            await app(scope, receive, getattr(refusal, "send", refusal))
+
+        super().__init__(trusted, hosts or None, www_redirect=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise the ``untrusted-host`` problem."""
-        if scope["type"] == "http" and self.allowed and not self._trusts(scope):
-            raise ProblemError("untrusted-host")
-        await self.app(scope, receive, send)
+        await super().__call__(scope, receive, _Refusal(send))
 
-    def _trusts(self, scope: Scope) -> bool:
-        raw = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-        host = raw.rsplit(":", 1)[0] if not raw.endswith("]") else raw
-        return any(
-            host == name or (name.startswith("*.") and host.endswith(name[1:])) or name == "*"
-            for name in self.allowed
-        )
+
+class _Refusal:
+    """Stands in for ``send`` where only a refusal would be sent."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+
+    async def __call__(self, message: Message) -> None:
+        raise ProblemError("untrusted-host")

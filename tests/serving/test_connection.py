@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from uvicorn.server import ServerState
 
-from tumorlens.serving.protocol import GuardedConfig, GuardedProtocol
+from tumorlens.serving.connection import BoundedConnection, ConnectionConfig
 
 
 class Transport:
@@ -34,10 +34,10 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     raise AssertionError("no request was sent")
 
 
-def connect() -> tuple[GuardedProtocol, Transport]:
-    config = GuardedConfig(_app, lifespan="off", log_config=None)
+def connect() -> tuple[BoundedConnection, Transport]:
+    config = ConnectionConfig(_app, lifespan="off", log_config=None)
     config.write_timeout = 0.02
-    protocol = GuardedProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+    protocol = BoundedConnection(config, ServerState(), {}, asyncio.get_running_loop())
     transport = Transport()
     protocol.connection_made(transport)  # type: ignore[arg-type]
     return protocol, transport

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,12 +12,13 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from tumorlens.imaging.decode import Limits
-from tumorlens.serving.metrics import Metrics
-from tumorlens.serving.models import ServedModel
-from tumorlens.serving.pool import Pool, Ticket
+from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError
+from tumorlens.serving.processing.jobs import Answer
+from tumorlens.serving.processing.pool import Pool, Ticket
+from tumorlens.serving.processing.served_model import ServedModel
 from tumorlens.serving.settings import Settings
-from tumorlens.serving.work import Answer
+from tumorlens.serving.uploads.form import FormReader, Upload
 
 T = TypeVar("T")
 
@@ -42,27 +44,41 @@ def service_of(request: Request) -> Service:
     return service
 
 
+async def read_uploads(request: Request, max_files: int) -> list[Upload]:
+    """Return the files of the form, at most ``max_files``; timed as the stage ``read``."""
+    begin = time.perf_counter()
+    try:
+        reader = FormReader(request.headers.get("content-type", ""), max_files)
+        return await reader.read(request.stream())
+    finally:
+        seconds = time.perf_counter() - begin
+        service_of(request).metrics.stage.labels("read").observe(seconds)
+        request.scope["state"]["stages"] = {"read": round(seconds * 1000, 2)}
+
+
 async def answer_for(
     request: Request, service: Service, job: Callable[[Ticket], Answer]
-) -> tuple[Answer, Ticket]:
-    """Work on one image whose body was read, unless its client goes away meanwhile.
+) -> tuple[Answer, dict[str, Any]]:
+    """Work on one image whose body was read; return its answer and the JSON fields.
 
-    Raises the 503 problem when the queue is full, and :class:`ClientGoneError`.
+    Raises the 503 problem when the queue is full, and :class:`ClientGoneError` when the client
+    closes the connection meanwhile.
     """
 
-    async def take_a_place() -> tuple[Answer, Ticket]:
-        # From the door to the place in one step, so that nobody slips in between.
-        request.scope["state"]["entry"].leave()
+    async def queue() -> tuple[Answer, Ticket]:
+        # From the upload to its place in the queue in one step, so that nobody comes between.
+        request.scope["state"]["arrival"].leave()
         return await service.pool.run(job)
 
-    return await _unless_gone(request, take_a_place())
+    answer, ticket = await _unless_gone(request, queue())
+    return answer, record(request, service, answer, ticket)
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
     """Return what ``work`` gives, but stop it when the client closes the connection.
 
     Call it after the body was read: from then on the only message that can come is the
-    disconnect. Raises :class:`ClientGoneError` in that case.
+    disconnect.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_wait_until_gone(request))
@@ -84,7 +100,7 @@ async def _wait_until_gone(request: Request) -> None:
         pass
 
 
-def note(request: Request, service: Service, answer: Answer, ticket: Ticket) -> dict[str, Any]:
+def record(request: Request, service: Service, answer: Answer, ticket: Ticket) -> dict[str, Any]:
     """Count an answer, put it on the log line, and return its JSON fields."""
     prediction, facts, metrics = answer.prediction, answer.facts, service.metrics
     metrics.decisions.labels(prediction.decision).inc()

@@ -1,0 +1,105 @@
+"""``POST /predict`` and ``POST /explain``: one image in, its answer out."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tumorlens.serving.api.openapi import (
+    FILE_SCHEMA,
+    UPLOAD_ROUTE,
+    problem_responses,
+    upload_form,
+)
+from tumorlens.serving.api.schemas import ExplanationAnswer, PredictionAnswer
+from tumorlens.serving.problems import ProblemError
+from tumorlens.serving.processing import jobs
+from tumorlens.serving.processing.service import answer_for, read_uploads, service_of
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post(
+    "/predict",
+    response_model=PredictionAnswer,
+    responses=problem_responses(*UPLOAD_ROUTE),
+    openapi_extra=upload_form(FILE_SCHEMA),
+)
+async def predict(request: Request) -> Response:
+    """Answer for one image: label, calibrated probability, decision."""
+    service = service_of(request)
+    service.pool.reserve()
+    (upload,) = await read_uploads(request, 1)
+    job = jobs.predict(service.model.predictor, upload.take(), service.image_limits)
+    _, fields = await answer_for(request, service, job)
+    return JSONResponse(fields)
+
+
+_OVERLAY = {
+    "schema": {"type": "string", "format": "binary"},
+    "example": "the scan under its heat map, as PNG",
+}
+
+
+@router.post(
+    "/explain",
+    response_model=ExplanationAnswer,
+    responses={
+        200: {"content": {"image/png": _OVERLAY}},
+        **problem_responses(*UPLOAD_ROUTE, "not-acceptable", "explanation-unavailable"),
+    },
+    openapi_extra=upload_form(FILE_SCHEMA),
+)
+async def explain(
+    request: Request,
+    opacity: Annotated[
+        float, Query(ge=0, le=1, description="Of the heat map in the PNG overlay.")
+    ] = 0.5,
+) -> Response:
+    """Answer for one image with its heat map; ``Accept: image/png`` gets the overlay alone."""
+    service = service_of(request)
+    wants_png = _wants_png(request.headers.get("accept", ""))
+    service.pool.reserve()
+    (upload,) = await read_uploads(request, 1)
+    job = jobs.explain(
+        service.model.predictor,
+        upload.take(),
+        service.image_limits,
+        overlay_opacity=opacity if wants_png else None,
+    )
+    answer, fields = await answer_for(request, service, job)
+    if answer.overlay_png is not None:
+        return Response(answer.overlay_png, media_type="image/png")
+    for name, png in (("scan", answer.scan_png), ("heatmap", answer.heat_png)):
+        encoded = base64.b64encode(png or b"").decode("ascii")
+        fields[name] = {"png": encoded, "width": answer.width, "height": answer.height}
+    return JSONResponse(fields)
+
+
+def _wants_png(accept: str) -> bool:
+    """Whether the Accept header prefers PNG to JSON; raises 406 when it takes neither."""
+    json_quality = _quality(accept, ("application/json", "application/*", "*/*"))
+    png_quality = _quality(accept, ("image/png", "image/*", "*/*"))
+    if not accept.strip() or json_quality >= png_quality > 0 or (json_quality and not png_quality):
+        return False
+    if png_quality > 0:
+        return True
+    raise ProblemError("not-acceptable")
+
+
+def _quality(accept: str, kinds: tuple[str, ...]) -> float:
+    """Return the q value of the most exact entry that matches one of ``kinds``, or 0."""
+    found: dict[str, float] = {}
+    for entry in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name == "q":
+                quality = float(value) if value.replace(".", "", 1).isdigit() else 1.0
+        found[kind] = quality
+    return next((found[kind] for kind in kinds if kind in found), 0.0)
