@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from tests.models_for_tests import tiny_onnx, write_tiny_model
@@ -47,9 +48,8 @@ def test_figures_and_findings_go_onto_the_card_of_a_copy(model: Path) -> None:
     arguments = [part for each in reports for part in ("--figures", str(each))]
     assert run(["model", str(model), *arguments, "--output", str(copy)]) == 0
     after = read_model(copy)
-    tail = tiny_onnx()
-    assert before.onnx_bytes.endswith(tail)
-    assert after.onnx_bytes.endswith(tail)
+    graphs = [onnx.load_from_string(each.onnx_bytes).graph for each in (before, after)]
+    assert graphs[0] == graphs[1] == onnx.load_from_string(tiny_onnx()).graph
     assert after.card.limitations == (*before.card.limitations, "leans on blur")
     listed = {(m.name, m.split): m.value for m in after.card.metrics}
     assert listed["shortcut: blur: ROC-AUC", "test"] == 0.6

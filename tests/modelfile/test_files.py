@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import onnx
 import pytest
 
+import tumorlens
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.errors import (
     ExportError,
@@ -20,14 +22,14 @@ from tumorlens.errors import (
     OutputError,
 )
 from tumorlens.modelfile import FORMAT_VERSION, read_card, read_model, write_model
-from tumorlens.modelfile.wire import metadata_entry
+from tumorlens.modelfile.wire import metadata_entry, split_metadata
 
 
 def signed(graph: bytes, card: bytes) -> bytes:
     """Return a file with a right hash around any card."""
     digest = hashlib.sha256(graph + card).hexdigest().encode()
     return (
-        metadata_entry("tumorlens.sha256", digest) + metadata_entry("tumorlens.card", card) + graph
+        graph + metadata_entry("tumorlens.sha256", digest) + metadata_entry("tumorlens.card", card)
     )
 
 
@@ -39,7 +41,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     model = read_model(path)
     assert model.card == read_card(path) == card
     assert model.onnx_bytes == path.read_bytes()
-    assert model.onnx_bytes.endswith(graph)
+    assert onnx.load_from_string(model.onnx_bytes).graph == onnx.load_from_string(graph).graph
     assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -49,15 +51,30 @@ def test_the_onnx_library_sees_the_card_as_metadata(tiny_model_path: Path) -> No
     onnx.checker.check_model(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(metadata["tumorlens.card"])["name"] == "tiny"
+    assert (model.producer_name, model.producer_version) == ("tumorlens", tumorlens.__version__)
 
 
-def test_a_model_saved_again_by_the_onnx_library_is_still_ours(
-    tiny_model_path: Path, tmp_path: Path
+def test_the_bytes_are_those_the_onnx_library_writes(tiny_model_path: Path) -> None:
+    data = tiny_model_path.read_bytes()
+    assert onnx.load_from_string(data).SerializeToString() == data
+
+
+def test_a_file_starts_as_netron_knows_a_model(tiny_model_path: Path) -> None:
+    # Its pattern for ONNX: the IR version, then the producer's name of at most 32 characters.
+    start = tiny_model_path.read_bytes()[:20]
+    assert re.match(rb"\x08[\x00-\x10]\x12[\x00-\x20]\w\w", start)
+
+
+@pytest.mark.parametrize("card_first", [True, False])
+def test_the_order_of_fields_means_nothing_to_the_reader(
+    card_first: bool, tiny_model_path: Path, tmp_path: Path
 ) -> None:
-    # The library moves the metadata behind the graph; the order of fields means nothing.
-    onnx.save(onnx.load(tiny_model_path), tmp_path / "moved.onnx")
-    assert (tmp_path / "moved.onnx").read_bytes() != tiny_model_path.read_bytes()
-    assert read_card(tmp_path / "moved.onnx") == read_card(tiny_model_path)
+    data = tiny_model_path.read_bytes()
+    graph, entries = split_metadata(data, frozenset({"tumorlens.card", "tumorlens.sha256"}))
+    added = b"".join(metadata_entry(key, value) for key, value in entries.items())
+    path = tmp_path / "moved.onnx"
+    path.write_bytes(added + graph if card_first else graph + added)
+    assert read_card(path) == read_card(tiny_model_path)
 
 
 def test_writing_a_model_file_again_replaces_its_card(

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models_for_tests import tiny_onnx
-from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
+from tumorlens.modelfile.wire import (
+    WireError,
+    in_field_order,
+    metadata_entry,
+    split_metadata,
+    with_producer,
+)
 
 GRAPH = b"\x08\x08\x3a\x02ab"  # ir_version 8, a graph of two bytes
 ENTRY = b"\x72\x06\x0a\x01k\x12\x01v"  # metadata_props: k = v
@@ -52,6 +58,33 @@ def test_what_is_no_model_is_refused(data: bytes, reason: str) -> None:
 
 def test_an_entry_is_written_as_protobuf_has_it() -> None:
     assert metadata_entry("k", b"v") == ENTRY
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (GRAPH, GRAPH),
+        (ENTRY + GRAPH, GRAPH + ENTRY),
+        (b"\x3a\x02ab" + b"\x42\x00" + ENTRY + b"\x42\x01x" + b"\x08\x08",
+         GRAPH + b"\x42\x00" + b"\x42\x01x" + ENTRY),
+    ],
+)  # fmt: skip
+def test_fields_are_sorted_by_number_and_equal_ones_keep_their_order(
+    data: bytes, expected: bytes
+) -> None:
+    assert in_field_order(data) == expected
+
+
+def test_a_producer_is_named_once_and_at_the_start() -> None:
+    named = b"\x08\x08\x12\x01n\x1a\x011\x3a\x02ab"
+    assert with_producer(GRAPH, "n", "1") == named
+    assert with_producer(named, "n", "1") == named
+    assert with_producer(b"\x12\x05other" + GRAPH, "n", "1") == named
+
+
+def test_what_is_no_model_is_given_no_producer() -> None:
+    with pytest.raises(WireError, match="unknown field"):
+        with_producer(b"hello, this is text", "n", "1")
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 300_000])

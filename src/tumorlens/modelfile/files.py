@@ -1,9 +1,10 @@
 """Write and read model files: atomic, hashed, refused with a reason when wrong.
 
-Layout: two metadata entries stand in front of the ONNX model, first
-``tumorlens.sha256``, then ``tumorlens.card`` (JSON). They come first so that a file cut off
-anywhere is still known for one of ours, and is called damaged instead of foreign. Any
-ONNX runtime reads the file as it is.
+Layout: a plain ONNX file in the order of protobuf's field numbers, as ``onnx.save`` writes it,
+so that every reader of ONNX opens it. It starts with the IR version and the producer's name,
+``tumorlens``, by which a file cut off anywhere is known for one of ours and called damaged
+instead of foreign. Then come the graph and, behind it, two metadata entries:
+``tumorlens.sha256`` and ``tumorlens.card`` (JSON).
 
 The hash is SHA-256 over the ONNX bytes without these two entries, followed by the card's
 JSON bytes. It guards against accidents, not against an attacker, who can write a new one.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tumorlens import __version__
 from tumorlens.atomic import atomic_file
 from tumorlens.errors import (
     ExportError,
@@ -28,13 +30,20 @@ from tumorlens.errors import (
     NewerModelError,
 )
 from tumorlens.modelfile.card import FORMAT_VERSION, ModelCard
-from tumorlens.modelfile.wire import WireError, metadata_entry, split_metadata
+from tumorlens.modelfile.wire import (
+    WireError,
+    in_field_order,
+    metadata_entry,
+    split_metadata,
+    with_producer,
+)
 
 _CARD = "tumorlens.card"
 _HASH = "tumorlens.sha256"
 _KEYS = frozenset({_CARD, _HASH})
 _MARKS = (_CARD.encode(), _HASH.encode())
-_FIRST_BYTES = metadata_entry(_HASH, b"0" * 64)[:20]
+_PRODUCER = "tumorlens"
+_IR_VERSION_TAG, _PRODUCER_FIELD = b"\x08", b"\x12\x09" + _PRODUCER.encode()
 
 
 @dataclass(frozen=True)
@@ -53,19 +62,20 @@ class ModelFile:
 def write_model(onnx_bytes: bytes, card: ModelCard, path: str | Path) -> None:
     """Write an ONNX model with its card to ``path``, all of it or nothing.
 
-    A card that already stands in ``onnx_bytes`` is replaced. The file is written beside the
-    target, flushed to the disk and renamed, so a reader never sees half of it.
-    Raises `ExportError` when the bytes are no ONNX model, `OutputError` when the place
+    A card that already stands in ``onnx_bytes`` is replaced, and so is the producer's name. The
+    file is written beside the target, flushed to the disk and renamed, so a reader never sees
+    half of it. Raises `ExportError` when the bytes are no ONNX model, `OutputError` when the place
     cannot be written.
     """
     try:
         graph, _ = split_metadata(onnx_bytes, _KEYS)
+        graph = with_producer(graph, _PRODUCER, __version__)
     except WireError as error:
         raise ExportError(f"cannot write {path}: these bytes are no ONNX model: {error}") from error
     text = card.model_dump_json().encode()
-    head = metadata_entry(_HASH, _digest(graph, text).encode()) + metadata_entry(_CARD, text)
+    entries = metadata_entry(_HASH, _digest(graph, text).encode()) + metadata_entry(_CARD, text)
     with atomic_file(Path(path)) as file:
-        file.write(head + graph)
+        file.write(in_field_order(graph + entries))
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -85,7 +95,7 @@ def read_model(path: str | Path) -> ModelFile:
         graph, found = split_metadata(data, _KEYS)
     except WireError as error:
         raise _unparsable(path, data, error) from error
-    if not found and not any(mark in data for mark in _MARKS):
+    if not found and not _is_ours(data):
         raise ForeignModelError(
             f"{path}: an ONNX model without a TumorLens card; export it with 'tumorlens export'"
         )
@@ -125,12 +135,17 @@ def _digest(graph: bytes, card: bytes) -> str:
 
 
 def _unparsable(path: str | Path, data: bytes, error: WireError) -> ModelFileError:
-    ours = any(mark in data for mark in _MARKS) or _FIRST_BYTES.startswith(data[:20])
-    if ours:
+    if _is_ours(data):
         return ModelDamagedError(
             f"{path}: the model file is damaged or cut off ({error}); copy or download it again"
         )
     return ForeignModelError(f"{path}: not an ONNX model ({error})")
+
+
+def _is_ours(data: bytes) -> bool:
+    """Whether a file, or what is left of one, was written by `write_model`."""
+    start = _IR_VERSION_TAG + data[1:2] + _PRODUCER_FIELD
+    return start.startswith(data[: len(start)]) or any(mark in data for mark in _MARKS)
 
 
 def _read(path: Path) -> bytes:

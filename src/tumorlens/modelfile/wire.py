@@ -3,8 +3,9 @@
 An ONNX file is one protobuf message (``ModelProto`` in onnx.proto). Only its top level
 matters here: a row of fields, each a tag (field number and wire type) and a value. The
 metadata are the fields number 14, each a ``StringStringEntryProto`` with a key (1) and a
-value (2). Protobuf takes fields in any order, and repeated fields need not stand together,
-so an entry can be put in front of the rest without touching it.
+value (2). Protobuf takes fields in any order, but not every reader does: OpenVINO wants the
+graph before the metadata and Netron knows a model by its first two fields, so files are written
+in the order of the field numbers, as the official library writes them.
 
 The reader is strict on purpose: what it does not know is refused, so that a flipped bit
 cannot turn a field into one that everybody skips.
@@ -33,7 +34,7 @@ _MODEL_FIELDS = {
     25: _BYTES,  # functions
     26: _BYTES,  # configuration
 }
-_GRAPH = 7
+_PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH = 2, 3, 7
 
 
 class WireError(Exception):
@@ -73,11 +74,35 @@ def split_metadata(data: bytes, keys: frozenset[str]) -> tuple[bytes, dict[str, 
     return b"".join(rest), found
 
 
+def with_producer(model: bytes, name: str, version: str) -> bytes:
+    """Return an ONNX model that names the program it comes from, in the order of field numbers.
+
+    Its own ``producer_name`` and ``producer_version`` are replaced. Raises `WireError` when the
+    bytes are no ONNX model.
+    """
+    told = {_PRODUCER_NAME: name, _PRODUCER_VERSION: version}
+    kept = [
+        model[field.start : field.end]
+        for field in _fields(model, _MODEL_FIELDS)
+        if field.number not in told
+    ]
+    named = [_text_field(number, text.encode()) for number, text in told.items()]
+    return in_field_order(b"".join([*named, *kept]))
+
+
+def in_field_order(model: bytes) -> bytes:
+    """Return an ONNX model with its top-level fields sorted by number; equal ones keep theirs."""
+    fields = sorted(_fields(model, _MODEL_FIELDS), key=lambda field: field.number)
+    return b"".join(model[field.start : field.end] for field in fields)
+
+
 def metadata_entry(key: str, value: bytes) -> bytes:
     """Return one ``metadata_props`` field, ready to stand anywhere in an ONNX file."""
-    name = key.encode()
-    body = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
-    return _varint(_METADATA << 3 | _BYTES) + _varint(len(body)) + body
+    return _text_field(_METADATA, _text_field(1, key.encode()) + _text_field(2, value))
+
+
+def _text_field(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(value)) + value
 
 
 def _entry(body: bytes) -> tuple[str, bytes]:
