@@ -84,7 +84,6 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "data.neighbours": frozenset({"faiss"}),
     "data.shortcuts": frozenset({"sklearn"}),
     "imaging.volume": frozenset({"scipy"}),
-    "inference.batch": frozenset({"ray"}),
     "serving.observability.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
 }

@@ -139,13 +139,13 @@ def test_the_logit_is_the_stated_pooling_of_the_map(architecture: str) -> None:
     assert answer.map.std() > 0
 
 
-@pytest.mark.parametrize("pooling", ["mean", "topk", "lse"])
+@pytest.mark.parametrize("pooling", ["mean", "topk"])
 def test_the_default_network_pools_as_it_is_told(pooling: Any) -> None:
-    network = build("evidence", width=8, pooling=pooling, k=3, r=2.0).eval()
+    network = build("evidence", width=8, pooling=pooling, k=3).eval()
     with torch.no_grad():
         answer = network(noise(2, 1, 64, 96))
     assert answer.map.shape == (2, 8, 12)
-    given = {"mean": {}, "topk": {"k": 3}, "lse": {"r": 2.0}}[pooling]
+    given = {"mean": {}, "topk": {"k": 3}}[pooling]
     assert network.pooling.describe() == {"kind": pooling, **given}
     assert torch.allclose(answer.logit, pooled(answer.map, pooling, **given), atol=1e-5)
 
@@ -160,16 +160,12 @@ def test_the_default_network_draws_its_map_as_finely_as_it_is_told(
         build("evidence", stride=16)
 
 
-def pooled(evidence: Tensor, kind: str, k: int = 0, r: float = 0.0) -> Tensor:
+def pooled(evidence: Tensor, kind: str, k: int = 0) -> Tensor:
     """The pooling as the card's reader would write it down."""
     cells = evidence.flatten(1).double()
-    if kind == "mean":
-        result = cells.mean(dim=1)
-    elif kind == "topk":
-        result = cells.sort(dim=1, descending=True).values[:, :k].mean(dim=1)
-    else:
-        result = (cells * r).exp().mean(dim=1).log() / r
-    return result.float()
+    if kind == "topk":
+        cells = cells.sort(dim=1, descending=True).values[:, :k]
+    return cells.mean(dim=1).float()
 
 
 @pytest.mark.parametrize(
@@ -179,9 +175,6 @@ def pooled(evidence: Tensor, kind: str, k: int = 0, r: float = 0.0) -> Tensor:
         (MapPooling("topk", k=1), 4.0),
         (MapPooling("topk", k=2), 3.5),
         (MapPooling("topk", k=4), 2.5),
-        (MapPooling("lse", r=1.0), 3.0538953),  # log((e + e² + e³ + e⁴) / 4)
-        (MapPooling("lse", r=1e-4), 2.5),
-        (MapPooling("lse", r=1000.0), 3.998614),  # 4 - log(4) / 1000
     ],
 )
 def test_pooling_known_answers(pooling: MapPooling, expected: float) -> None:
@@ -191,9 +184,7 @@ def test_pooling_known_answers(pooling: MapPooling, expected: float) -> None:
     assert pooling(cells + 500).tolist() == pytest.approx([expected + 500], abs=2e-2)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("max",), ("topk", 0), ("topk", -1), ("lse", 6, 0.0), ("lse", 6, -1.0)]
-)
+@pytest.mark.parametrize("arguments", [("max",), ("topk", 0), ("topk", -1)])
 def test_a_pooling_that_cannot_be_is_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ConfigError, match="pooling"):
         MapPooling(*arguments)
@@ -211,7 +202,7 @@ def test_more_cells_than_the_map_has_are_refused() -> None:
         ("notebook", {"depth": 18}, "depth"),
         ("resnet", {"depth": 50}, "18 or 34"),
         ("cnn", {"activation": "tanh"}, "relu"),
-        ("evidence", {"pooling": "max"}, "mean, topk or lse"),
+        ("evidence", {"pooling": "max"}, "mean or topk"),
     ],
 )
 def test_what_cannot_be_built_is_refused(

@@ -72,7 +72,6 @@ def test_an_override_that_names_nothing_is_refused(override: str) -> None:
 
 def test_going_on_from_the_default_network_chooses_by_nothing_it_has_learnt() -> None:
     assert compose_config(["experiment=default"]).polish.data.split.learn_validation
-    assert compose_config(["experiment=refine"]).data.split.learn_validation
 
 
 def test_an_added_setting_is_refused_where_it_would_be_ignored() -> None:

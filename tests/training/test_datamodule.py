@@ -18,7 +18,6 @@ from tumorlens.training.datamodule import (
     balanced_weights,
     balancing_weight,
     class_weights,
-    group_balanced_weights,
 )
 
 LABELS = [1, 0, 1, 1, 0, 0, 1, 0, 0, 0]
@@ -157,19 +156,6 @@ def test_weights_balance_labels_and_calm_large_sources() -> None:
     share = np.bincount(list(sampler), minlength=29)[:20].sum() / 6000
     assert len(sampler) == 6000
     assert share == pytest.approx(0.5, abs=0.03)
-
-
-def test_copies_of_one_scan_count_as_the_root_of_their_number() -> None:
-    tumours = drawn_records([1] * 10, source="a")
-    groups = [0] * 9 + [1]
-    grouped = [replace(r, group=g) for r, g in zip(tumours, groups, strict=True)]
-    weights = group_balanced_weights([*grouped, *drawn_records([0], source="b")])
-    assert weights[:9].sum() / weights[9] == pytest.approx(3)
-    # Slices of one person in several views are not copies of each other.
-    views = ["axial"] * 4 + ["coronal"] * 5 + ["axial"]
-    viewed = [replace(r, view=v) for r, v in zip(grouped, views, strict=True)]
-    weights = group_balanced_weights([*viewed, *drawn_records([0], source="b")])
-    assert weights[:4].sum() / weights[4:9].sum() == pytest.approx(2 / 5**0.5)
 
 
 def test_class_weights_are_torch_s_usual_ones() -> None:

@@ -276,7 +276,7 @@ def test_the_default_recipe_s_members_are_made_of_known_settings() -> None:
     assert len(config.members) == 2
     for own in config.members:
         assert OmegaConf.merge(config, own).trainer.max_epochs > config.polish.trainer.max_epochs
-    for name in ("quick", "refine", "finetune"):
+    for name in ("quick", "finetune"):
         other = compose_config([f"experiment={name}", "data.root=."])
         assert other.members is None
         assert other.weight_bits == 16

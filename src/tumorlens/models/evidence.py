@@ -31,7 +31,7 @@ class EvidenceNet(nn.Module):
         in_channels: 1 or 3.
         width: Channels of the decoder.
         stride: Side of a map's cell in pixels of the input, 4 or 8.
-        pooling, k, r: See :class:`~tumorlens.models.output.MapPooling`.
+        pooling, k: See :class:`~tumorlens.models.output.MapPooling`.
         dropout: Probability of dropping a decoder channel before the class map.
         mixstyle: Probability of mixing a scan's early feature statistics with another's, in
             training; see :class:`~tumorlens.models.mixstyle.MixStyle`.
@@ -56,7 +56,6 @@ class EvidenceNet(nn.Module):
         width: int = 96,
         pooling: PoolingKind = "topk",
         k: int = 6,
-        r: float = 4.0,
         dropout: float = 0.1,
         weights: str | None = None,
         stride: int = 8,
@@ -84,7 +83,7 @@ class EvidenceNet(nn.Module):
             nn.Dropout2d(dropout),
         )
         self.head = nn.Conv2d(width, 1, kernel_size=1)
-        self.pooling = MapPooling(pooling, k, r)
+        self.pooling = MapPooling(pooling, k)
         self.mixstyle = MixStyle(mixstyle)
         if weights is not None:
             load_backbone(self.backbone, weights_path(weights))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tumorlens.errors import ConfigError
 
-PoolingKind = Literal["mean", "topk", "lse"]
+PoolingKind = Literal["mean", "topk"]
 
 
 class Evidence(NamedTuple):
@@ -30,35 +30,28 @@ class MapPooling(torch.nn.Module):
 
     ``mean``: the average of all cells (a classic global-average-pooling head).
     ``topk``: the average of the ``k`` highest cells: a small lesion counts as much as a large one.
-    ``lse``: log-sum-exp with sharpness ``r``, ``log(mean(exp(r x))) / r``, between the mean
-    (r → 0) and the maximum (r → ∞); Pinheiro & Collobert, CVPR 2015.
     """
 
-    def __init__(self, kind: PoolingKind = "topk", k: int = 6, r: float = 4.0) -> None:
+    def __init__(self, kind: PoolingKind = "topk", k: int = 6) -> None:
         super().__init__()
-        if kind not in ("mean", "topk", "lse"):
-            raise ConfigError(f"pooling kind is {kind!r}; use mean, topk or lse")
-        if k < 1 or r <= 0:
-            raise ConfigError(f"pooling needs k >= 1 and r > 0, got k={k}, r={r}")
-        self.kind, self.k, self.r = kind, k, r
+        if kind not in ("mean", "topk"):
+            raise ConfigError(f"pooling kind is {kind!r}; use mean or topk")
+        if k < 1:
+            raise ConfigError(f"pooling needs k >= 1, got k={k}")
+        self.kind, self.k = kind, k
 
     def forward(self, evidence: Tensor) -> Tensor:
         """Return logits ``[N]`` of a map ``[N, h, w]``; ConfigError with fewer than k cells."""
         cells = evidence.flatten(1)
         if self.kind == "mean":
             return cells.mean(dim=1)
-        if self.kind == "topk":
-            if self.k > cells.shape[1]:
-                raise ConfigError(
-                    f"pooling takes the mean of k = {self.k} cells of a map of "
-                    f"{cells.shape[1]} cells; lower k or enlarge the input"
-                )
-            return cells.topk(self.k, dim=1).values.mean(dim=1)
-        scaled = cells * self.r
-        peak = scaled.amax(dim=1, keepdim=True)
-        return (peak.squeeze(1) + (scaled - peak).exp().mean(dim=1).log()) / self.r
+        if self.k > cells.shape[1]:
+            raise ConfigError(
+                f"pooling takes the mean of k = {self.k} cells of a map of "
+                f"{cells.shape[1]} cells; lower k or enlarge the input"
+            )
+        return cells.topk(self.k, dim=1).values.mean(dim=1)
 
     def describe(self) -> dict[str, Any]:
         """Return the pooling as the model card states it."""
-        extra: dict[str, dict[str, Any]] = {"topk": {"k": self.k}, "lse": {"r": self.r}}
-        return {"kind": self.kind, **extra.get(self.kind, {})}
+        return {"kind": self.kind} | ({"k": self.k} if self.kind == "topk" else {})

@@ -143,33 +143,6 @@ def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def group_balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return drawing probabilities ``[N]`` as `balanced_weights`, calm about copies too.
-
-    The scans of one view of a group, which are copies or slices of one person, count as the root
-    of their number, and a source as the root of what its groups count.
-    """
-    kinds = [(record.label, record.source) for record in records]
-    groups = [
-        (*kind, -1 - index if record.group is None else record.group, record.view)
-        for index, (kind, record) in enumerate(zip(kinds, records, strict=True))
-    ]
-    copies = Counter(groups)
-    sizes: dict[tuple[int | None, str], float] = {}
-    for (label, source, _, _), count in copies.items():
-        sizes[label, source] = sizes.get((label, source), 0.0) + count**0.5
-    per_label: dict[int | None, float] = {}
-    for (label, _), size in sizes.items():
-        per_label[label] = per_label.get(label, 0.0) + size**0.5
-    weights = np.array(
-        [
-            copies[group] ** -0.5 / sizes[kind] ** 0.5 / per_label[kind[0]]
-            for kind, group in zip(kinds, groups, strict=True)
-        ]
-    )
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
-
-
 def class_weights(records: Sequence[Record]) -> NDArray[np.float64]:
     """Return drawing probabilities ``[N]`` that make both labels equally likely."""
     sizes = Counter(record.label for record in records)
@@ -185,7 +158,6 @@ def balancing_weight(labels: NDArray[np.float32]) -> float:
 
 _WEIGHTS = {
     "balanced": balanced_weights,
-    "balanced_groups": group_balanced_weights,
     "weighted": class_weights,
 }
 
@@ -210,9 +182,8 @@ class ScanDataModule(L.LightningDataModule):
     Args:
         parts: A dataset per part; a part without records is left out.
         batch_size: Images a batch and process.
-        sampler: ``shuffle``, ``balanced`` (see :func:`balanced_weights`), ``balanced_groups`` (see
-            :func:`group_balanced_weights`) or ``weighted`` (see :func:`class_weights`); all but the
-            first draw with replacement.
+        sampler: ``shuffle``, ``balanced`` (see :func:`balanced_weights`) or ``weighted`` (see
+            :func:`class_weights`); the last two draw with replacement.
         epoch_images: Draws per epoch with replacement; None draws as many as there are.
         num_workers: Loader processes of the training part.
         seed: Orders the training images.
@@ -224,7 +195,7 @@ class ScanDataModule(L.LightningDataModule):
         parts: dict[Mode, ScanDataset],
         *,
         batch_size: int = 32,
-        sampler: Literal["shuffle", "balanced", "balanced_groups", "weighted"] = "shuffle",
+        sampler: Literal["shuffle", "balanced", "weighted"] = "shuffle",
         epoch_images: int | None = None,
         num_workers: int = 0,
         seed: int = 0,

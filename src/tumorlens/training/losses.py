@@ -26,27 +26,21 @@ class LossSpec:
         label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
         positive_weight: Weight of tumour images in the image loss. A configuration may say
             ``auto`` for healthy / tumour of the training part.
-        focal_gamma: Focal loss exponent (Lin et al., ICCV 2017); 0 is cross-entropy.
         cells: Weight of the cell-by-cell loss where the place is known.
         place: Weight of pooling only inside, and only outside, the known lesion.
     """
 
     label_smoothing: float = 0.0
     positive_weight: float = 1.0
-    focal_gamma: float = 0.0
     cells: float = 0.0
     place: float = 0.0
 
 
 def image_loss(logit: Tensor, label: Tensor, spec: LossSpec) -> Tensor:
-    """Return the mean binary cross-entropy (or focal loss) of logits ``[N]``."""
+    """Return the mean binary cross-entropy of logits ``[N]``."""
     target = label * (1 - spec.label_smoothing) + spec.label_smoothing / 2
     weight = 1 + (spec.positive_weight - 1) * label
     loss = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
-    if spec.focal_gamma > 0:
-        prob = torch.sigmoid(logit)
-        miss = (label - prob).abs()
-        loss = loss * miss**spec.focal_gamma
     return (loss * weight).mean()
 
 
