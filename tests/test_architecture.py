@@ -27,6 +27,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (7, "workflows",
          "training reporting evaluation export runs inference ood data augmentation "
          "modelfile plots imaging metrics models atomic errors"),
+        (7, "client", "serving errors"),
         (6, "training",
          "runs inference data augmentation modelfile metrics "
          "models imaging atomic errors"),
@@ -35,7 +36,6 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
          "metrics models atomic errors"),
         (6, "serving", "inference modelfile imaging errors"),
         (6, "bench", "inference modelfile imaging models errors"),
-        (6, "client", "errors"),
         (5, "evaluation", "inference data modelfile plots imaging metrics models atomic errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
         (5, "runs", "inference data modelfile imaging metrics atomic errors"),
@@ -61,7 +61,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "serving": "fastapi starlette uvicorn pydantic pydantic_settings structlog "
         "prometheus_client dotenv python_multipart asgi_correlation_id numpy",
         "bench": "cv2 numpy",
-        "client": "httpx",
+        "client": "httpx pydantic",
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",

@@ -14,6 +14,7 @@ from tests.serving.scans import png_scan
 from tumorlens.client import Client
 from tumorlens.errors import ServiceError, UnreadableFileError
 from tumorlens.inference.predictor import Predictor
+from tumorlens.serving.api.schemas import PredictionAnswer
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -42,13 +43,14 @@ def shed(seconds: str | None) -> httpx.Response:
     return httpx.Response(503, headers=headers, json={"title": "Busy", "detail": "later"})
 
 
-OK = httpx.Response(200, json={"prob": 0.5})
+ANSWER = PredictionAnswer.model_config["json_schema_extra"]["examples"][0]
+OK = httpx.Response(200, json={**ANSWER, "prob": 0.5})
 
 
 def test_it_waits_as_long_as_the_service_asks() -> None:
     waits: list[float] = []
     handler, asked = busy(shed("3"), httpx.Response(429, headers={"Retry-After": "1"}), OK)
-    assert client_of(handler, waits).predict(b"x")["prob"] == 0.5
+    assert client_of(handler, waits).predict(b"x").prob == 0.5
     assert (waits, len(asked)) == ([3.0, 1.0], 3)
 
 
@@ -100,6 +102,13 @@ def test_the_file_s_name_is_not_sent(tmp_path: Path) -> None:
     assert b"Doe" not in asked[0].read()
 
 
+@pytest.mark.parametrize("body", [b"<html>", b'{"prob": 0.5}', b"[]"])
+def test_another_service_is_told_apart(body: bytes) -> None:
+    handler, _ = busy(httpx.Response(200, content=body))
+    with pytest.raises(ServiceError, match="not a TumorLens answer"):
+        client_of(handler, []).predict(b"x")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"gone\.png: cannot be read: No such file"):
         client_of(busy(OK)[0], []).predict(tmp_path / "gone.png")
@@ -117,12 +126,12 @@ def test_it_speaks_with_a_real_service(tiny_model_path: Path, tmp_path: Path) ->
     ):
         assert client.ready()
         assert client.model()["sha256"] == predictor.sha256
-        assert client.predict(scan)["prob"] == pytest.approx(expected, abs=1e-6)
+        assert client.predict(scan).prob == pytest.approx(expected, abs=1e-6)
         explained = client.explain(scan.read_bytes())
-        assert base64.b64decode(explained["heatmap"]["png"]).startswith(b"\x89PNG")
+        assert base64.b64decode(explained.heatmap.png).startswith(b"\x89PNG")
         assert client.overlay(scan).startswith(b"\x89PNG")
         lines = list(client.predict_many([scan, b"text"]))
-        assert [line["prediction"] is not None for line in lines] == [True, False]
+        assert [line.prediction is not None for line in lines] == [True, False]
         with pytest.raises(ServiceError, match="Unsupported file format") as caught:
             client.predict(b"text")
         assert caught.value.status == 415

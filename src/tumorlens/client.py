@@ -4,84 +4,40 @@
 
     with Client("http://127.0.0.1:8000") as client:
         answer = client.predict("scan.png")
-        print(answer["decision"], answer["prob"])
+        print(answer.decision, answer.prob)
 
-Only answers that promise that nothing was done are tried again: 429, 503, and connections
-that were refused. File names are not sent: they may hold a patient's name.
+The answer has the fields of `inference.Prediction`, which `Predictor.predict` returns without a
+service, and the ``request_id``. Only what certainly was not processed is tried again: 429, 503
+and refused connections. File names are not sent: they may hold a patient's name.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from tumorlens.errors import MissingExtraError, ServiceError, UnreadableFileError
+from tumorlens.serving.api.schemas import BatchLine, ExplanationAnswer, PredictionAnswer
 
 try:
     import httpx
-except ImportError as exc:  # the base install serves; asking is an extra
+except ImportError as exc:  # the base install holds the service; the client is an extra
     raise MissingExtraError("tumorlens.client", "client") from exc
 
 Source = bytes | str | Path
+Answer = TypeVar("Answer", bound=BaseModel)
 RETRIED = frozenset({429, 503})
 _FILE_TYPE = "application/octet-stream"
 
 
-class ModelRef(TypedDict):
-    """Which model answered."""
-
-    name: str
-    version: str
-    sha256: str
-
-
-class Prediction(TypedDict):
-    """The answer for one image; the fields are those of ``inference.Prediction``."""
-
-    label: str
-    prob: float
-    decision: str
-    prediction_set: list[str]
-    threshold: float
-    threshold_origin: str
-    in_domain: bool
-    in_domain_reason: str | None
-    latency_ms: float
-    model: ModelRef
-    disclaimer: str
-    request_id: str
-
-
-class Picture(TypedDict):
-    """A PNG in base64, in the size of the scan."""
-
-    png: str
-    width: int
-    height: int
-
-
-class Explanation(Prediction):
-    """The answer with the scan (grey) and its heat map (RGBA)."""
-
-    scan: Picture
-    heatmap: Picture
-
-
-class BatchLine(TypedDict):
-    """The answer for the image at ``index``: a prediction or a problem."""
-
-    index: int
-    prediction: Prediction | None
-    problem: dict[str, Any] | None
-
-
 class Client:
-    """Asks one service. Safe to share between threads."""
+    """Sends images to one service. Safe to share between threads."""
 
     def __init__(
         self,
@@ -94,10 +50,10 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Ask the service at ``url``.
+        """Send requests to the service at ``url``.
 
         ``timeout`` is in seconds a request; ``retries`` further tries are made, with at most
-        ``max_wait`` seconds before each: a service that asks for more is not asked again.
+        ``max_wait`` seconds before each: when the service asks for more, the client gives up.
         """
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
@@ -107,15 +63,13 @@ class Client:
         self._max_wait = max_wait
         self._sleep = sleep
 
-    def predict(self, source: Source) -> Prediction:
+    def predict(self, source: Source) -> PredictionAnswer:
         """Return the answer for one image; raises `ServiceError` on a refusal."""
-        answer: Prediction = self._post("/predict", [source]).json()
-        return answer
+        return _parsed(PredictionAnswer, self._post("/predict", [source]).content)
 
-    def explain(self, source: Source) -> Explanation:
+    def explain(self, source: Source) -> ExplanationAnswer:
         """Return the answer for one image with its heat map."""
-        answer: Explanation = self._post("/explain", [source]).json()
-        return answer
+        return _parsed(ExplanationAnswer, self._post("/explain", [source]).content)
 
     def overlay(self, source: Source, *, opacity: float = 0.5) -> bytes:
         """Return the scan under its heat map as PNG; ``opacity`` is 0 to 1."""
@@ -125,8 +79,8 @@ class Client:
 
     def predict_many(self, sources: Iterable[Source]) -> Iterator[BatchLine]:
         """Yield one line an image, in order; a zip archive counts as its members."""
-        for line in self._post("/predict/batch", list(sources)).text.splitlines():
-            yield json.loads(line)
+        for line in self._post("/predict/batch", list(sources)).content.splitlines():
+            yield _parsed(BatchLine, line)
 
     def model(self) -> dict[str, Any]:
         """Return the card of the model that answers, its hash, and the service's limits."""
@@ -172,13 +126,21 @@ class Client:
                 self._sleep(_backoff(attempt))
                 continue
             except httpx.TransportError as exc:
-                # The request may have been worked on: whether to ask again is the caller's call.
+                # The request may have been processed: whether to try again is up to the caller.
                 raise ServiceError(f"{self._http.base_url}: {type(exc).__name__}: {exc}") from exc
             wait = _wanted_wait(answer, attempt)
             if answer.status_code not in RETRIED or last or wait > self._max_wait:
                 return _checked(answer)
             self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _parsed(kind: type[Answer], body: bytes) -> Answer:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as exc:
+        field = ".".join(str(part) for part in exc.errors()[0]["loc"])
+        raise ServiceError(f"the answer is not a TumorLens answer: {field or 'no JSON'}") from exc
 
 
 def _content(source: Source) -> bytes:

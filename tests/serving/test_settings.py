@@ -40,7 +40,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().cors_origins == ("https://a.example", "https://b.example")
 
 
-def test_variables_of_other_programs_and_rooms_are_left_alone(
+def test_variables_of_other_programs_and_packages_are_left_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("KAGGLE_USERNAME=x\nTUMORLENS_DATA=/data\n")
@@ -70,7 +70,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(
         flags[name] = 1
     with pytest.raises(ConfigError) as caught:
         load_settings(flags)
-    assert f"{name} is no setting of TumorLens; {hint}" in str(caught.value)
+    assert f"{name} is not a setting of TumorLens; {hint}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(
         ({"workers": 0}, "TUMORLENS_WORKERS"),
         ({"log_level": "loud"}, "TUMORLENS_LOG_LEVEL: Input should be 'debug'"),
         ({"root_path": "x"}, "TUMORLENS_ROOT_PATH: must start with a slash"),
+        ({"trusted_hosts": "a.*.org"}, "TUMORLENS_TRUSTED_HOSTS: a.\\*.org: a wildcard"),
         ({"ssl_certfile": "a.pem"}, "belong together"),
         ({"buffer_bytes": 1000}, "buffer_bytes must hold"),
     ],

@@ -52,7 +52,7 @@ class Prediction(BaseModel):
         "network's time is shared evenly.",
     )
     model: ModelRef
-    disclaimer: str = Field(DISCLAIMER, description="What the answer may not be used for.")
+    disclaimer: str = Field(default=DISCLAIMER, description="What the answer may not be used for.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values: tuples as lists, the model as a dict."""

@@ -38,7 +38,7 @@ from tumorlens.serving.processing.served_model import ServedModel
 from tumorlens.serving.processing.service import Service
 from tumorlens.serving.settings import Settings
 
-# What a client may call its request: enough for a UUID, and nothing that could forge a log line.
+# A request id that a client may choose: long enough for a UUID, harmless in a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -106,7 +106,7 @@ def _middleware(service: Service) -> list[Middleware]:
         Middleware(
             CorrelationIdMiddleware,
             generator=partial(secrets.token_hex, 16),
-            validator=REQUEST_ID.fullmatch,
+            validator=lambda wanted: REQUEST_ID.fullmatch(wanted) is not None,
             update_request_header=False,
         ),
         Middleware(Telemetry, metrics=service.metrics, tracer=tracer),

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tumorlens.errors import ConfigError
 
 PREFIX = "TUMORLENS_"
-# Variables of other rooms that share the prefix and are no settings of the service.
-FOREIGN = frozenset({"TUMORLENS_DATA", "TUMORLENS_MORE", "TUMORLENS_CACHE"})
+# Variables of other packages with the same prefix, which are no settings of the service.
+OTHER_VARIABLES = frozenset({"TUMORLENS_DATA", "TUMORLENS_MORE", "TUMORLENS_CACHE"})
 
 Names = Annotated[tuple[str, ...], NoDecode]
 MIB = 2**20
@@ -25,7 +25,7 @@ MIB = 2**20
 class Settings(BaseSettings):
     """Everything an operator can choose; every field is also ``TUMORLENS_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -119,6 +119,14 @@ class Settings(BaseSettings):
     def _empty_path(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("trusted_hosts")
+    @classmethod
+    def _host_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if "*" in name.removeprefix("*.") and name != "*":
+                raise ValueError(f"{name}: a wildcard is * alone or stands first: *.example.org")
+        return value
+
     @field_validator("root_path")
     @classmethod
     def _prefix(cls, value: str) -> str:
@@ -156,41 +164,27 @@ def load_settings(
     for a value out of range.
     """
     chosen = dict(overrides or {})
+    in_file = dotenv_values(env_file) if env_file is not None else {}
     _refuse_unknown(chosen, "")
-    _refuse_unknown((name for name in os.environ if name.upper().startswith(PREFIX)), PREFIX)
-    in_environment = {name.upper() for name in os.environ}
-    for name, value in _read_env_file(env_file).items():
-        field = name[len(PREFIX) :].lower()
-        if name.upper() not in in_environment and field not in chosen:
-            chosen[field] = value
-    return _build(chosen)
-
-
-def _build(values: Mapping[str, Any]) -> Settings:
+    _refuse_unknown(os.environ, PREFIX)
+    _refuse_unknown(in_file, PREFIX, where=f"{env_file}: ")
     try:
-        return Settings(**values)
+        return Settings(_env_file=env_file, **chosen)
     except ValidationError as exc:
         raise ConfigError(_explain(exc)) from exc
 
 
-def _read_env_file(env_file: Path | None) -> dict[str, str]:
-    if env_file is None or not env_file.is_file():
-        return {}
-    found = dotenv_values(env_file)
-    ours = {k: v or "" for k, v in found.items() if k.upper().startswith(PREFIX)}
-    _refuse_unknown(ours, PREFIX, where=f"{env_file}: ")
-    return {k: v for k, v in ours.items() if k.upper() not in FOREIGN}
-
-
 def _refuse_unknown(names: Iterable[str], prefix: str, where: str = "") -> None:
     for name in names:
+        if not name.upper().startswith(prefix) or name.upper() in OTHER_VARIABLES:
+            continue
         field = name[len(prefix) :].lower() if prefix else name
-        if field in Settings.model_fields or name.upper() in FOREIGN:
+        if field in Settings.model_fields:
             continue
         near = difflib.get_close_matches(field, Settings.model_fields, n=1)
         wanted = prefix + (near[0].upper() if prefix else near[0]) if near else ""
         hint = f"did you mean {wanted}?" if near else "docs/settings.md lists every setting"
-        raise ConfigError(f"{where}{name} is no setting of TumorLens; {hint}")
+        raise ConfigError(f"{where}{name} is not a setting of TumorLens; {hint}")
 
 
 def _explain(exc: ValidationError) -> str:

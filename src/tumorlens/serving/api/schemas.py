@@ -1,4 +1,4 @@
-"""What the API answers, for validation on the client's side and for the OpenAPI document."""
+"""What the API answers: the OpenAPI document, and what the client returns, come from here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Label = Literal["tumor", "healthy"]
-Decision = Literal["tumor", "healthy", "uncertain"]
+from tumorlens.inference.prediction import DISCLAIMER, SHA256, Label, ModelRef, Prediction
 
-SHA256 = r"^[0-9a-f]{64}$"
 _MODEL = {"name": "tumorlens-evidence", "version": "1.0.0", "sha256": "5e" * 32}
 _PREDICTION: dict[str, Any] = {
     "label": "tumor",
@@ -22,42 +20,23 @@ _PREDICTION: dict[str, Any] = {
     "in_domain_reason": None,
     "latency_ms": 7.4,
     "model": _MODEL,
-    "disclaimer": "Research tool, not a medical device: not for clinical use.",
+    "disclaimer": DISCLAIMER,
     "request_id": "0192f0c1a2b34c5d8e9f00112233aabb",
 }
 
 
 def _example(value: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(protected_namespaces=(), json_schema_extra={"examples": [value]})
+    return ConfigDict(
+        json_schema_extra={"examples": [value]}, json_schema_serialization_defaults_required=True
+    )
 
 
-class ModelRef(BaseModel):
-    """Which model answered."""
-
-    model_config = _example(_MODEL)
-
-    name: str
-    version: str
-    sha256: str = Field(pattern=SHA256, description="Hash of the whole model file.")
-
-
-class PredictionAnswer(BaseModel):
+class PredictionAnswer(Prediction):
     """The answer for one image."""
 
     model_config = _example(_PREDICTION)
 
-    label: Label = Field(description="'tumor' when prob is at or above the threshold.")
-    prob: float = Field(ge=0, le=1, description="Calibrated probability of a tumour.")
-    decision: Decision = Field(description="'uncertain' when the model cannot tell.")
-    prediction_set: list[Label] = Field(description="Classes that conformal prediction keeps.")
-    threshold: float = Field(ge=0, le=1)
-    threshold_origin: str = Field(description="Where the threshold comes from.")
-    in_domain: bool
-    in_domain_reason: str | None
-    latency_ms: float = Field(ge=0, description="Milliseconds of work on this image.")
-    model: ModelRef
-    disclaimer: str
-    request_id: str
+    request_id: str = Field(description="Names this request in the service's logs.")
 
 
 class Picture(BaseModel):
@@ -98,7 +77,6 @@ class ModelAnswer(BaseModel):
     """The model's card, the hash of its file, and the limits of this service."""
 
     model_config = ConfigDict(
-        protected_namespaces=(),
         extra="allow",
         json_schema_extra={
             "examples": [
@@ -187,7 +165,6 @@ class BatchLine(BaseModel):
 
 
 ANSWERS: tuple[type[BaseModel], ...] = (
-    ModelRef,
     PredictionAnswer,
     Picture,
     ExplanationAnswer,

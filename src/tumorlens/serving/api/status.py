@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tumorlens.inference.prediction import ModelRef
 from tumorlens.serving.api.openapi import ANY_ROUTE, KEY_ROUTE, problem_responses
 from tumorlens.serving.api.schemas import Health, ModelAnswer, ProblemKind, Readiness
 from tumorlens.serving.problems import TYPES, ProblemError
@@ -24,24 +25,16 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get(
-    "/readyz",
-    response_model=Readiness,
-    responses=problem_responses(*ANY_ROUTE, "not-ready"),
-    tags=["service"],
-)
-async def readyz(request: Request) -> Response:
+@router.get("/readyz", responses=problem_responses(*ANY_ROUTE, "not-ready"), tags=["service"])
+async def readyz(request: Request) -> Readiness:
     """Tell whether a request would be taken: model verified, queue not full."""
     service = service_of(request)
     if service.pool.full:
         raise ProblemError("not-ready", "The queue is full.", headers={"Retry-After": "1"})
     predictor = service.model.predictor
-    model = {
-        "name": predictor.card.name,
-        "version": predictor.card.version,
-        "sha256": predictor.sha256,
-    }
-    return JSONResponse({"status": "ready", "model": model, "model_refused": service.model.refusal})
+    card = predictor.card
+    model = ModelRef(name=card.name, version=card.version, sha256=predictor.sha256)
+    return Readiness(status="ready", model=model, model_refused=service.model.refusal)
 
 
 @router.get(
