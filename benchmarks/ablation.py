@@ -16,17 +16,16 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from tumorlens.data.doubts import known_doubt, mislabels, without_doubtful
+from tumorlens.data.label_issues import disputes_label, exclude_label_issues, label_issue_of
 from tumorlens.data.manifest import Record
-from tumorlens.data.splitfile import make_split
-from tumorlens.data.splits import check_groups, grouped_split
+from tumorlens.data.splits import check_groups, grouped_split, make_split
 from tumorlens.metrics import binary as metrics
 from tumorlens.metrics.binary import Estimate
 from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.localization import energy_in_box, pointing_hit
 from tumorlens.runs.config import compose_config
 from tumorlens.runs.folder import prepare_run_dir
-from tumorlens.runs.records import leaves_out_doubtful, load_records
+from tumorlens.runs.records import excludes_label_issues, load_records
 from tumorlens.runs.scores import Scores
 from tumorlens.training.decoding import Parts, decode_parts
 from tumorlens.training.fit import fit
@@ -36,7 +35,7 @@ SMALL = ["model.preprocess.size=96", "augment.first_side=0"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
 NO_PLACE = ["loss.cells=0", "loss.place=0"]
 NO_EDITS = [f"augment.{name}=0" for name in ("p_paste", "p_take_out", "p_window", "p_contrast")]
-KEPT = ["data.doubtful=keep"]
+KEPT = ["data.label_issues=keep"]
 RIGID = ["augment.p_elastic=0"]
 PLAIN = ["augment.recoloured=0", "augment.t2_like=0", "augment.calm_from=1"]
 OLD = [*SMALL, *RIGID, *PLAIN]
@@ -46,7 +45,7 @@ ARMS: dict[str, list[str]] = {
     "+ place taught": [*OLD, *COARSE, *KEPT, *NO_EDITS],
     "+ map at stride 4, top-8": [*OLD, *KEPT, *NO_EDITS],
     "+ lesions pasted, taken out, left outside": [*OLD, *KEPT],
-    "+ doubtful scans left out": OLD,
+    "+ scans with label issues excluded": OLD,
     "+ MixStyle, recoloured lesions (not taken over)": [
         *OLD, "model.arguments.mixstyle=0.3", "augment.recoloured=0.5"],
     "+ elastic stretching": [*SMALL, *PLAIN],
@@ -68,8 +67,8 @@ def development_parts(config: DictConfig, away: str) -> Parts:
     kept["test"] = [r.key for r in records if r.source == away and r.key not in tested]
     split = make_split("ablation", config.seed, kept, records)
     check_groups(split, records)
-    if leaves_out_doubtful(config):
-        split = without_doubtful(split, records)
+    if excludes_label_issues(config):
+        split = exclude_label_issues(split, records)
     return decode_parts(config, split, records)
 
 
@@ -89,9 +88,9 @@ def pointing(
     return hits, energies
 
 
-def is_doubtful(records: list[Record]) -> np.ndarray:
+def has_label_issue(records: list[Record]) -> np.ndarray:
     """Return which records are known to be no MRI, or labelled against what they show."""
-    return np.array([mislabels(known_doubt(record)) for record in records])
+    return np.array([disputes_label(label_issue_of(record)) for record in records])
 
 
 def roc_auc(scores: Scores, rows: np.ndarray) -> Estimate:
@@ -131,7 +130,7 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     network = fit(config, parts, folder).network.eval().float()
     rows = score(network, parts.records["test"], parts.inputs["test"], torch.device("cpu"))
     found = {"away": roc_auc(rows, np.ones(len(rows.labels), bool)),
-             "away_clean": roc_auc(rows, ~is_doubtful(parts.records["test"]))}  # fmt: skip
+             "away_clean": roc_auc(rows, ~has_label_issue(parts.records["test"]))}  # fmt: skip
     from tumorlens.data.pixels import read_pixels
     from tumorlens.imaging.preprocess import locate
     from tumorlens.runs.config import preprocess_from
@@ -146,7 +145,7 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     hits, energies = pointing(network, records, parts.inputs["validation"], frames)
     groups = [r.group for r in records if r.boxes and r.label and r.group is not None]
     rows = score(network, records, parts.inputs["validation"], torch.device("cpu"))
-    found["validation"] = roc_auc(rows, ~is_doubtful(records))
+    found["validation"] = roc_auc(rows, ~has_label_issue(records))
     found |= {"pointing": mean_of(hits, groups), "energy": mean_of(energies, groups)}
     content = {key: value.to_dict() for key, value in found.items()}
     kept.write_text(json.dumps(content, indent=1))
@@ -164,7 +163,7 @@ def main() -> None:
     parser.add_argument("--arms", type=int, nargs="*", help="which arms, from 0; else all")
     parser.add_argument("--cache", type=Path, default=None, help="folder for decoded images")
     chosen = parser.parse_args()
-    columns = "ROC-AUC away | without doubtful | on validation | pointing | energy in the box"
+    columns = "ROC-AUC away | without label issues | on validation | pointing | energy in the box"
     print(f"| {'arm':48} | {columns} |\n|{'---|' * 6}")
     for place, name in enumerate(ARMS):
         if chosen.arms and place not in chosen.arms:

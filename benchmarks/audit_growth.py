@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.neighbours import EXACT_UP_TO, find_pairs
+from tumorlens.data.near_duplicates.search import EXACT_UP_TO, find_pairs
 
 COUNTS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 COPIES = 20

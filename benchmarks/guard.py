@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.guard_pictures import Sample, brain_mri, drawn, samples
 from tumorlens import Predictor
-from tumorlens.data.doubts import known_doubt
+from tumorlens.data.label_issues import label_issue_of
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import read_split
 from tumorlens.evaluation.corruptions import page
@@ -56,7 +56,7 @@ def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, i
     for index, record in enumerate(records):
         if record.key in chosen:
             kind = f"MRI: {record.source}, {record.view or 'view not known'}"
-            if known_doubt(record) == "not_mri":
+            if label_issue_of(record) == "not_mri":
                 kind = "CT in the data"
             group = -1 - index if record.group is None else record.group
             yield Sample(kind, record.key, read_pixels(record)), group

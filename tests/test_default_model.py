@@ -10,8 +10,8 @@ import pytest
 from scipy.special import logit
 
 from tumorlens import Predictor
-from tumorlens.data.doubts import known_doubt
 from tumorlens.data.grouping import group_records
+from tumorlens.data.label_issues import label_issue_of
 from tumorlens.data.sources import load_source
 from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.phantom import draw_phantom
@@ -95,7 +95,7 @@ def test_every_image_of_the_first_set_gets_an_answer(predictor: Predictor, data_
     assert all(0 <= answer.prob <= 1 for answer in answers)
     # An abdomen and a CT slice may be refused, and one per cent of the others.
     not_mri = {record.path.resolve() for record in group_records(load_source(folder))
-               if known_doubt(record) == "not_mri"}  # fmt: skip
+               if label_issue_of(record) == "not_mri"}  # fmt: skip
     refused = [path.resolve() for path, answer in zip(paths, answers, strict=True)
                if not answer.in_domain]  # fmt: skip
     assert len(not_mri) == 2

@@ -26,7 +26,7 @@ def test_the_folder_is_all_that_stands_on_stdout(
     captured = capsys.readouterr()
     assert Path(captured.out.strip()).name == "brain_tumor_dataset"
     assert (Path(captured.out.strip()) / "yes" / "a.jpg").read_bytes() == b"x"
-    assert "version 1: 1 files, fetched" in captured.err
+    assert "version 1: 1 files, downloaded" in captured.err
     assert "licence: unclear" in captured.err
     assert run(["download", "navoneel"]) == 0, "what is there needs no server"
     assert "already here, unchanged" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pytest
 
 from tests.data.drawn_sets import draw_set
 from tumorlens.cli.app import run
-from tumorlens.data.fingerprints import FingerprintCache
 from tumorlens.data.grouping import group_records
+from tumorlens.data.near_duplicates.fingerprint_cache import FingerprintCache
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import read_split
 from tumorlens.errors import LeakageError
@@ -69,7 +69,7 @@ def test_the_random_split_says_that_it_leaks(source: Path, tmp_path: Path) -> No
         (["--fractions", "0.5,0.5"], "give four"),
         (["--fractions", "a,b,c,d"], "not numbers"),
         (["--fractions", "0.5,0.5,0.5,0.5"], "sum to 1"),
-        (["--random-leaky", "--folds", "3"], "goes with neither"),
+        (["--random-leaky", "--folds", "3"], "cannot be combined with"),
         (["--held-out", "elsewhere"], "held-out source elsewhere"),
     ],
 )

@@ -64,7 +64,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (["path,label", ",tumor"], "line 2: the path is empty"),
         (["path,label", "a.png,tumor", "b.png,sick"], "line 3: label 'sick'"),
         (["path,label", "../a.png,tumor"], "leaves the manifest's folder"),
-        (["path,label", "a.png,tumor", "a.png,tumor"], "stands in the data twice"),
+        (["path,label", "a.png,tumor", "a.png,tumor"], "is in the data twice"),
         (["path,label", "a.png,tumor", "c.png,tumor"], "1 of its files are missing"),
         (["path,label,group", "a.png,tumor,x"], "group 'x' is not a whole number"),
         (["path,label,boxes", "a.png,tumor,[[0.1"], "boxes: not a JSON list"),

@@ -13,7 +13,7 @@ import pytest
 from tests.data.drawn_sets import draw_set
 from tumorlens.data import pixels as room
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import LESION, UNSURE, lesion_picture, load_inputs, read_pixels
+from tumorlens.data.pixels import IGNORE, LESION, lesion_mask, load_inputs, read_pixels
 from tumorlens.data.sources import load_source
 from tumorlens.errors import DecodeError, OutputError, UnreadableFileError
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
@@ -30,12 +30,12 @@ def record(**fields: Any) -> Record:
 
 def drawn(picture: Any) -> list[str]:
     """The picture as text: # lesion, + unsure, . none."""
-    marks = {LESION: "#", UNSURE: "+", 0: "."}
+    marks = {LESION: "#", IGNORE: "+", 0: "."}
     return ["".join(marks[int(value)] for value in row) for row in picture]
 
 
 def test_an_outline_is_filled_and_its_rim_unsure() -> None:
-    picture = lesion_picture(record(polygons=(SQUARE,)), replace(WHOLE, size=8))
+    picture = lesion_mask(record(polygons=(SQUARE,)), replace(WHOLE, size=8))
     assert picture.dtype == np.uint8
     assert drawn(picture) == [
         "........",
@@ -48,14 +48,14 @@ def test_an_outline_is_filled_and_its_rim_unsure() -> None:
         "........",
     ]
     # A margin of 1 % of the side is a pixel of a hundred.
-    fine = lesion_picture(record(polygons=(SQUARE,)), replace(WHOLE, size=100))
-    assert fine[50, 22:28].tolist() == [0, 0, UNSURE, LESION, LESION, LESION]
+    fine = lesion_mask(record(polygons=(SQUARE,)), replace(WHOLE, size=100))
+    assert fine[50, 22:28].tolist() == [0, 0, IGNORE, LESION, LESION, LESION]
 
 
 def test_a_box_is_its_ellipse_with_unsure_corners() -> None:
-    picture = lesion_picture(record(boxes=((0.25, 0.25, 0.75, 0.75),)), WHOLE)
+    picture = lesion_mask(record(boxes=((0.25, 0.25, 0.75, 0.75),)), WHOLE)
     assert picture[8, 8] == picture[8, 5] == picture[5, 8] == LESION
-    assert picture[4, 4] == picture[4, 11] == picture[11, 4] == picture[11, 11] == UNSURE
+    assert picture[4, 4] == picture[4, 11] == picture[11, 4] == picture[11, 11] == IGNORE
     assert picture[1, 1] == picture[8, 14] == picture[14, 8] == 0
     # An ellipse fills pi / 4 of its box.
     assert (picture == LESION).sum() / 64 == pytest.approx(np.pi / 4, abs=0.12)
@@ -63,13 +63,11 @@ def test_a_box_is_its_ellipse_with_unsure_corners() -> None:
 
 def test_an_outline_rules_over_a_box() -> None:
     both = record(polygons=(SQUARE,), boxes=((0.0, 0.0, 1.0, 1.0),))
-    assert np.array_equal(
-        lesion_picture(both, WHOLE), lesion_picture(record(polygons=(SQUARE,)), WHOLE)
-    )
+    assert np.array_equal(lesion_mask(both, WHOLE), lesion_mask(record(polygons=(SQUARE,)), WHOLE))
 
 
 def test_several_lesions_are_drawn() -> None:
-    picture = lesion_picture(record(boxes=((0.0, 0.0, 0.3, 0.3), (0.6, 0.6, 1.0, 1.0))), WHOLE)
+    picture = lesion_mask(record(boxes=((0.0, 0.0, 0.3, 0.3), (0.6, 0.6, 1.0, 1.0))), WHOLE)
     assert picture[2, 2] == picture[12, 12] == LESION
     assert picture[2, 12] == picture[12, 2] == 0
 
@@ -79,15 +77,15 @@ def test_lesions_move_with_the_frame(kind: str) -> None:
     # x 0.25..0.5 of an image 200 wide is x 50..100, the left half of a frame at 50..150.
     corners = ((0.25, 0.0), (0.5, 0.0), (0.5, 1.0), (0.25, 1.0))
     shapes = {"boxes": ((0.25, 0.0, 0.5, 1.0),), "polygons": (corners,)}[kind]
-    picture = lesion_picture(record(**{kind: shapes}), HEAD)
+    picture = lesion_mask(record(**{kind: shapes}), HEAD)
     assert (picture[8, 1:7] == LESION).all()
     assert (picture[8, 9:] == 0).all()
     beside = {"boxes": ((0.8, 0.1, 1.0, 0.9),), "polygons": (((0.8, 0), (1, 0), (1, 1)),)}[kind]
-    assert not lesion_picture(record(**{kind: beside}), HEAD).any()
+    assert not lesion_mask(record(**{kind: beside}), HEAD).any()
 
 
 def test_no_annotation_no_lesion() -> None:
-    assert not lesion_picture(record(), WHOLE).any()
+    assert not lesion_mask(record(), WHOLE).any()
 
 
 @pytest.fixture
@@ -103,7 +101,7 @@ def test_inputs_are_what_preprocess_gives(records: list[Record]) -> None:
     for at, each in enumerate(records):
         assert np.array_equal(inputs[at], preprocess(read_pixels(each), SPEC))
     frame = locate(read_pixels(records[0]), SPEC)
-    assert np.array_equal(lesions[0], lesion_picture(records[0], frame))
+    assert np.array_equal(lesions[0], lesion_mask(records[0], frame))
     assert (lesions[0] == LESION).any()
     assert not lesions[1:].any()
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

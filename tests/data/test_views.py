@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.data.drawn_sets import draw_set
-from tumorlens.data import grouping, looks
-from tumorlens.data.fingerprints import FingerprintCache
+from tumorlens.data import grouping
+from tumorlens.data.audit import image_summary
+from tumorlens.data.audit.image_summary import ImageSummary, summarize
 from tumorlens.data.grouping import group_records
-from tumorlens.data.looks import Look, look_at
+from tumorlens.data.near_duplicates.fingerprint_cache import FingerprintCache
 from tumorlens.data.sources import load_source
 from tumorlens.data.views import DIGITS, known_view
 
@@ -44,15 +45,19 @@ def test_records_get_the_view_of_their_file_unless_they_state_one(
 ) -> None:
     records = load_source(draw_set(tmp_path / "one", 2, 1))
     digest = hashlib.sha256(records[0].path.read_bytes()).hexdigest()
-    for room in (grouping, looks):
+    for room in (grouping, image_summary):
         monkeypatch.setattr(room, "known_view", {digest: "coronal"}.get)
     stated = [records[0], replace(records[1], view="axial"), records[2]]
     cache = FingerprintCache(tmp_path / "cache.npz")
     assert [r.view for r in group_records(stated, cache)] == ["coronal", "axial", None]
     contrary = replace(records[0], view="sagittal")
     assert [r.view for r in group_records([contrary], cache)] == ["sagittal"]
-    seen = [look_at(record) for record in stated]
-    assert [s.record.view for s in seen if isinstance(s, Look)] == ["coronal", "axial", None]
+    seen = [summarize(record) for record in stated]
+    assert [s.record.view for s in seen if isinstance(s, ImageSummary)] == [
+        "coronal",
+        "axial",
+        None,
+    ]
 
 
 @pytest.mark.real

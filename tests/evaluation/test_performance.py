@@ -27,6 +27,7 @@ from tumorlens.metrics.decision import Threshold
 from tumorlens.modelfile import DataSource
 
 Capture = pytest.CaptureFixture[str]
+KINDS = ("not_mri", "visible_lesion", "misplaced_annotation")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,8 @@ def test_a_copy_of_a_training_image_is_told(heads: Path, tmp_path: Path) -> None
         model, [data], split=tmp_path / "split.json", part="test", n_boot=10, threads=1
     )
     assert found.warnings == (
-        "1 of 1 images are copies or patients of training images: their figures are flattered",
+        "1 of 1 images are near-duplicates or patients of training images: their metrics are "
+        "optimistically biased",
     )
     # Without --split the one beside the model is found.
     found = evaluate_model(model, [data], n_boot=10, threads=1)
@@ -261,24 +263,24 @@ def test_the_command_says_what_is_missing(heads: Path, tmp_path: Path, capsys: C
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_doubtful_scans_count_and_are_left_out_beside(
+def test_scans_with_label_issues_count_and_figures_without_them_stand_beside(
     heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     model = write_tiny_model(tmp_path / "m.onnx")
     records = sorted(load_source(heads), key=lambda record: record.key)
-    doubts = {records[0].key: "not_mri", records[1].key: "lesion", records[2].key: "place"}
+    issues = {r.key: kind for r, kind in zip(records, KINDS, strict=False)}
     plain = evaluate_model(model, [heads], n_boot=50, threads=1)
-    assert (plain.doubtful, plain.without_doubtful) == ({}, {})
-    for room in ("tumorlens.data.doubts", "tumorlens.evaluation.performance"):
-        monkeypatch.setattr(f"{room}.known_doubt", lambda record: doubts.get(record.key))
+    assert (plain.label_issues, plain.without_label_issues) == ({}, {})
+    for room in ("tumorlens.data.label_issues", "tumorlens.evaluation.performance"):
+        monkeypatch.setattr(f"{room}.label_issue_of", lambda record: issues.get(record.key))
     found = evaluate_model(model, [heads], n_boot=50, threads=1)
-    assert found.doubtful == {"not_mri": 1, "lesion": 1, "place": 1}
+    assert found.label_issues == dict.fromkeys(KINDS, 1)
     assert found.overall == plain.overall
-    assert found.without_doubtful["roc_auc"].n == len(records) - 2
-    rows = [key not in list(doubts)[:2] for key in found.answers.keys]
+    assert found.without_label_issues["roc_auc"].n == len(records) - 2
+    rows = [key not in list(issues)[:2] for key in found.answers.keys]
     kept = found.answers.take(rows)
-    assert found.without_doubtful["roc_auc"].value == metrics.roc_auc(kept.labels, kept.prob)
+    assert found.without_label_issues["roc_auc"].value == metrics.roc_auc(kept.labels, kept.prob)
     assert found.refusals["all"].n == len(records) - 1
     assert found.refusals["known to be no MRI"].n == 1
     assert run(["evaluate", str(model), str(heads)]) == 0
-    assert "(1 lesion, 1 not_mri, 1 place)" in capsys.readouterr().out
+    assert "(1 misplaced_annotation, 1 not_mri, 1 visible_lesion)" in capsys.readouterr().out

@@ -13,11 +13,10 @@ from tumorlens.imaging.decode import decode
 from tumorlens.imaging.fingerprint import (
     DEFAULT_MAX_DISTANCE,
     Fingerprint,
+    close_pairs,
     connected_groups,
     distance,
     fingerprint,
-    near_duplicate_groups,
-    near_pairs,
 )
 
 Grey = NDArray[np.uint8]
@@ -99,18 +98,28 @@ def of_bits(*rows: int) -> list[Fingerprint]:
     for ones in rows:
         bits = np.zeros(256, np.uint8)
         bits[:ones] = 1
-        packed = np.packbits(bits).view(np.uint64)
-        made.append(Fingerprint(str(ones), np.repeat(packed[None], 8, axis=0)))
+        poses = np.repeat(np.packbits(bits).view(np.uint64)[None], 8, axis=0)
+        made.append(Fingerprint(str(ones), poses, poses))
     return made
+
+
+def near_pairs(prints: list[Fingerprint], max_distance: int) -> NDArray[np.int64]:
+    bits = np.stack([each.bits for each in prints])
+    return close_pairs(bits, bits[:, :1], max_distance)
+
+
+def near_groups(prints: list[Fingerprint], max_distance: int) -> NDArray[np.int64]:
+    links = [(i, j) for i, j, _ in near_pairs(prints, max_distance).tolist()]
+    return connected_groups(len(prints), links)
 
 
 def test_groups_follow_chains_and_are_named_by_the_smallest_index() -> None:
     prints = of_bits(200, 0, 30, 60, 100, 195)
-    assert near_duplicate_groups(prints, 32).tolist() == [0, 1, 1, 1, 4, 0]
-    assert near_duplicate_groups(prints, 29).tolist() == [0, 1, 2, 3, 4, 0]
-    assert near_duplicate_groups(prints, 40).tolist() == [0, 1, 1, 1, 1, 0]
-    assert near_duplicate_groups([], 32).tolist() == []
-    assert near_duplicate_groups(of_bits(3), 32).tolist() == [0]
+    assert near_groups(prints, 32).tolist() == [0, 1, 1, 1, 4, 0]
+    assert near_groups(prints, 29).tolist() == [0, 1, 2, 3, 4, 0]
+    assert near_groups(prints, 40).tolist() == [0, 1, 1, 1, 1, 0]
+    assert near_groups(of_bits(3), 32).tolist() == [0]
+    assert connected_groups(0, []).tolist() == []
 
 
 def test_pairs_are_complete_across_chunks() -> None:
@@ -139,6 +148,6 @@ def test_the_published_set_holds_copies_and_a_clean_gap(data_root: Path) -> None
     wide = near_pairs(prints, 39)
     assert (wide[:, 2] <= 10).sum() == 78
     assert len(wide) == 78, "no pair between the copies and the strangers"
-    groups = near_duplicate_groups(prints)
+    groups = near_groups(prints, DEFAULT_MAX_DISTANCE)
     assert len(np.unique(groups)) == 199
     assert np.bincount(groups).max() <= 5

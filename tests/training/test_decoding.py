@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def split_of(root: Path, *overrides: str) -> tuple[DictConfig, list[Record], Split]:
     config = tiny_config(root, root / "run", "data.volumes=cut", "data.slices_per_plane=3",
-                         "data.doubtful=keep", *overrides)  # fmt: skip
+                         "data.label_issues=keep", *overrides)  # fmt: skip
     records = load_records(config)
     return config, records, make_split(config, records)
 

@@ -1,4 +1,4 @@
-"""``tumorlens audit``: what would make figures measured on a data set too good to be true."""
+"""``tumorlens audit``: what would bias metrics measured on a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from tumorlens.atomic import atomic_file
 
 if TYPE_CHECKING:
-    from tumorlens.data.audit import Audit
+    from tumorlens.data.audit.audit import Audit
 
 EXIT_FOUND = 1
 _MOST_ITEMS = 5
@@ -22,28 +22,28 @@ def audit(
     folder: Annotated[Path, typer.Argument(help="A data set: class folders or a manifest.")],
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="A data set it must share no scan with; may be given again."),
+        typer.Option(help="A data set it must share no scan with; repeatable."),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with the pairs as pictures.")
+        Path | None, typer.Option(help="Write an HTML page that shows the near-duplicates.")
     ] = None,
     as_json: Annotated[
-        Path | None, typer.Option("--json", help="Write everything found, - for stdout.")
+        Path | None, typer.Option("--json", help="Write all results as JSON; - for stdout.")
     ] = None,
     shortcuts: Annotated[
-        bool, typer.Option(help="Try whether file type, size, … give the answer away.")
+        bool, typer.Option(help="Test whether file type, size, … predict the label.")
     ] = True,
-    strict: Annotated[bool, typer.Option("--strict", help="Let warnings fail too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
 ) -> None:
-    """Look for unreadable files, copies, conflicting labels, overlap between sets, shortcuts.
+    """Find unreadable files, near-duplicates, label issues, overlap between sets and shortcuts.
 
-    Exits with 0 when nothing speaks against the data set, with 1 when something does: files
-    that cannot be read, one scan with two labels, a scan in both sets (with --strict: anything).
+    Exits with 0 when there are no errors, with 1 when there are: files that cannot be read, one
+    scan with two labels, a scan in both sets (with --strict: any finding).
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    from tumorlens.data.audit import audit as audit_data
+    from tumorlens.data.audit.audit import audit as audit_data
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading images", total=None)
@@ -54,10 +54,10 @@ def audit(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if html is not None:
-        from tumorlens.data.gallery import gallery
+        from tumorlens.data.audit.html_report import html_report
 
         with atomic_file(html) as page:
-            page.write(gallery(found, folder.resolve().name).encode())
+            page.write(html_report(found, folder.resolve().name).encode())
     if as_json is not None and str(as_json) != "-":
         with atomic_file(as_json) as file:
             file.write((json.dumps(found.to_dict(), indent=1) + "\n").encode())
@@ -82,7 +82,7 @@ def _print(found: Audit) -> None:
     console.print(table)
     names = list(found.sources())
     if len(names) > 1:
-        console.print("\nImages of the row's source that have a copy in the column's:")
+        console.print("\nImages of the row's source with a near-duplicate in the column's source:")
         table = Table("source", *names, box=None, pad_edge=False, header_style="bold")
         for name in names:
             table.add_row(name, *(str(found.overlap[name, other]) for other in names))
@@ -93,7 +93,7 @@ def _print(found: Audit) -> None:
         for item in finding.items[:_MOST_ITEMS]:
             console.print(f"  {item}")
         if len(finding.items) > _MOST_ITEMS:
-            console.print(f"  … and {len(finding.items) - _MOST_ITEMS} more (--json has all)")
+            console.print(f"  … and {len(finding.items) - _MOST_ITEMS} more (--json lists all)")
     errors = sum(finding.severity == "error" for finding in found.findings)
     warnings = len(found.findings) - errors
-    console.print(f"\n{len(found.looks)} images, {errors} errors, {warnings} warnings")
+    console.print(f"\n{len(found.images)} images, {errors} errors, {warnings} warnings")

@@ -16,21 +16,21 @@ def download(
     ] = "navoneel",
     cache: Annotated[
         Path | None,
-        typer.Option(help="Where to keep it.  [default: $KAGGLEHUB_CACHE, or ./kaggle_cache]"),
+        typer.Option(help="Download folder.  [default: $KAGGLEHUB_CACHE, or ./kaggle_cache]"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch it again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download it again.")] = False,
 ) -> None:
-    """Fetch a data set and print the folder it lies in; one already there is only verified.
+    """Download a data set and print its folder; one already there is only verified.
 
-    Known sources: navoneel, br35h, sartaj_extra, nickparvar. Their licences are unclear: use them,
-    cite them, and do not pass them on. Needs the extra 'train'.
+    Known sources: navoneel, br35h, sartaj_extra, nickparvar. Their licences are unclear: use and
+    cite them, and do not redistribute them. Needs the extra 'train'.
     """
-    # The client greets and reports on stdout, which is for the answer.
+    # The client prints its progress on stdout, which is for the folder.
     with redirect_stdout(sys.stderr):
         from tumorlens.data.download import download as fetch
 
         done = fetch(name, cache=cache, force=force)
-    how = "fetched" if done.fetched else "already here, unchanged"
+    how = "downloaded" if done.fetched else "already here, unchanged"
     typer.echo(f"{done.info.name}, version {done.version}: {done.n_files} files, {how}", err=True)
     typer.echo(f"licence: {done.info.licence}", err=True)
     typer.echo(f"cite: {done.info.citation} ({done.info.url})", err=True)

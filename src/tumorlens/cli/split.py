@@ -1,4 +1,4 @@
-"""``tumorlens split``: records into parts that share no scan, written once."""
+"""``tumorlens split``: records into parts that share no scan or patient, written once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def split(
     sources: Annotated[
-        list[str], typer.Argument(help="Data sets: folders, manifests or names of sources.")
+        list[str], typer.Argument(help="Data sets: folders, manifests or source names.")
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Split file to write; a folder with --folds.")
@@ -28,21 +28,21 @@ def split(
         str, typer.Option(help="Shares of train, validation, calibration and test.")
     ] = "0.7,0.1,0.1,0.1",
     held_out: Annotated[
-        list[str] | None, typer.Option(help="A source that is the test; may be given again.")
+        list[str] | None, typer.Option(help="A source used whole as the test part; repeatable.")
     ] = None,
     folds: Annotated[
         int, typer.Option(min=0, help="Write this many cross-validation folds instead.")
     ] = 0,
-    repeats: Annotated[int, typer.Option(min=1, help="Draw the folds so often.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of times the folds are drawn.")] = 1,
     random: Annotated[
         bool,
-        typer.Option("--random-leaky", help="The notebook's random 80/20 split, to compare with."),
+        typer.Option("--random-leaky", help="The notebook's random 80/20 split, for comparison."),
     ] = False,
 ) -> None:
-    """Split so that copies of one scan, and slices of one person, stay on one side.
+    """Split so that near-duplicates, and slices of one patient, stay in one part.
 
-    The file is written once and read ever after: a run that is given it checks that neither the
-    file nor the data has changed. With --random-leaky copies do cross, and its name says so.
+    The file is written once: a run that uses it checks that neither the file nor the data has
+    changed. With --random-leaky near-duplicates cross the parts, and the split's name says so.
     """
     from tumorlens.data.grouping import group_records
     from tumorlens.data.sources import load_source
@@ -55,14 +55,14 @@ def split(
     )
 
     if random and (folds or held_out):
-        raise ConfigError("--random-leaky goes with neither --folds nor --held-out")
+        raise ConfigError("--random-leaky cannot be combined with --folds or --held-out")
     shares = dict(zip(PARTS, _shares(fractions), strict=True))
     records = group_records([record for name in sources for record in load_source(name)])
     if folds:
         for made in grouped_folds(records, n_folds=folds, repeats=repeats, seed=seed):
             path = out / f"{made.name.replace('/', '-')}.json"
             write_split(made, path)
-            _tell(made, path, records)
+            _describe(made, path, records)
         return
     made = (
         random_split(records, seed=seed)
@@ -70,20 +70,20 @@ def split(
         else grouped_split(records, fractions=shares, seed=seed, held_out=held_out or [])
     )
     write_split(made, out)
-    _tell(made, out, records)
+    _describe(made, out, records)
 
 
 def _shares(text: str) -> list[float]:
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"--fractions {text}: not numbers with commas between") from error
+        raise ConfigError(f"--fractions {text}: not numbers separated by commas") from error
     if len(shares) != 4:
         raise ConfigError(f"--fractions {text}: give four, as in 0.7,0.1,0.1,0.1")
     return shares
 
 
-def _tell(split: Split, path: Path, records: Sequence[Record]) -> None:
+def _describe(split: Split, path: Path, records: Sequence[Record]) -> None:
     typer.echo(f"{path}: {split.name}, seed {split.seed}, sha256 {split.sha256[:16]}")
     for part in split.parts():
         held = split.records(part, records)

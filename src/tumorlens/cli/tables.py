@@ -61,10 +61,10 @@ def show_figures(found: Evaluation, console: Console) -> None:
         console.print(f"warning: {warning}", soft_wrap=True, style="bold")
     sources = found.by_source if len(found.by_source) > 1 else {}
     _show_columns(console, {"all": found.overall, **sources})
-    if found.without_doubtful:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(found.doubtful.items()))
+    if found.without_label_issues:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(found.label_issues.items()))
         title = f"without scans known to be mislabelled or no MRI ({told})"
-        _show_columns(console, {"all others": found.without_doubtful}, title)
+        _show_columns(console, {"all others": found.without_label_issues}, title)
     if found.by_view:
         known = sum(view is not None for view in found.answers.views)
         title = f"by view, known of {known} of {len(found.answers)} images"

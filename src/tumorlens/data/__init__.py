@@ -1,1 +1,1 @@
-"""Data sets as records: read, fingerprint, group, split."""
+"""Data sets as records: read, audited, grouped by near-duplicate and patient, and split."""

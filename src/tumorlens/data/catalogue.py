@@ -12,14 +12,14 @@ class SourceInfo:
     """What a data set may be used for and whom to cite.
 
     Attributes:
-        name: short name, as records bear it.
+        name: short name, as in records.
         licence: SPDX name, or why it is not known.
         citation: how its authors want to be cited.
         url: where it comes from.
         handle: its name on Kaggle, where it can be downloaded from there.
         subfolder: the part of the download that holds each image once.
-        patient_runs: files bear running numbers, a person's slices next to each other, but the
-            persons are not named; grouping then keeps runs of neighbouring numbers together.
+        patient_runs: files are numbered patient by patient, but the patients are not named;
+            grouping then keeps runs of neighbouring numbers together.
     """
 
     name: str

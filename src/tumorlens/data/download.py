@@ -1,8 +1,8 @@
-"""Data sets from Kaggle through its own client, and a record of every file's hash.
+"""Data sets from Kaggle through its own client, with a hash manifest of every file.
 
-The client keeps a download under ``$KAGGLEHUB_CACHE``, here ``./kaggle_cache`` by default. Beside
-it stands a hash manifest, written when a download is first seen: it says later whether the files
-are still those, and lets a machine without a network use what it has.
+The client keeps downloads under ``$KAGGLEHUB_CACHE``, here ``./kaggle_cache`` by default. The hash
+manifest beside a download is written when it is first seen: it shows later whether the files have
+changed, and lets a machine without a network use what it has.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Download:
 
 
 def download(name: str, *, cache: str | Path | None = None, force: bool = False) -> Download:
-    """Fetch a data set, or find it where an earlier call left it.
+    """Download a data set, or find it where an earlier call left it.
 
     Args:
         name: of a known source, such as ``navoneel``, or any handle ``owner/dataset``.
@@ -116,7 +116,7 @@ def _call_kaggle(handle: str, force: bool) -> None:
     try:
         kagglehub.dataset_download(handle, force_download=force)
     except UnauthenticatedError as error:
-        raise DownloadError(f"{handle}: Kaggle wants to know who asks; {_SIGN_IN}") from error
+        raise DownloadError(f"{handle}: Kaggle requires authentication; {_SIGN_IN}") from error
     except DataCorruptionError as error:
         raise DownloadError(f"{handle}: arrived damaged; run the same command again") from error
     except requests.HTTPError as error:
@@ -128,7 +128,7 @@ def _call_kaggle(handle: str, force: bool) -> None:
             f"{page} elsewhere, unpack it, and give its folder in place of the name"
         ) from error
     except ValueError as error:  # credentials or an answer that is not JSON
-        raise DownloadError(f"{handle}: Kaggle's client gave up ({error}); {_SIGN_IN}") from error
+        raise DownloadError(f"{handle}: Kaggle's client failed ({error}); {_SIGN_IN}") from error
 
 
 def _refusal(error: Any) -> str:

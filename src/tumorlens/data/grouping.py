@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorlens.data.confirmed import confirmed_pairs
-from tumorlens.data.fingerprints import FingerprintCache, fingerprint_records, read_bytes
 from tumorlens.data.manifest import Record, check_unique
-from tumorlens.data.neighbours import find_pairs
-from tumorlens.data.runs import neighbouring_numbers
+from tumorlens.data.near_duplicates.confirmation import confirmed_pairs
+from tumorlens.data.near_duplicates.fingerprint_cache import (
+    FingerprintCache,
+    fingerprint_records,
+    read_bytes,
+)
+from tumorlens.data.near_duplicates.numbering import neighbouring_numbers
+from tumorlens.data.near_duplicates.search import find_pairs
 from tumorlens.data.views import known_view
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
@@ -23,51 +27,44 @@ from tumorlens.imaging.fingerprint import (
     connected_groups,
 )
 
-CONFIRM = False
-"""Whether pairs beyond `DEFAULT_MAX_DISTANCE` that agree on pixels bind too, where nothing else is
-said. Turning it on changes groups, and so refuses split files that were made without."""
-
 
 def group_records(
     records: Sequence[Record],
     cache: FingerprintCache | None = None,
     *,
     max_distance: int = DEFAULT_MAX_DISTANCE,
-    confirm: bool | None = None,
 ) -> list[Record]:
     """Return the records in the same order, each with its group and its file's SHA-256.
 
     A scan of a public source gets its view too, where its manifest does not state it (see `views`).
 
-    Bound together, across sources and through chains: near-duplicates (heads within
-    ``max_distance`` of 256 bits in the best of eight poses, or whole pictures within
-    `FRAME_MAX_DISTANCE`), slices of one patient of one source, records that already share a group
-    in their manifest, and in a source whose numbers run from person to person
-    (`SourceInfo.patient_runs`) runs of neighbouring numbers.
+    Grouped together, across sources and transitively: near-duplicates by hash (heads within
+    ``max_distance`` of 256 bits in the best of eight poses, or whole images within
+    `FRAME_MAX_DISTANCE`), more distant pairs that are confirmed on pixels (see
+    `confirmed_pairs`), slices of one patient of one source, records that already share a group in
+    their manifest, and in a source whose numbers run from patient to patient
+    (`SourceInfo.patient_runs`) runs of neighbouring numbers. `splits.GROUPING_VERSION` counts
+    changes of this rule.
 
     Args:
         records: of any number of sources; all that a split is to hold.
-        cache: fingerprints already made; the default cache when None.
+        cache: of fingerprints; the default cache when None.
         max_distance: see `tumorlens.imaging.fingerprint.DEFAULT_MAX_DISTANCE`.
-        confirm: whether pairs that lie further apart are compared on pixels and bound when they
-            agree (see `confirmed`); None takes `CONFIRM`.
 
     Raises:
         InputError: a file cannot be read.
-        ManifestError: one key stands twice, or a file is not the one its manifest describes.
+        ManifestError: two records have one key, or a file is not the one its manifest describes.
     """
     check_unique(records)
     prints = fingerprint_records(records, cache)
     digests = _digests(records, prints)
     links = [
         *_near_duplicates(prints, max_distance),
-        *_same_person_or_group(records),
+        *_same_patient_or_group(records),
         *neighbouring_numbers(records, prints),
     ]
+    links += confirmed_pairs(records, prints, connected_groups(len(records), links))
     groups = connected_groups(len(records), links)
-    if CONFIRM if confirm is None else confirm:
-        links += confirmed_pairs(records, prints, groups)
-        groups = connected_groups(len(records), links)
     return [
         replace(record, group=int(group), sha256=digest, view=record.view or known_view(digest))
         for record, group, digest in zip(records, groups, digests, strict=True)
@@ -82,18 +79,17 @@ def _near_duplicates(
     if not known:
         return
     heads = np.stack([found.bits for found in known])
-    frames = np.stack([f.bits if f.frame_bits is None else f.frame_bits for f in known])
+    frames = np.stack([found.frame_bits for found in known])
     closest = min(max_distance, FRAME_MAX_DISTANCE)
     for pairs in (find_pairs(heads, max_distance), find_pairs(frames, closest)):
         for i, j, _ in pairs.tolist():
             yield at[i], at[j]
 
 
-def _same_person_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
+def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
     first: dict[tuple[str, str, str], int] = {}
     for index, record in enumerate(records):
-        bonds = (("patient", record.patient), ("group", record.group))
-        for kind, name in bonds:
+        for kind, name in (("patient", record.patient), ("group", record.group)):
             if name is not None:
                 yield index, first.setdefault((record.source, kind, str(name)), index)
 

@@ -16,9 +16,11 @@ from tumorlens.errors import ManifestError
 Box = tuple[float, float, float, float]
 Polygon = tuple[tuple[float, float], ...]
 Plane = Literal["axial", "coronal", "sagittal"]
+VIEWS: tuple[str | None, ...] = ("axial", "coronal", "sagittal", None)
+"""Every view a record can have; a batch holds the index into this tuple."""
 
 MANIFEST_NAME = "manifest.csv"
-_BESIDE = 0.25  # a coordinate further out than this is a wrong unit, not a sloppy hand
+_BESIDE = 0.25  # a coordinate further outside than this is a wrong unit, not an imprecise one
 LABELS = {"healthy": 0, "tumor": 1}
 _COLUMNS = (
     "path", "source", "label", "tumour_type", "view", "patient", "group", "sha256", "boxes",
@@ -42,7 +44,7 @@ class Record:
             not annotated (which is not the same as no tumour).
         polygons: tumour outlines ``((x, y), …)`` in the same unit.
         patient: an id that is unique inside the source.
-        group: records of one group are copies of one scan or slices of one person.
+        group: records of one group are near-duplicates of one scan or slices of one patient.
         sha256: hex digest of the file's bytes.
     """
 
@@ -116,11 +118,11 @@ def write_manifest(records: Sequence[Record], path: str | Path) -> None:
 
 
 def check_unique(records: Iterable[Record]) -> None:
-    """Raise `ManifestError` when two records bear one key."""
+    """Raise `ManifestError` when two records have one key."""
     seen: set[str] = set()
     for record in records:
         if record.key in seen:
-            raise ManifestError(f"{record.key}: stands in the data twice; remove one of the rows")
+            raise ManifestError(f"{record.key}: is in the data twice; remove one of the rows")
         seen.add(record.key)
 
 
@@ -162,7 +164,7 @@ def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
 def _shapes(cell: str | None, where: str) -> tuple[Any, ...]:
     """Parse JSON lists of fractions, nested to any depth, into tuples of floats in 0..1.
 
-    Annotators draw past the picture's edge; what lies beside the picture is cut off.
+    Annotators draw past the image's edge; coordinates outside the image are clipped to it.
     """
 
     def convert(value: object) -> float | tuple[Any, ...]:

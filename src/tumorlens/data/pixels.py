@@ -1,4 +1,4 @@
-"""Records → network inputs and lesion pictures, decoded once and kept between runs."""
+"""Records → network inputs and lesion masks, decoded once and cached between runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.atomic import atomic_file
-from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Plane, Record
+from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.errors import OutputError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
 from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
-# Lesion pictures are uint8: 255 lesion, 0 none, UNSURE between (inside a box but outside the
-# ellipse that fills it, or just beside an outline).
-LESION, UNSURE = 255, 128
+# Values of a lesion mask; the ignore region is inside a box but outside its ellipse, and along the
+# edge of an annotation.
+LESION, IGNORE, BACKGROUND = 255, 128, 0
 _SUPERSAMPLE = 4
-# Part of every kept file's name; counted up when inputs or lesion pictures become others.
+# Part of every cached file's name; to be increased when inputs or lesion masks change.
 _PREPROCESSING = 2
 
 
@@ -48,34 +48,35 @@ def _volume(path: Path) -> Volume:
     return load_volume(path)
 
 
-def lesion_picture(record: Record, frame: Frame) -> NDArray[np.uint8]:
+def lesion_mask(record: Record, frame: Frame) -> NDArray[np.uint8]:
     """Draw the record's boxes and outlines in the input's square: uint8 ``[size, size]``.
 
-    An outline is filled; a box counts as the ellipse that fills it, since its corners
-    usually hold healthy tissue, and the rest of the box as unsure. A margin of 1 % of the
-    side around both is unsure too. A record without annotation gives zeros.
+    Values are `LESION`, `IGNORE` and `BACKGROUND`. An outline is filled; of a box the inscribed
+    ellipse is lesion, since its corners usually hold healthy tissue, and the rest is ignored. A
+    margin of 1 % of the side around both is ignored too. A record without annotation gives
+    background.
     """
     size = frame.size
-    picture = np.zeros((size, size), dtype=np.uint8)
+    mask = np.full((size, size), BACKGROUND, dtype=np.uint8)
     scale = size * _SUPERSAMPLE
-    sure = np.zeros((scale, scale), dtype=np.uint8)
-    unsure = np.zeros_like(sure)
+    lesion = np.zeros((scale, scale), dtype=np.uint8)
+    ignored = np.zeros_like(lesion)
     for polygon in record.polygons or ():
         points = _points_to_input(np.asarray(polygon, dtype=np.float64), frame) * scale
-        cv2.fillPoly(sure, [np.round(points).astype(np.int32)], 1)
+        cv2.fillPoly(lesion, [np.round(points).astype(np.int32)], 1)
     if record.boxes and not record.polygons:
         for x0, y0, x1, y1 in frame.boxes_to_input(np.asarray(record.boxes)) * scale:
             centre = (round(float(x0 + x1) / 2), round(float(y0 + y1) / 2))
             axes = (round(float(x1 - x0) / 2), round(float(y1 - y0) / 2))
-            cv2.ellipse(sure, centre, axes, 0, 0, 360, 1, cv2.FILLED)
+            cv2.ellipse(lesion, centre, axes, 0, 0, 360, 1, cv2.FILLED)
             corners = [round(float(v)) for v in (x0, y0, x1, y1)]
-            cv2.rectangle(unsure, tuple(corners[:2]), tuple(corners[2:]), 1, cv2.FILLED)
-    if not sure.any():
-        return picture
+            cv2.rectangle(ignored, tuple(corners[:2]), tuple(corners[2:]), 1, cv2.FILLED)
+    if not lesion.any():
+        return mask
     reach = 2 * round(0.01 * scale) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    around = cv2.dilate(np.maximum(sure, unsure), kernel)
-    full = np.where(sure > 0, LESION, np.where(around > 0, UNSURE, 0)).astype(np.uint8)
+    around = cv2.dilate(np.maximum(lesion, ignored), kernel)
+    full = np.where(lesion > 0, LESION, np.where(around > 0, IGNORE, BACKGROUND)).astype(np.uint8)
     return np.asarray(cv2.resize(full, (size, size), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
@@ -93,11 +94,11 @@ def load_inputs(
     cache_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return inputs float32 ``[N, C, S, S]`` and lesion pictures uint8 ``[N, S, S]``.
+    """Return inputs float32 ``[N, C, S, S]`` and lesion masks uint8 ``[N, S, S]``.
 
-    The inputs are exactly what :func:`preprocess` gives. With ``cache_dir`` they are kept as
-    memory-mapped ``.npy`` files under a name made from the files' hashes, the annotations
-    and the spec, so a stale file is never read; a damaged one is made anew.
+    The inputs are exactly what :func:`preprocess` gives. With ``cache_dir`` they are cached as
+    memory-mapped ``.npy`` files named by the files' hashes, the annotations and the spec, so a
+    stale file is never read; a damaged one is replaced. Groups do not matter to them.
 
     Raises:
         InputError: A record's file cannot be decoded.
@@ -109,14 +110,14 @@ def load_inputs(
     if cache_dir is not None:
         key = _cache_key(records, spec)
         files = [cache_dir / f"{key}.{part}.npy" for part in ("inputs", "lesions")]
-        kept_inputs, kept_lesions = _kept(files[0], inputs), _kept(files[1], lesions)
-        if kept_inputs is not None and kept_lesions is not None:
-            return kept_inputs, kept_lesions
+        cached_inputs, cached_lesions = _cached(files[0], inputs), _cached(files[1], lesions)
+        if cached_inputs is not None and cached_lesions is not None:
+            return cached_inputs, cached_lesions
     for index, record in enumerate(records):
         pixels = read_pixels(record)
         inputs[index] = preprocess(pixels, spec)
         if record.boxes or record.polygons:
-            lesions[index] = lesion_picture(record, locate(pixels, spec))
+            lesions[index] = lesion_mask(record, locate(pixels, spec))
         if progress is not None:
             progress(index + 1, len(records))
     if files:
@@ -134,8 +135,8 @@ def _cache_key(records: Sequence[Record], spec: PreprocessSpec) -> str:
     return digest.hexdigest()[:24]
 
 
-def _kept(file: Path, like: NDArray[Any]) -> NDArray[Any] | None:
-    """Map a kept array that has the shape and type of ``like``; None for any other file."""
+def _cached(file: Path, like: NDArray[Any]) -> NDArray[Any] | None:
+    """Map a cached array that has the shape and type of ``like``; None for any other file."""
     if not file.is_file():
         return None
     try:
@@ -151,4 +152,4 @@ def _save(file: Path, array: NDArray[Any]) -> None:
         with atomic_file(file, parents=True) as stream:
             np.save(stream, array)
     except OutputError as error:
-        raise OutputError(f"{error}; or set data.cache_dir=null to keep none") from error
+        raise OutputError(f"{error}; or set data.cache_dir=null to cache nothing") from error

@@ -72,7 +72,7 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
     """Yield one record for every ``stride``-th slice of each NIfTI volume below ``root``.
 
     All three planes are cut, inside the head's extent less ``trim`` of it on both sides, where
-    slices show little. The person is the file's name without the sequence at its end.
+    slices show little. The patient is the file's name without the sequence at its end.
 
     Raises:
         InputError: a volume cannot be read.
@@ -130,7 +130,7 @@ def kaggle_cache() -> Path:
 def cached_folder(info: SourceInfo, cache: Path) -> Path | None:
     """Return the newest complete download of a source, or None.
 
-    Where the download holds each image twice, as navoneel's does, the part that holds it once.
+    Of a download that holds each image twice, as navoneel's does, the part that holds it once.
     """
     if info.handle is None:
         return None

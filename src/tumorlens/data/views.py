@@ -1,11 +1,11 @@
 """The view (axial, coronal, sagittal) of scans of public data sets, looked up by a file's hash.
 
 The public sources do not state it. The table beside this module holds it for 5,923 images of
-navoneel, br35h, cheng2017 and sartaj_extra, by the first 16 hex digits of their files' SHA-256:
-nothing of an image. A classifier on outlines (trained on slices of volumes, whose planes are known,
-then on its own answers and on what was corrected by eye) proposed each view, and every image was
-looked at in contact sheets; docs/data-audit.md tells how, and how often the table errs. A file
-that is not in the table, a single pixel of which may differ, has no known view.
+navoneel, br35h, cheng2017 and sartaj_extra, by the first 16 hex digits of the file's SHA-256, and
+holds nothing of an image. A classifier on histograms of gradients (trained on slices of volumes,
+whose planes are known, then on its own corrected predictions) proposed each view, and every image
+was inspected; docs/data-audit.md describes how, and how often the table is wrong. A file that is
+not in the table has no known view, even if it differs in a single pixel.
 """
 
 from __future__ import annotations

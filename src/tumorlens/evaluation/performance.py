@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.doubts import count_doubtful, known_doubt, mislabels
+from tumorlens.data.label_issues import count_label_issues, disputes_label, label_issue_of
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.target import Subject, choose_subject
@@ -40,9 +40,9 @@ class Evaluation:
             as `conformal_report` gives them; empty without conformal sets.
         answers: One row a scan.
         warnings: What speaks against trusting the figures.
-        doubtful: How many scans `tumorlens.data.doubts` names, by kind. All other figures count
+        label_issues: Scans with a known label issue, by kind. All other figures count
             them as their collections label them.
-        without_doubtful: Every metric over the other scans; empty where none is doubtful.
+        without_label_issues: Every metric over the other scans; empty where none has an issue.
     """
 
     model: dict[str, str]
@@ -58,8 +58,8 @@ class Evaluation:
     warnings: tuple[str, ...]
     refusals: dict[str, Estimate] = field(default_factory=dict)
     conformal: list[dict[str, Any]] = field(default_factory=list)
-    doubtful: dict[str, int] = field(default_factory=dict)
-    without_doubtful: dict[str, Estimate] = field(default_factory=dict)
+    label_issues: dict[str, int] = field(default_factory=dict)
+    without_label_issues: dict[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single answers, JSON-ready; an undefined figure is None."""
@@ -75,8 +75,8 @@ class Evaluation:
             "conformal": self.conformal,
             "warnings": list(self.warnings),
             "overall": _plain(self.overall),
-            "doubtful": self.doubtful,
-            "without_doubtful": _plain(self.without_doubtful),
+            "label_issues": self.label_issues,
+            "without_label_issues": _plain(self.without_label_issues),
             "by_source": {name: _plain(values) for name, values in self.by_source.items()},
             "by_view": {name: _plain(values) for name, values in self.by_view.items()},
         }
@@ -132,8 +132,10 @@ def measure(
         return summarize(rows, n_boot=n_boot, seed=seed)
 
     is_refused = np.array(refused, dtype=bool)
-    doubts = np.array([known_doubt(record) or "" for record in subject.records])
-    certain = ~np.array([mislabels(known_doubt(record)) for record in subject.records], bool)
+    issues = np.array([label_issue_of(record) or "" for record in subject.records])
+    certain = ~np.array(
+        [disputes_label(label_issue_of(record)) for record in subject.records], bool
+    )
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
         card.temperature,
@@ -146,9 +148,9 @@ def measure(
         int(is_refused.sum()),
         answers,
         subject.warnings,
-        _refusals(is_refused, answers, doubts == "not_mri"),
+        _refusals(is_refused, answers, issues == "not_mri"),
         conformal_report(answers, card.conformal),
-        dict(count_doubtful(subject.records)),
+        dict(count_label_issues(subject.records)),
         {} if certain.all() or not certain.any() else summary(answers.take(certain)),
     )
 

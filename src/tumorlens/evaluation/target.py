@@ -10,7 +10,7 @@ from pathlib import Path
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.sources import load_source
-from tumorlens.data.splits import PARTS, Split, data_digest, read_split
+from tumorlens.data.splits import PARTS, Split, data_digest, grouping_note, read_split
 from tumorlens.errors import DataError, SplitError
 from tumorlens.inference.predictor import Predictor, find_model
 from tumorlens.modelfile import ModelCard
@@ -59,7 +59,7 @@ def choose_subject(
     given = None if split is None else read_split(split)
     chosen = loaded if given is None else _part_of(given, part, loaded)
     _check_labelled(chosen)
-    warnings = _doubts(predictor.card, chosen, loaded, given, part)
+    warnings = _warnings(predictor.card, chosen, loaded, given, part)
     if given is None and (beside := _split_beside(model, predictor.card)) is not None:
         warnings = _overlap(beside, chosen, loaded)
     return Subject(predictor, tuple(chosen), None if given is None else part, tuple(warnings))
@@ -87,7 +87,7 @@ def _check_labelled(records: Sequence[Record]) -> None:
         )
 
 
-def _doubts(
+def _warnings(
     card: ModelCard,
     chosen: Sequence[Record],
     loaded: Sequence[Record],
@@ -99,22 +99,27 @@ def _doubts(
     if split is None:
         return [
             f"the model learned from {learned[source]} images of {source}, and no split says "
-            f"which: the figures on its {n} images may be flattered; give the run's --split"
+            f"which: the metrics on its {n} images may be optimistically biased; give the run's "
+            "--split"
             for source, n in sorted(Counter(record.source for record in chosen).items())
             if source in learned
         ]
-    doubts = _overlap(split, chosen, loaded)
+    warnings = _overlap(split, chosen, loaded)
     if sum(learned.values()) != len(split.train):
-        doubts.append(
+        warnings.append(
             f"the split has {len(split.train)} training images and the model's card "
             f"{sum(learned.values())}: perhaps the model was trained by another split"
         )
     held = len(split.parts()[part])
     if len(chosen) < held:
-        doubts.append(f"only {len(chosen)} of the {held} records of part '{part}' are in the data")
-    if data_digest(loaded) != split.data_sha256:
-        doubts.append(_difference(loaded, split))
-    return doubts
+        warnings.append(
+            f"only {len(chosen)} of the {held} records of part '{part}' are in the data"
+        )
+    if note := grouping_note(split):
+        warnings.append(note)
+    elif data_digest(loaded) != split.data_sha256:
+        warnings.append(_difference(loaded, split))
+    return warnings
 
 
 def _difference(loaded: Sequence[Record], split: Split) -> str:
@@ -150,8 +155,12 @@ def _overlap(split: Split, chosen: Sequence[Record], loaded: Sequence[Record]) -
     tuned = {*split.validation, *split.calibration}
     used = sum(record.key in tuned for record in chosen)
     counts = (
-        (seen, "were in the model's training part: their figures are flattered"),
-        (akin, "are copies or patients of training images: their figures are flattered"),
-        (used, "were used to choose the epoch or the threshold: their figures are optimistic"),
+        (seen, "were in the model's training part"),
+        (akin, "are near-duplicates or patients of training images"),
+        (used, "were used to choose the epoch or the threshold"),
     )
-    return [f"{count} of {total} images {what}" for count, what in counts if count]
+    return [
+        f"{count} of {total} images {what}: their metrics are optimistically biased"
+        for count, what in counts
+        if count
+    ]

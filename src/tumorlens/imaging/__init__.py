@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tumorlens.imaging.decode import to_grey
-    from tumorlens.imaging.fingerprint import Fingerprint, near_duplicate_groups
+    from tumorlens.imaging.fingerprint import Fingerprint
     from tumorlens.imaging.image import Image, Limits
     from tumorlens.imaging.phantom import Phantom, draw_phantom
     from tumorlens.imaging.preprocess import Frame, PreprocessSpec
@@ -34,7 +34,6 @@ _HOMES = {
     "draw_phantom": "phantom",
     "head_extent": "volume",
     "load_volume": "volume",
-    "near_duplicate_groups": "fingerprint",
     "take_slice": "volume",
     "to_grey": "decode",
 }
@@ -52,7 +51,6 @@ __all__ = [
     "draw_phantom",
     "head_extent",
     "load_volume",
-    "near_duplicate_groups",
     "take_slice",
     "to_grey",
 ]

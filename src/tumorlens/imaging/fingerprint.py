@@ -12,7 +12,7 @@ image are hashed, and two images are compared in the pose that fits best.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -43,13 +43,12 @@ class Fingerprint:
         sha256: hex digest of the file's bytes (of the pixels where no bytes are known).
         bits: ``uint64 [8, 4]``, 256 bits of the head's box for each of eight poses; row 0 is the
             image as it is.
-        frame_bits: the same of the whole picture, which does not depend on finding the head; None
-            where it was not asked for.
+        frame_bits: the same of the whole image, which does not depend on locating the head.
     """
 
     sha256: str
     bits: NDArray[np.uint64]
-    frame_bits: NDArray[np.uint64] | None = None
+    frame_bits: NDArray[np.uint64]
 
 
 def fingerprint(image: Image | NDArray[np.generic], raw: bytes | None = None) -> Fingerprint:
@@ -77,41 +76,10 @@ def distance(a: Fingerprint, b: Fingerprint) -> int:
     return int(counts.min())
 
 
-def near_duplicate_groups(
-    fingerprints: Sequence[Fingerprint], max_distance: int = DEFAULT_MAX_DISTANCE
-) -> NDArray[np.int64]:
-    """Give every image the number of its group of near-duplicates.
-
-    Two images within ``max_distance`` (or with equal bytes) share a group, and so do two images
-    that a chain of such pairs connects.
-
-    Returns:
-        ``int64 [N]``; a group is named by the smallest index in it.
-    """
-    links = [(int(i), int(j)) for i, j, _ in near_pairs(fingerprints, max_distance)]
-    return connected_groups(len(fingerprints), links)
-
-
-def near_pairs(
-    fingerprints: Sequence[Fingerprint], max_distance: int = DEFAULT_MAX_DISTANCE
-) -> NDArray[np.int64]:
-    """Find all pairs within ``max_distance`` by comparing each image with each other.
-
-    Exact, and quick enough for some ten thousand images (6,000 take a few seconds).
-
-    Returns:
-        ``int64 [P, 3]``, rows ``(i, j, distance)`` with ``i < j``, sorted.
-    """
-    if len(fingerprints) < 2:
-        return np.empty((0, 3), np.int64)
-    bits = np.stack([f.bits for f in fingerprints])
-    return close_pairs(bits, bits[:, :1], max_distance)
-
-
 def close_pairs(
     bits: NDArray[np.uint64], queries: NDArray[np.uint64], max_distance: int
 ) -> NDArray[np.int64]:
-    """Compare every query with every entry.
+    """Compare every query with every entry: exact, and quick enough for some 10,000 images.
 
     Args:
         bits: ``uint64 [N, P, 4]``, each image in ``P`` poses.

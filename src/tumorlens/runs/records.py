@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 from omegaconf import DictConfig
 
-from tumorlens.data.doubts import (
-    count_doubtful,
-    without_doubtful,
-    without_wrong_places,
-)
 from tumorlens.data.grouping import group_records
+from tumorlens.data.label_issues import (
+    count_label_issues,
+    drop_misplaced_annotations,
+    exclude_label_issues,
+)
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
 from tumorlens.data.sources import load_source, source_info
-from tumorlens.data.splitfile import make_split as split_of
 from tumorlens.data.splits import (
     PARTS,
     RANDOM_LEAKY,
@@ -26,6 +26,7 @@ from tumorlens.data.splits import (
     random_split,
     read_split,
 )
+from tumorlens.data.splits import make_split as split_of
 from tumorlens.errors import ConfigError
 from tumorlens.modelfile import DataSource
 from tumorlens.runs.slices import slices_of
@@ -40,19 +41,18 @@ def load_records(config: DictConfig) -> list[Record]:
     if len(labelled) < len(records):
         log.warning("unlabelled images left out", images=len(records) - len(labelled))
     grouped = group_records(labelled)
-    return without_wrong_places(grouped) if leaves_out_doubtful(config) else grouped
+    return drop_misplaced_annotations(grouped) if excludes_label_issues(config) else grouped
 
 
-def leaves_out_doubtful(config: DictConfig) -> bool:
-    """Tell whether the run learns nothing from scans that `tumorlens.data.doubts` names.
+def excludes_label_issues(config: DictConfig) -> bool:
+    """Tell whether scans with a label issue (`tumorlens.data.label_issues`) are excluded.
 
-    Raises `ConfigError` for a setting other than ``keep`` and ``leave_out``.
+    Raises `ConfigError` for a setting other than ``keep`` and ``exclude``.
     """
-    # Runs made before there was such a setting kept them.
-    chosen = config.data.get("doubtful", "keep")
-    if chosen not in ("keep", "leave_out"):
-        raise ConfigError(f"data.doubtful is {chosen!r}; use keep or leave_out")
-    return bool(chosen == "leave_out")
+    chosen = config.data.label_issues
+    if chosen not in ("keep", "exclude"):
+        raise ConfigError(f"data.label_issues is {chosen!r}; use keep or exclude")
+    return bool(chosen == "exclude")
 
 
 def read_records(config: DictConfig) -> list[Record]:
@@ -77,19 +77,22 @@ def _source(root: Path, name: str) -> list[Record]:
 def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
     """Read the configured split file, or make the configured kind of split.
 
-    With ``data.doubtful=leave_out`` doubtful scans stand in its test part alone.
+    With ``data.label_issues=exclude`` scans with a label issue are in its test part alone.
     """
     split = _whole_split(config, records)
-    if not leaves_out_doubtful(config):
+    if not excludes_label_issues(config):
         return split
-    log.info("doubtful scans left out of all parts but the test", **count_doubtful(records))
-    return without_doubtful(split, records)
+    log.info(
+        "scans with label issues excluded from all parts but the test",
+        **count_label_issues(records),
+    )
+    return exclude_label_issues(split, records)
 
 
 def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
     settings = config.data.split
     if settings.path is not None:
-        return _with_validation(config, read_split(Path(settings.path), records), records)
+        return _with_validation(config, read_split(Path(settings.path), records))
     fractions = {name: float(settings[name]) for name in PARTS}
     if settings.kind == "grouped":
         finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in ("learnt", "tilted"))
@@ -98,25 +101,26 @@ def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
         split = grouped_split(
             measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
         )
-        split = _with_validation(config, split, measured)
+        split = _with_validation(config, split)
         return _with_learnt(split, records, learnt) if learnt else split
     if settings.kind == RANDOM_LEAKY:
-        log.warning("random split: near-duplicates cross it, so its test score is flattered")
+        log.warning(
+            "random split: near-duplicates cross it, so its test metrics are optimistically biased"
+        )
         share = fractions["validation"] / (1 - fractions["test"])
         split = random_split(
             records, seed=settings.seed, test_fraction=fractions["test"], validation=share
         )
-        return _with_validation(config, split, records)
+        return _with_validation(config, split)
     raise ConfigError(f"data.split.kind is {settings.kind!r}; use grouped or {RANDOM_LEAKY}")
 
 
-def _with_validation(config: DictConfig, split: Split, records: Sequence[Record]) -> Split:
+def _with_validation(config: DictConfig, split: Split) -> Split:
     """Return the split with its validation part in train, where the run is to learn from it."""
     # Runs made before there was such a setting chose by it.
     if not config.data.split.get("learn_validation", False) or not split.validation:
         return split
-    parts = {**split.parts(), "train": [*split.train, *split.validation], "validation": []}
-    return split_of(split.name, split.seed, parts, records)
+    return replace(split, train=tuple(sorted([*split.train, *split.validation])), validation=())
 
 
 def _with_learnt(split: Split, records: Sequence[Record], learnt: Collection[str]) -> Split:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from tumorlens.data.doubts import (
-    known_doubt,
+from tumorlens.data.label_issues import (
+    label_issue_of,
 )
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
@@ -108,7 +108,9 @@ def _left_out(split: Split, records: Sequence[Record]) -> list[Record]:
     return [
         record
         for record in records
-        if record.key not in used and record.group not in akin and known_doubt(record) == "not_mri"
+        if record.key not in used
+        and record.group not in akin
+        and label_issue_of(record) == "not_mri"
     ]
 
 

@@ -9,7 +9,7 @@ import structlog
 from omegaconf import DictConfig
 from torch import nn
 
-from tumorlens.data.splits import read_split
+from tumorlens.data.splits import GROUPING_VERSION, read_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.inference.predictor import find_model
 from tumorlens.models.hub import origin, weights_path
@@ -123,14 +123,20 @@ def refuse_leaks(setting: str, weights: Path, parts: Parts) -> None:
         log.warning(f"no split.json beside {setting}: what it has learnt from is not known")
         return
     learnt = set(read_split(beside).train)
+    # Groups cross a split of an older grouping: there only a scan itself counts as seen.
+    whole_groups = parts.split.grouping == GROUPING_VERSION
     seen = {
-        record.group
+        record.group if whole_groups else record.key
         for members in parts.records.values()
         for record in members
         if record.key in learnt
     }
     for part in ("test", "calibration", "validation"):
-        leaks = [record.key for record in parts.records.get(part, []) if record.group in seen]
+        leaks = [
+            record.key
+            for record in parts.records.get(part, [])
+            if (record.group if whole_groups else record.key) in seen
+        ]
         if leaks:
             raise LeakageError(
                 f"{setting}: the run it comes from was trained on {len(leaks)} of the "

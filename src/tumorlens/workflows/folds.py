@@ -14,14 +14,13 @@ from omegaconf import DictConfig
 from torch import Generator
 
 from tumorlens.augmentation.transforms import Augment, AugmentSpec
-from tumorlens.data.doubts import without_doubtful
-from tumorlens.data.leaky import check_fold, random_folds, with_copies
+from tumorlens.data.label_issues import exclude_label_issues
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
-from tumorlens.data.splits import Split, grouped_folds
+from tumorlens.data.splits import Split, check_fold, grouped_folds, random_folds, with_copies
 from tumorlens.errors import ConfigError
 from tumorlens.runs.config import preprocess_from
-from tumorlens.runs.records import leaves_out_doubtful
+from tumorlens.runs.records import excludes_label_issues
 
 Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
@@ -80,8 +79,8 @@ class FoldPlan:
         )
         for split in splits:
             check_fold(split, records)
-        if leaves_out_doubtful(config):
-            return [without_doubtful(split, records) for split in splits]
+        if excludes_label_issues(config):
+            return [exclude_label_issues(split, records) for split in splits]
         return splits
 
     def decoded(self, config: DictConfig, records: Sequence[Record]) -> Decoded:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 HALVED = (0, 1)
-"""Views of two like halves: axial and coronal, by their place in `datamodule.VIEWS`."""
+"""Views of two like halves: axial and coronal, by their place in `manifest.VIEWS`."""
 
 
 # A lesion, or what is unsure beside it, lies to one side when it keeps this far from the axis, as

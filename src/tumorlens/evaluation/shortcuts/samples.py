@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
-from tumorlens.data.pixels import LESION, lesion_picture, read_pixels
+from tumorlens.data.pixels import LESION, lesion_mask, read_pixels
 from tumorlens.evaluation.sampling import prepare, working_copy
 from tumorlens.evaluation.shortcuts.interventions import Mask, Picture, grown, head_outline
 from tumorlens.imaging.frame import Frame
@@ -65,5 +65,5 @@ def read_scan(predictor: Predictor, record: Record) -> Scan:
         frame,
         prepare(predictor, shown),
         head_outline(shown, frame),
-        lesion_picture(record, frame),
+        lesion_mask(record, frame),
     )

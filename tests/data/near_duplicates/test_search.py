@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tumorlens.data import neighbours
-from tumorlens.data.neighbours import find_pairs
+from tumorlens.data.near_duplicates import search
+from tumorlens.data.near_duplicates.search import find_pairs
 
 Bits = NDArray[np.uint64]
 
@@ -41,7 +41,7 @@ def test_faiss_and_numpy_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) ->
     bits = with_copies(300, list(range(40)))
     queries = np.concatenate([bits[:, :1], packed(random_bits(340, seed=9))[:, :2]], axis=1)
     with_faiss = [find_pairs(bits, 100), find_pairs(bits, 104, queries=queries)]
-    monkeypatch.setattr(neighbours, "find_spec", lambda _: None)
+    monkeypatch.setattr(search, "find_spec", lambda _: None)
     without = [find_pairs(bits, 100), find_pairs(bits, 104, queries=queries)]
     for a, b in zip(with_faiss, without, strict=True):
         assert len(a) > 250
@@ -60,10 +60,10 @@ def test_windows_find_all_that_is_near_and_nothing_that_is_not() -> None:
 
 
 def test_large_sets_go_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(search, "EXACT_UP_TO", 100)
     asked: list[int] = []
     monkeypatch.setattr(
-        neighbours, "_by_windows", lambda bits, *_: asked.append(len(bits)) or np.empty((0, 3))
+        search, "_by_windows", lambda bits, *_: asked.append(len(bits)) or np.empty((0, 3))
     )
     find_pairs(with_copies(100, []), 32)
     find_pairs(with_copies(101, []), 32)

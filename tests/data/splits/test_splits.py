@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ from hypothesis import strategies as st
 from tests.data.drawn_sets import grouped_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import (
+    GROUPING_VERSION,
     PARTS,
     Split,
     check_groups,
     data_digest,
     grouped_folds,
     grouped_split,
+    grouping_note,
     random_split,
     read_split,
     write_split,
@@ -150,7 +154,7 @@ def test_a_leak_is_refused_and_its_groups_are_named() -> None:
     assert "group 5 — train: s:0000.png; test: s:0001.png" in str(refused.value)
     assert "group 6 — train: s:0002.png; validation: s:0003.png" in str(refused.value)
     assert "group 8" not in str(refused.value)
-    with pytest.raises(LeakageError, match=r"s:0000.png stands in train and in test"):
+    with pytest.raises(LeakageError, match=r"s:0000.png is in train and in test"):
         check_groups(hand_made(train=(keys[0],), test=(keys[0],)), records)
     with pytest.raises(SplitError, match="1 keys of 'test' are not in the data, first other"):
         check_groups(hand_made(test=("other",)), records)
@@ -176,10 +180,13 @@ def test_a_changed_or_damaged_file_is_refused(tmp_path: Path) -> None:
     body = json.loads(path.read_text())
     moved = {**body["parts"], "train": body["parts"]["train"][1:]}
     newer = {**body, "format": 99}
+    later = {**body, "grouping": GROUPING_VERSION + 1}
     for text, complaint in [
         (json.dumps({**body, "parts": moved}), "was changed"),
         (json.dumps({**body, "seed": 5}), "was changed"),
         (json.dumps(newer), "format 99"),
+        (json.dumps(later), f"grouping version {GROUPING_VERSION + 1}"),
+        (json.dumps({**body, "grouping": 1}), "was changed"),
         (path.read_text()[:-40], "damaged"),
         ("[]", "damaged"),
         ("{}", "damaged"),
@@ -207,6 +214,39 @@ def test_a_split_of_other_data_is_refused(tmp_path: Path) -> None:
             read_split(path, data)
         assert what
     assert read_split(path, list(reversed(records))).seed == 0
+
+
+def older(split: Split) -> Split:
+    """The split as a file of format 1 states it, which names no grouping version."""
+    return replace(split, grouping=1)
+
+
+def test_the_packaged_split_of_the_first_grouping_is_read_and_says_what_it_is() -> None:
+    packaged = read_split(Path(str(files("tumorlens.weights").joinpath("split.json"))))
+    assert (packaged.grouping, len(packaged.test)) == (1, 859)
+    assert "was made with grouping version 1" in (grouping_note(packaged) or "")
+    assert grouping_note(replace(packaged, grouping=GROUPING_VERSION)) is None
+
+
+def test_a_split_of_an_older_grouping_stays_usable_and_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = two_sources()
+    split = older(grouped_split(records, seed=0))
+    write_split(split, tmp_path / "old.json")
+    body = json.loads((tmp_path / "old.json").read_text())
+    assert body["format"] == 1
+    assert "grouping" not in body
+    joined = {split.train[0]: 999, split.test[0]: 999}
+    regrouped = [replace(r, group=joined.get(r.key, r.group)) for r in records]
+    with caplog.at_level(logging.WARNING):
+        assert read_split(tmp_path / "old.json", regrouped) == split
+    assert "may have near-duplicates in it" in caplog.text
+    assert split.sha256 != replace(split, grouping=GROUPING_VERSION).sha256
+    with pytest.raises(LeakageError, match="1 groups"):
+        check_groups(replace(split, grouping=GROUPING_VERSION), regrouped)
+    with pytest.raises(LeakageError, match="is in train and in test"):
+        check_groups(replace(split, test=split.train[:1]), records)
 
 
 def test_a_leaky_split_may_be_read_by_itself_but_not_with_its_data(tmp_path: Path) -> None:

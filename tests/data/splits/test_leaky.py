@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tumorlens.data.leaky import check_fold, random_folds, with_copies
 from tumorlens.data.manifest import Record
-from tumorlens.data.splits import check_groups, grouped_folds
+from tumorlens.data.splits import check_fold, check_groups, grouped_folds, random_folds, with_copies
 from tumorlens.errors import LeakageError, SplitError
 
 

@@ -1,10 +1,10 @@
-"""Can something that is not the lesion give the answer away?
+"""Shortcuts: can a feature other than the lesion predict the label?
 
-For each kind of clue (file type, size, aspect, border, view, a 16×16 thumbnail) a random forest
-tries to tell the label, or the source, of images it has not seen. Copies stay on one side of every
-fold, so that remembering a scan does not count. A ROC-AUC well above one half means that a network
-can score by the clue instead of the tumour. A thumbnail may show a large tumour too; a file type
-cannot. The view is a clue only among images whose view is known.
+For each feature (file type, size, aspect, border, view, a 16×16 thumbnail) a random forest
+predicts the label, or the source, of images it was not trained on. Near-duplicates stay in one
+fold, so that memorising a scan does not count. A ROC-AUC well above one half means that a network
+can use the feature instead of the tumour. A thumbnail may show a large tumour too; a file type
+cannot. The view is tested only among images whose view is known.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.looks import Look
+from tumorlens.data.audit.image_summary import ImageSummary
 from tumorlens.data.manifest import Plane
 from tumorlens.errors import MissingExtraError
 from tumorlens.metrics.binary import Estimate, evaluate
 
-CLUES = ("file type", "size", "aspect", "border", "view", "thumbnail")
+FEATURES = ("file type", "size", "aspect", "border", "view", "thumbnail")
 SUSPICIOUS = 0.6
-"""A clue is reported when the interval of its ROC-AUC begins above this."""
+"""A feature is reported when the interval of its ROC-AUC begins above this."""
 
 _PLANES = get_args(Plane)
 _FOLDS = 5
 _TREES = 100
 _SMALLEST_LEAF = 3
-_FEWEST_GROUPS = 10  # of each class; below, a cross-validated figure says nothing
+_FEWEST_GROUPS = 10  # of each class; below, a cross-validated estimate means nothing
 _RESAMPLES = 500
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well one clue alone predicts one thing.
+    """How well one feature alone predicts one target.
 
     Attributes:
-        clue: one of `CLUES`.
-        within: the source inside which it was tried, or ``all sources``.
+        feature: one of `FEATURES`.
+        within: the source inside which it was tested, or ``all sources``.
         target: ``label``, or ``source: NAME`` for that source against the others.
         auc: cross-validated ROC-AUC with its grouped-bootstrap interval.
     """
 
-    clue: str
+    feature: str
     within: str
     target: str
     auc: Estimate
@@ -57,37 +57,37 @@ class Shortcut:
         return self.auc.low > SUSPICIOUS
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
+        """Return JSON-ready fields."""
         return {**asdict(self), "suspicious": self.suspicious}
 
 
 def find_shortcuts(
-    looks: Sequence[Look],
+    images: Sequence[ImageSummary],
     groups: NDArray[np.int64],
     *,
-    clues: Sequence[str] = CLUES,
+    features: Sequence[str] = FEATURES,
     seed: int = 0,
 ) -> list[Shortcut]:
-    """Try each clue on the label inside each source and over all, and on the source.
+    """Test each feature on the label, inside each source and over all, and on the source.
 
     Args:
-        looks: the images.
+        images: the audited images.
         groups: ``int64 [N]``; images of one group stay in one fold.
-        clues: which of `CLUES` to try.
+        features: which of `FEATURES` to test.
         seed: of folds, forests and bootstrap.
 
     Returns:
-        What could be tried; a target needs ten groups of each class, among the images in which
-        the clue is known.
+        What could be tested; a target needs ten groups of each class, among the images in which
+        the feature is known.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     check_installed()
-    features = {clue: (_features(looks, clue), _known(looks, clue)) for clue in clues}
+    inputs = {name: (_values(images, name), _known(images, name)) for name in features}
     found = []
-    for within, target, members, classes in _questions(looks, groups):
-        for clue, (values, known) in features.items():
+    for within, target, members, classes in _targets(images, groups):
+        for feature, (values, known) in inputs.items():
             rows, of = members[known[members]], classes[known[members]]
             if not _enough(of, groups[rows]):
                 continue
@@ -96,31 +96,31 @@ def find_shortcuts(
                 estimate = evaluate(
                     truth, score, groups=groups[rows], n_boot=_RESAMPLES, seed=seed
                 )["roc_auc"]
-                found.append(Shortcut(clue, within, name, estimate))
+                found.append(Shortcut(feature, within, name, estimate))
     return found
 
 
 def check_installed() -> None:
-    """Raise `MissingExtraError` unless the search for shortcuts can be done here."""
+    """Raise `MissingExtraError` unless scikit-learn is installed."""
     if find_spec("sklearn") is None:
-        raise MissingExtraError("the search for shortcuts", "audit")
+        raise MissingExtraError("testing for shortcuts", "audit")
 
 
-def _questions(
-    looks: Sequence[Look], groups: NDArray[np.int64]
+def _targets(
+    images: Sequence[ImageSummary], groups: NDArray[np.int64]
 ) -> Iterator[tuple[str, str, NDArray[np.int64], NDArray[np.str_]]]:
-    """What to predict, of which images: ``(within, target, indices, class names)``."""
-    labels = np.array([str(look.record.label) for look in looks])
-    sources = np.array([look.record.source for look in looks])
+    """Yield what to predict, for which images: ``(within, target, indices, class names)``."""
+    labels = np.array([str(image.record.label) for image in images])
+    sources = np.array([image.record.source for image in images])
     names = sorted(set(sources))
     wheres = {name: sources == name for name in names}
     if len(names) > 1:
-        wheres["all sources"] = np.ones(len(looks), bool)
+        wheres["all sources"] = np.ones(len(images), bool)
     for within, where in wheres.items():
         members = np.flatnonzero(where & (labels != "None"))
         if _enough(labels[members], groups[members]):
             yield within, "label", members, labels[members]
-    everything = np.arange(len(looks))
+    everything = np.arange(len(images))
     if len(names) > 1 and _enough(sources, groups):
         yield "all sources", "source", everything, sources
 
@@ -166,23 +166,25 @@ def _out_of_fold(
     return scores
 
 
-def _known(looks: Sequence[Look], clue: str) -> NDArray[np.bool_]:
-    """Whether the clue is known, ``[N]``: a missing view tells of the source, not of the head."""
-    return np.array([clue != "view" or look.record.view in _PLANES for look in looks], bool)
+def _known(images: Sequence[ImageSummary], feature: str) -> NDArray[np.bool_]:
+    """Whether the feature is known, ``[N]``: a missing view depends on the source, not the head."""
+    return np.array([feature != "view" or image.record.view in _PLANES for image in images], bool)
 
 
-def _features(looks: Sequence[Look], clue: str) -> NDArray[np.float64]:
-    """Numbers ``[N, F]`` that hold the clue and nothing else."""
-    if clue == "file type":
-        # Case counts: a folder of .JPG beside one of .jpg tells two cameras, or two collectors.
-        kinds = [(look.format, look.record.file.suffix) for look in looks]
+def _values(images: Sequence[ImageSummary], feature: str) -> NDArray[np.float64]:
+    """Return numbers ``[N, F]`` that hold the feature and nothing else."""
+    if feature == "file type":
+        # Case-sensitive: .JPG and .jpg in one set come from two cameras or two collectors.
+        kinds = [(image.format, image.record.file.suffix) for image in images]
         return np.array([[kind == known for known in sorted(set(kinds))] for kind in kinds], float)
-    if clue == "size":
-        return np.log([[look.width, look.height, look.n_bytes] for look in looks])
-    if clue == "aspect":
-        return np.array([[look.width / look.height] for look in looks])
-    if clue == "border":
-        return np.array([look.border for look in looks])
-    if clue == "view":
-        return np.array([[look.record.view == plane for plane in _PLANES] for look in looks], float)
-    return np.stack([look.thumbnail.ravel() for look in looks]).astype(np.float64)
+    if feature == "size":
+        return np.log([[image.width, image.height, image.n_bytes] for image in images])
+    if feature == "aspect":
+        return np.array([[image.width / image.height] for image in images])
+    if feature == "border":
+        return np.array([image.border for image in images])
+    if feature == "view":
+        return np.array(
+            [[image.record.view == plane for plane in _PLANES] for image in images], float
+        )
+    return np.stack([image.thumbnail.ravel() for image in images]).astype(np.float64)

@@ -13,12 +13,12 @@ import pytest
 
 from tests.data.drawn_sets import draw_set, save
 from tumorlens.cli.app import run
-from tumorlens.data import shortcuts as shortcuts_module
-from tumorlens.data.audit import Audit, audit
-from tumorlens.data.gallery import gallery
-from tumorlens.data.looks import Look, look_at
+from tumorlens.data.audit import shortcuts as shortcuts_module
+from tumorlens.data.audit.audit import Audit, audit
+from tumorlens.data.audit.html_report import html_report
+from tumorlens.data.audit.image_summary import ImageSummary, summarize
+from tumorlens.data.audit.shortcuts import find_shortcuts
 from tumorlens.data.manifest import Record, write_manifest
-from tumorlens.data.shortcuts import find_shortcuts
 from tumorlens.data.sources import load_source
 from tumorlens.errors import MissingExtraError, SourceNotFoundError
 from tumorlens.imaging.phantom import draw_phantom
@@ -28,7 +28,7 @@ pytest.importorskip("sklearn")
 
 @pytest.fixture
 def troubled(tmp_path: Path) -> Path:
-    """A set with an exact copy, a turned copy under the other label, a broken and a stray file."""
+    """A set with a duplicate file, a rotated one with the other label, a broken and a stray one."""
     root = draw_set(tmp_path / "troubled", 4, 4)
     (root / "yes" / "again.png").write_bytes((root / "yes" / "00.png").read_bytes())
     picture = cv2.imread(str(root / "yes" / "01.png"), cv2.IMREAD_GRAYSCALE)
@@ -43,18 +43,18 @@ def kinds(found: Audit) -> dict[str, tuple[str, int]]:
     return {f.kind: (f.severity, f.count) for f in found.findings}
 
 
-def test_each_trouble_is_found_once_and_errors_come_first(troubled: Path) -> None:
+def test_each_problem_is_found_once_and_errors_come_first(troubled: Path) -> None:
     found = audit(troubled, shortcuts=False)
     assert kinds(found) == {
         "unreadable": ("error", 1),
         "label-conflict": ("error", 1),
         "odd-file": ("warning", 1),
-        "exact-copies": ("warning", 1),
+        "exact-duplicates": ("warning", 1),
         "near-duplicates": ("warning", 1),
     }
     assert [f.severity for f in found.findings] == ["error"] * 2 + ["warning"] * 3
     items = {f.kind: f.items[0] for f in found.findings}
-    assert items["exact-copies"].startswith("troubled:yes/00.png = troubled:yes/again.png")
+    assert items["exact-duplicates"].startswith("troubled:yes/00.png = troubled:yes/again.png")
     assert items["label-conflict"].startswith("troubled:no/turned.png = troubled:yes/01.png")
     assert items["unreadable"].startswith("troubled:no/broken.jpg: ")
     assert items["odd-file"] == "notes.txt: not read as an image"
@@ -91,24 +91,24 @@ def test_nothing_to_audit_is_an_error(tmp_path: Path) -> None:
         audit(tmp_path)
 
 
-def looks_with(
+def images_with(
     tmp_path: Path,
-    spoil: Callable[[np.ndarray, int], np.ndarray],
+    alter: Callable[[np.ndarray, int], np.ndarray],
     suffix: tuple[str, str],  # type: ignore[type-arg]
-) -> list[Look]:
+) -> list[ImageSummary]:
     """Sixty noise pictures, a third tumours, each altered by its label and named by it."""
     rng = np.random.default_rng(0)
-    looks = []
+    images = []
     for number in range(60):
         label = int(number % 3 == 0)
         cells = rng.integers(40, 255, (16, 16)).astype(np.uint8)
         picture = cv2.resize(cells, (120, 120), interpolation=cv2.INTER_CUBIC)
         path = tmp_path / f"{number}{suffix[label]}"
-        save(path, spoil(picture, label))
-        seen = look_at(Record(f"s:{number}", path, "s", label=label))
-        assert isinstance(seen, Look)
-        looks.append(seen)
-    return looks
+        save(path, alter(picture, label))
+        seen = summarize(Record(f"s:{number}", path, "s", label=label))
+        assert isinstance(seen, ImageSummary)
+        images.append(seen)
+    return images
 
 
 def framed(picture: np.ndarray, label: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -124,7 +124,7 @@ def marked(picture: np.ndarray, label: int) -> np.ndarray:  # type: ignore[type-
 
 
 @pytest.mark.parametrize(
-    ("clue", "spoil", "suffix"),
+    ("feature", "alter", "suffix"),
     [
         ("file type", lambda p, _: p, (".jpg", ".png")),
         ("file type", lambda p, _: p, (".jpg", ".JPG")),
@@ -136,61 +136,63 @@ def marked(picture: np.ndarray, label: int) -> np.ndarray:  # type: ignore[type-
 )
 def test_a_planted_shortcut_is_seen(
     tmp_path: Path,
-    clue: str,
-    spoil: Callable[[np.ndarray, int], np.ndarray],  # type: ignore[type-arg]
+    feature: str,
+    alter: Callable[[np.ndarray, int], np.ndarray],  # type: ignore[type-arg]
     suffix: tuple[str, str],
 ) -> None:
-    looks = looks_with(tmp_path, spoil, suffix)
-    by_clue = {s.clue: s for s in find_shortcuts(looks, np.arange(60), clues=[clue])}
-    assert by_clue[clue].suspicious
-    assert by_clue[clue].auc.value > 0.95
-    assert by_clue[clue].auc.n == 60
-    assert (by_clue[clue].within, by_clue[clue].target) == ("s", "label")
+    images = images_with(tmp_path, alter, suffix)
+    by_feature = {s.feature: s for s in find_shortcuts(images, np.arange(60), features=[feature])}
+    assert by_feature[feature].suspicious
+    assert by_feature[feature].auc.value > 0.95
+    assert by_feature[feature].auc.n == 60
+    assert (by_feature[feature].within, by_feature[feature].target) == ("s", "label")
 
 
 def test_without_a_shortcut_nothing_is_suspicious(tmp_path: Path) -> None:
-    looks = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))
-    tried = find_shortcuts(looks, np.arange(60))
+    images = images_with(tmp_path, lambda p, _: p, (".png", ".png"))
+    tried = find_shortcuts(images, np.arange(60))
     assert len(tried) == 5
     assert not any(shortcut.suspicious for shortcut in tried)
 
 
-def test_the_view_is_a_clue_among_images_whose_view_is_known(tmp_path: Path) -> None:
+def test_the_view_is_a_feature_among_images_whose_view_is_known(tmp_path: Path) -> None:
     """Every tumour sagittal, every healthy head axial; of half of them the view is not known."""
-    looks = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))
+    images = images_with(tmp_path, lambda p, _: p, (".png", ".png"))
 
-    def seen_from(look: Look) -> Look:
-        view = "sagittal" if look.record.label else "axial"
-        return replace(look, record=replace(look.record, view=view))
+    def seen_from(image: ImageSummary) -> ImageSummary:
+        view = "sagittal" if image.record.label else "axial"
+        return replace(image, record=replace(image.record, view=view))
 
-    mixed = [*looks[:30], *map(seen_from, looks[30:])]
-    (found,) = find_shortcuts(mixed, np.arange(60), clues=["view"])
-    assert (found.clue, found.target, found.suspicious) == ("view", "label", True)
+    mixed = [*images[:30], *map(seen_from, images[30:])]
+    (found,) = find_shortcuts(mixed, np.arange(60), features=["view"])
+    assert (found.feature, found.target, found.suspicious) == ("view", "label", True)
     assert (found.auc.value, found.auc.n) == (1.0, 30)
-    mixed[30] = looks[30]
-    assert find_shortcuts(mixed, np.arange(60), clues=["view"]) == [], "nine tumours are too few"
+    mixed[30] = images[30]
+    assert find_shortcuts(mixed, np.arange(60), features=["view"]) == [], "nine tumours are too few"
 
 
-def test_copies_cannot_be_remembered(tmp_path: Path) -> None:
+def test_near_duplicates_cannot_be_memorised(tmp_path: Path) -> None:
     """Twenty pictures three times over: known again by their thumbnail only if a fold leaks."""
-    looks = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))[:20]
-    tripled = [looks[i // 3] for i in range(60)]
+    images = images_with(tmp_path, lambda p, _: p, (".png", ".png"))[:20]
+    tripled = [images[i // 3] for i in range(60)]
     few = find_shortcuts(tripled, np.repeat(np.arange(20), 3))
     assert few == [], "seven tumour groups are too few to say anything"
-    forty = looks_with(tmp_path, lambda p, _: p, (".png", ".png"))
+    forty = images_with(tmp_path, lambda p, _: p, (".png", ".png"))
     groups = np.repeat(np.arange(60), 3)
     tripled = [forty[i // 3] for i in range(180)]
-    (honest,) = find_shortcuts(tripled, groups, clues=["thumbnail"])
-    (leaky,) = find_shortcuts(tripled, np.arange(180), clues=["thumbnail"])
+    (honest,) = find_shortcuts(tripled, groups, features=["thumbnail"])
+    (leaky,) = find_shortcuts(tripled, np.arange(180), features=["thumbnail"])
     assert leaky.auc.value > 0.95
     assert honest.auc.value < 0.75
 
 
 def test_the_source_is_a_target_where_there_are_several(tmp_path: Path) -> None:
-    one = [look_at(r) for r in load_source(draw_set(tmp_path / "one", 10, 10))]
-    two = [look_at(r) for r in load_source(draw_set(tmp_path / "two", 10, 10, first_seed=30))]
-    looks = [seen for seen in [*one, *two] if isinstance(seen, Look)]
-    targets = {(s.within, s.target) for s in find_shortcuts(looks, np.arange(40), clues=["aspect"])}
+    one = [summarize(r) for r in load_source(draw_set(tmp_path / "one", 10, 10))]
+    two = [summarize(r) for r in load_source(draw_set(tmp_path / "two", 10, 10, first_seed=30))]
+    images = [seen for seen in [*one, *two] if isinstance(seen, ImageSummary)]
+    targets = {
+        (s.within, s.target) for s in find_shortcuts(images, np.arange(40), features=["aspect"])
+    }
     assert targets == {
         ("one", "label"),
         ("two", "label"),
@@ -235,10 +237,10 @@ class Page(HTMLParser):
         self.words += data
 
 
-def test_the_gallery_holds_all_it_shows(troubled: Path) -> None:
+def test_the_html_report_is_self_contained(troubled: Path) -> None:
     (troubled / "yes" / "<b>.png").write_bytes((troubled / "yes" / "00.png").read_bytes())
     page = Page()
-    page.feed(gallery(audit(troubled, shortcuts=False), "a <set>"))
+    page.feed(html_report(audit(troubled, shortcuts=False), "a <set>"))
     assert page.open == []
     assert page.links == []
     assert len(page.sources) == 2 * 4
@@ -290,17 +292,17 @@ def test_warnings_fail_only_when_strict(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_the_missions_set_has_the_published_copies_and_shortcuts(data_root: Path) -> None:
+def test_the_missions_set_has_the_published_near_duplicates_and_shortcuts(data_root: Path) -> None:
     found = audit(data_root / "brain_tumor_dataset")
     assert kinds(found) == {
         "odd-file": ("warning", 13),
-        "doubtful": ("warning", 11),
-        "exact-copies": ("warning", 29),
+        "label-issue": ("warning", 11),
+        "exact-duplicates": ("warning", 29),
         "near-duplicates": ("warning", 49),
         "shortcut": ("warning", 3),
     }
     assert found.sources()["navoneel"]["groups"] == 199
-    auc = {s.clue: s.auc for s in found.shortcuts}
+    auc = {s.feature: s.auc for s in found.shortcuts}
     assert auc["file type"].low > 0.6
     assert auc["size"].low > 0.7
     assert auc["border"].value < 0.65
@@ -308,22 +310,22 @@ def test_the_missions_set_has_the_published_copies_and_shortcuts(data_root: Path
 
 def test_a_phantom_is_no_odd_file(tmp_path: Path) -> None:
     save(tmp_path / "p.png", draw_phantom(0, lesion=True).image)
-    seen = look_at(Record("s:p", tmp_path / "p.png", "s"))
-    assert isinstance(seen, Look)
+    seen = summarize(Record("s:p", tmp_path / "p.png", "s"))
+    assert isinstance(seen, ImageSummary)
     assert seen.remarks == ()
 
 
-def test_files_known_to_be_doubtful_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_with_label_issues_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = draw_set(tmp_path / "set", 2, 2)
-    assert "doubtful" not in {finding.kind for finding in audit(root, shortcuts=False).findings}
+    assert "label-issue" not in {finding.kind for finding in audit(root, shortcuts=False).findings}
     one = sorted(load_source(root), key=lambda record: record.key)[0]
     digest = hashlib.sha256(one.path.read_bytes()).hexdigest()
     monkeypatch.setattr(
-        "tumorlens.data.findings.known_doubt",
-        lambda record: "lesion" if record.sha256 == digest else None,
+        "tumorlens.data.audit.findings.label_issue_of",
+        lambda record: "visible_lesion" if record.sha256 == digest else None,
     )
-    found = {finding.kind: finding for finding in audit(root, shortcuts=False).findings}["doubtful"]
+    found = {finding.kind: finding for finding in audit(root, shortcuts=False).findings}[
+        "label-issue"
+    ]
     assert (found.severity, found.count) == ("warning", 1)
-    assert found.items == (f"{one.key}: labelled healthy, and a mass is plain to see",)
+    assert found.items == (f"{one.key}: labelled healthy, but a mass is clearly visible",)

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.data.drawn_sets import draw_head, save
-from tumorlens.data.copies import Copy, copy_groups, find_copies, local_contrast
-from tumorlens.data.looks import Look, Unreadable, look_at, look_at_all
+from tumorlens.data.audit.duplicates import NearDuplicate, duplicate_groups, find_near_duplicates
+from tumorlens.data.audit.image_summary import ImageSummary, Unreadable, summarize, summarize_all
 from tumorlens.data.manifest import Record
+from tumorlens.data.near_duplicates.contrast import local_contrast
 from tumorlens.data.sources import load_source
 from tumorlens.imaging.decode import decode, to_grey
 
@@ -39,7 +40,7 @@ def brightened(picture: Grey, factor: float) -> Grey:
     return np.clip(picture * factor, 0, 255).astype(np.uint8)
 
 
-COPIES: dict[str, Callable[[Grey], Grey]] = {
+ALTERED: dict[str, Callable[[Grey], Grey]] = {
     "flip left-right": lambda p: p[:, ::-1],
     "flip up-down": lambda p: p[::-1],
     "rotate 90°": lambda p: np.rot90(p),
@@ -61,12 +62,12 @@ COPIES: dict[str, Callable[[Grey], Grey]] = {
 }
 
 
-def look(path: Path, picture: Grey, name: str) -> Look:
-    """Look at a picture by way of a PNG file."""
+def summary(path: Path, picture: Grey, name: str) -> ImageSummary:
+    """ImageSummary at a picture by way of a PNG file."""
     file = path / f"{name}.png"
     save(file, np.ascontiguousarray(picture))
-    seen = look_at(Record(f"s:{name}", file, "s"))
-    assert isinstance(seen, Look)
+    seen = summarize(Record(f"s:{name}", file, "s"))
+    assert isinstance(seen, ImageSummary)
     return seen
 
 
@@ -74,42 +75,44 @@ def head(seed: int) -> Grey:
     return draw_head(seed, lesion=seed % 2 == 0)
 
 
-@pytest.mark.parametrize("alter", COPIES.values(), ids=COPIES.keys())
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED.keys())
 def test_an_altered_copy_is_found_among_others(
     tmp_path: Path, alter: Callable[[Grey], Grey]
 ) -> None:
-    looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(6)]
-    looks.append(look(tmp_path, alter(head(3)), "copy"))
-    found = find_copies(looks)
-    assert [(copy.first, copy.second) for copy in found] == [(3, 6)]
+    images = [summary(tmp_path, head(seed), f"{seed}") for seed in range(6)]
+    images.append(summary(tmp_path, alter(head(3)), "copy"))
+    found = find_near_duplicates(images)
+    assert [(pair.first, pair.second) for pair in found] == [(3, 6)]
     assert found[0].agreement > 0.8
 
 
 def test_equal_files_are_exact_and_others_are_not(tmp_path: Path) -> None:
-    looks = [
-        look(tmp_path, head(1), "one"),
-        look(tmp_path, head(1), "two"),
-        look(tmp_path, brightened(head(1), 0.9), "dark"),
+    images = [
+        summary(tmp_path, head(1), "one"),
+        summary(tmp_path, head(1), "two"),
+        summary(tmp_path, brightened(head(1), 0.9), "dark"),
     ]
-    found = find_copies(looks)
-    assert found[0] == Copy(0, 1, exact=True, distance=0, agreement=1.0)
-    assert [(copy.first, copy.second, copy.exact) for copy in found[1:]] == [
+    found = find_near_duplicates(images)
+    assert found[0] == NearDuplicate(0, 1, exact=True, distance=0, agreement=1.0)
+    assert [(pair.first, pair.second, pair.exact) for pair in found[1:]] == [
         (0, 2, False),
         (1, 2, False),
     ]
-    assert copy_groups(3, found).tolist() == [0, 0, 0]
+    assert duplicate_groups(3, found).tolist() == [0, 0, 0]
 
 
-def test_strangers_are_not_copies(tmp_path: Path) -> None:
-    looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(30)]
-    assert find_copies(looks) == []
-    assert find_copies([]) == []
+def test_other_scans_are_not_near_duplicates(tmp_path: Path) -> None:
+    images = [summary(tmp_path, head(seed), f"{seed}") for seed in range(30)]
+    assert find_near_duplicates(images) == []
+    assert find_near_duplicates([]) == []
 
 
 def test_the_windowed_search_finds_them_too(tmp_path: Path) -> None:
-    looks = [look(tmp_path, head(seed), f"{seed}") for seed in range(10)]
-    looks.append(look(tmp_path, np.rot90(head(7)), "copy"))
-    assert find_copies(looks, method="windows") == find_copies(looks, method="exact")
+    images = [summary(tmp_path, head(seed), f"{seed}") for seed in range(10)]
+    images.append(summary(tmp_path, np.rot90(head(7)), "copy"))
+    assert find_near_duplicates(images, method="windows") == find_near_duplicates(
+        images, method="exact"
+    )
 
 
 def test_local_contrast_is_blind_to_brightness_and_gain() -> None:
@@ -131,35 +134,35 @@ def test_local_contrast_is_blind_to_brightness_and_gain() -> None:
 )
 def test_odd_files_are_remarked_on(tmp_path: Path, name: str, picture: Grey, remark: str) -> None:
     save(tmp_path / name, picture)
-    seen = look_at(Record("s:x", tmp_path / name, "s"))
-    assert isinstance(seen, Look)
+    seen = summarize(Record("s:x", tmp_path / name, "s"))
+    assert isinstance(seen, ImageSummary)
     assert any(remark in found for found in seen.remarks)
 
 
 def test_a_wrong_suffix_is_remarked_on(tmp_path: Path) -> None:
     save(tmp_path / "a.png", head(0))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    seen = look_at(Record("s:x", tmp_path / "a.jpg", "s"))
-    assert isinstance(seen, Look)
+    seen = summarize(Record("s:x", tmp_path / "a.jpg", "s"))
+    assert isinstance(seen, ImageSummary)
     assert seen.remarks == ("named .jpg, but is a png file",)
 
 
-def test_what_cannot_be_read_is_an_answer(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_result(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello")
     save(tmp_path / "b.png", head(0))
     records = [Record(f"s:{n}", tmp_path / n, "s") for n in ("a.png", "b.png", "c.png")]
-    first, second, third = look_at_all(records)
+    first, second, third = summarize_all(records)
     assert isinstance(first, Unreadable)
     assert "a.png: not a" in first.reason
-    assert isinstance(second, Look)
+    assert isinstance(second, ImageSummary)
     assert second.remarks == ()
     assert isinstance(third, Unreadable)
 
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.parametrize("alter", COPIES.values(), ids=COPIES.keys())
-def test_recall_on_copies_of_real_scans(
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED.keys())
+def test_recall_on_altered_copies_of_real_scans(
     data_root: Path, tmp_path: Path, alter: Callable[[Grey], Grey]
 ) -> None:
     """At least 95 % of altered copies are found, from 40 scans of all sources."""
@@ -167,9 +170,9 @@ def test_recall_on_copies_of_real_scans(
     chosen = [records[i] for i in np.random.default_rng(0).choice(len(records), 40, replace=False)]
     found = 0
     for record in chosen:
-        original = look_at(record)
+        original = summarize(record)
         grey = to_grey(np.asarray(decode(record.path).pixels, np.uint8))
-        copy = look(tmp_path, alter(grey), "copy")
-        assert isinstance(original, Look)
-        found += len(find_copies([original, copy]))
+        copy = summary(tmp_path, alter(grey), "copy")
+        assert isinstance(original, ImageSummary)
+        found += len(find_near_duplicates([original, copy]))
     assert found >= 38

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from tests.data.drawn_sets import draw_set
-from tumorlens.data import fingerprints
-from tumorlens.data.fingerprints import FingerprintCache, cache_dir, fingerprint_records
+from tumorlens.data.near_duplicates import fingerprint_cache
+from tumorlens.data.near_duplicates.fingerprint_cache import (
+    FingerprintCache,
+    cache_dir,
+    fingerprint_records,
+)
 from tumorlens.data.sources import load_source
 from tumorlens.errors import DecodeError, UnreadableFileError
 
@@ -21,7 +25,7 @@ def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(fingerprints, "decode", refuse)
+    monkeypatch.setattr(fingerprint_cache, "decode", refuse)
     again = fingerprint_records(records, FingerprintCache(store))
     for a, b in zip(first, again, strict=True):
         assert a is not None
@@ -48,7 +52,7 @@ def test_a_damaged_cache_is_made_anew(
     (tmp_path / "c.npz").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         fingerprint_records(records, FingerprintCache(tmp_path / "c.npz"))
-    assert "made anew" in caplog.text
+    assert "computed again" in caplog.text
     assert len(FingerprintCache(tmp_path / "c.npz")) == 1
 
 
@@ -59,7 +63,7 @@ def test_a_cache_that_cannot_be_kept_is_a_warning(
     (tmp_path / "file").write_bytes(b"")
     cache = FingerprintCache(tmp_path / "file" / "c.npz")
     assert len(fingerprint_records(records, cache)) == 1
-    assert "not kept" in caplog.text
+    assert "not cached" in caplog.text
 
 
 def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

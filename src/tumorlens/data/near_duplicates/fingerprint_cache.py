@@ -1,4 +1,4 @@
-"""Fingerprints of many records, each computed once and kept on disk by the file's hash."""
+"""Fingerprints of many records, each computed once and cached on disk by the file's hash."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def cache_dir() -> Path:
 class FingerprintCache:
     """Bits of fingerprints by the SHA-256 of the file they were made from.
 
-    Holds no names and no pixels. Deleting the file costs time and nothing else; a damaged one
-    is started anew, and a folder that cannot be written only means hashing again next time.
+    Holds no names and no pixels. Deleting the file costs time and nothing else; a damaged one is
+    replaced, and where the folder cannot be written the fingerprints are computed again next time.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
         """Open the cache at ``path`` (a ``.npz``), by default in `cache_dir`."""
         self.path = Path(path) if path else cache_dir() / f"fingerprints-{_ALGORITHM}.npz"
-        # By digest: uint64 [2, 8, 4], the head's bits and the whole picture's.
+        # By digest: uint64 [2, 8, 4], the bits of the head and of the whole image.
         self._bits = self._load()
         self._stored = len(self._bits)
 
@@ -60,8 +60,7 @@ class FingerprintCache:
         bits = self._bits.get(digest)
         if bits is None:
             made = make()
-            frame = made.bits if made.frame_bits is None else made.frame_bits
-            bits = self._bits[digest] = np.stack([made.bits, frame])
+            bits = self._bits[digest] = np.stack([made.bits, made.frame_bits])
         return Fingerprint(digest, bits[0], bits[1])
 
     def save(self) -> None:
@@ -79,7 +78,7 @@ class FingerprintCache:
                     bits=np.stack([self._bits[digest] for digest in digests]),
                 )
         except OutputError as error:
-            _log.warning("fingerprints are not kept for the next run: %s", error)
+            _log.warning("fingerprints are not cached for the next run: %s", error)
             return
         self._stored = len(self._bits)
 
@@ -90,10 +89,10 @@ class FingerprintCache:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 digests, bits = kept["sha256"], kept["bits"]
         except (OSError, EOFError, zipfile.BadZipFile, *_NOT_OURS) as error:
-            _log.warning("%s: damaged, fingerprints are made anew (%s)", self.path, error)
+            _log.warning("%s: damaged, fingerprints are computed again (%s)", self.path, error)
             return {}
         if bits.dtype != np.uint64 or bits.shape != (len(digests), 2, POSES, _WORDS):
-            _log.warning("%s: not a fingerprint cache, fingerprints are made anew", self.path)
+            _log.warning("%s: not a fingerprint cache, fingerprints are computed again", self.path)
             return {}
         return {d.decode(): b for d, b in zip(digests, bits, strict=True)}
 
@@ -101,7 +100,7 @@ class FingerprintCache:
 def fingerprint_records(
     records: Sequence[Record], cache: FingerprintCache | None = None
 ) -> list[Fingerprint | None]:
-    """Fingerprint each record's file; slices of volumes give None (their patient binds them).
+    """Fingerprint each record's file; slices of volumes give None (they are grouped by patient).
 
     Raises:
         InputError: a file cannot be read; the audit finds all such files at once.

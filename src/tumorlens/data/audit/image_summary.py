@@ -1,4 +1,4 @@
-"""`Look`: what the audit needs of one image, taken in one reading of the file."""
+"""`ImageSummary`: what the audit needs of one image, computed from one reading of the file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.fingerprints import read_bytes
 from tumorlens.data.manifest import Record
+from tumorlens.data.near_duplicates.contrast import ZOOMS, to_uint8
+from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.data.views import known_view
 from tumorlens.errors import InputError
 from tumorlens.imaging.decode import decode, to_grey
@@ -22,11 +23,8 @@ from tumorlens.imaging.headbox import samples
 from tumorlens.imaging.image import Pixels
 from tumorlens.imaging.quality import assess
 
-ZOOMS = (1.0, 0.95, 0.9)
-"""Parts of the picture that are looked up, so that copies with a margin cut off are found."""
-
 THUMBNAIL_SIDE = 16
-_RING = 0.03  # share of the shorter side that counts as the picture's border
+_RING = 0.03  # share of the shorter side that counts as the border
 _SMALLEST_SIDE = 64
 _LONGEST_ASPECT = 2.0
 _COLOURFUL = 0.02
@@ -43,8 +41,8 @@ _SUFFIXES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """One image as the audit sees it.
+class ImageSummary:
+    """Format, size, border and hashes of one image.
 
     Attributes:
         record: which image; with its view, where that is known.
@@ -54,13 +52,13 @@ class Look:
         width: in pixels.
         height: in pixels.
         border: mean, deviation and maximum of the outermost ring, and its share of exact zeros.
-        thumbnail: ``float32 [16, 16]`` in 0..1, the whole picture squeezed to a square.
+        thumbnail: ``float32 [16, 16]`` in 0..1, the whole image resized to a square.
         head: ``uint8 [64, 64]``, the head's box.
-        frame: ``uint8 [64, 64]``, the whole picture.
+        frame: ``uint8 [64, 64]``, the whole image.
         head_bits: ``uint64 [8, 4]``, hash of the head's box in eight poses.
-        frame_bits: ``uint64 [8, 4]``, hash of the whole picture in eight poses.
-        zoom_bits: ``uint64 [3, 4]``, hash of the picture's middle at each of `ZOOMS`.
-        remarks: what is odd about the file, in words.
+        frame_bits: ``uint64 [8, 4]``, hash of the whole image in eight poses.
+        zoom_bits: ``uint64 [3, 4]``, hash of the image's central part at each of `ZOOMS`.
+        remarks: what is unexpected about the file, in words.
     """
 
     record: Record
@@ -87,14 +85,14 @@ class Unreadable:
     reason: str
 
 
-def look_at_all(records: Iterable[Record]) -> Iterator[Look | Unreadable]:
-    """Look at each record in turn; several files are read at once, the order stays."""
+def summarize_all(records: Iterable[Record]) -> Iterator[ImageSummary | Unreadable]:
+    """Summarize each record, in order; several files are read at once."""
     with ThreadPoolExecutor(_READERS) as readers:
-        yield from readers.map(look_at, records)
+        yield from readers.map(summarize, records)
 
 
-def look_at(record: Record) -> Look | Unreadable:
-    """Read and describe one image; a file that cannot be read is an answer, not an error."""
+def summarize(record: Record) -> ImageSummary | Unreadable:
+    """Read and summarize one image; a file that cannot be read gives `Unreadable`, no error."""
     try:
         raw = read_bytes(record.file)
         image = decode(raw, name=record.path.name)
@@ -105,7 +103,7 @@ def look_at(record: Record) -> Look | Unreadable:
     head, whole = samples(pixels, ZOOMS)
     digest = hashlib.sha256(raw).hexdigest()
     height, width = grey.shape
-    return Look(
+    return ImageSummary(
         record=replace(record, view=record.view or known_view(digest)),
         sha256=digest,
         n_bytes=len(raw),
@@ -114,8 +112,8 @@ def look_at(record: Record) -> Look | Unreadable:
         height=height,
         border=_border(grey),
         thumbnail=_thumbnail(grey),
-        head=rounded(head),
-        frame=rounded(whole[0]),
+        head=to_uint8(head),
+        frame=to_uint8(whole[0]),
         head_bits=pose_bits(head),
         frame_bits=pose_bits(whole[0]),
         zoom_bits=np.stack([difference_hash(sample) for sample in whole]),
@@ -161,8 +159,3 @@ def _thumbnail(grey: NDArray[Any]) -> NDArray[np.float32]:
 def _scaled(grey: NDArray[Any]) -> NDArray[np.float32]:
     values = grey.astype(np.float32)
     return np.asarray(values / max(float(values.max()), 1e-6), np.float32)
-
-
-def rounded(sample: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Round a sample of grey levels, 0..255, to whole ones."""
-    return np.asarray(np.clip(sample + 0.5, 0, 255).astype(np.uint8))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tests.data.drawn_sets import draw_head, draw_set, save
 from tumorlens.data import grouping
-from tumorlens.data.confirmed import confirmed_pairs
-from tumorlens.data.fingerprints import FingerprintCache, fingerprint_records
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
+from tumorlens.data.near_duplicates.confirmation import confirmed_pairs
+from tumorlens.data.near_duplicates.fingerprint_cache import FingerprintCache, fingerprint_records
 from tumorlens.data.sources import load_source
 
 NEAR = 16  # bits; sharpened heads lie further apart
@@ -35,7 +35,7 @@ def groups_of(records: list[Record]) -> list[int | None]:
     return [record.group for record in records]
 
 
-def test_a_sharpened_copy_is_bound_when_pixels_are_asked(
+def test_a_sharpened_copy_is_grouped_by_its_pixels(
     tmp_path: Path, cache: FingerprintCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_set(tmp_path / "set", 3, 3)
@@ -44,14 +44,11 @@ def test_a_sharpened_copy_is_bound_when_pixels_are_asked(
     records = load_source(tmp_path / "set")
     names = [record.path.stem for record in records]
     assert names == ["00", "01", "02", "00", "01", "02", "10", "11"]
-    alone = list(range(8))
-    assert groups_of(group_records(records, cache, max_distance=NEAR)) == alone
-    found = group_records(records, cache, max_distance=NEAR, confirm=True)
+    found = group_records(records, cache, max_distance=NEAR)
     assert groups_of(found) == [0, 1, 2, 3, 4, 5, 3, 4]
-    monkeypatch.setattr(grouping, "CONFIRM", True)
-    assert groups_of(group_records(records, cache, max_distance=NEAR)) == groups_of(found)
-    refused = group_records(records, cache, max_distance=NEAR, confirm=False)
-    assert groups_of(refused) == alone
+    monkeypatch.setattr(grouping, "confirmed_pairs", lambda *_: [])
+    by_hash = group_records(records, cache, max_distance=NEAR)
+    assert groups_of(by_hash) == list(range(8))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +100,6 @@ def test_the_sharpened_copies_of_the_real_data_find_their_scan(
     }
     keys = {*wanted, *wanted.values(), "br35h:br35h/yes/y91.jpg", "br35h:br35h/no/3604.jpg"}
     records = [record for record in load_source(data_root) if record.key in keys]
-    bound = {r.key: r.group for r in group_records(records, cache, confirm=True)}
+    bound = {r.key: r.group for r in group_records(records, cache)}
     assert [bound[one] == bound[other] for one, other in wanted.items()] == [True] * 3
     assert len(set(bound.values())) == 3
-    assert len(set(groups_of(group_records(records, cache)))) > 3

@@ -1,4 +1,4 @@
-"""Sources whose files are numbered person by person, the persons not named: runs of numbers."""
+"""Sources whose files are numbered patient by patient without naming them: runs of numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tumorlens.data.catalogue import source_info
 from tumorlens.data.manifest import Record
 from tumorlens.imaging.fingerprint import Fingerprint, distance
 
-# A run of neighbouring numbers is cut where the pictures change most, at these lengths.
+# Lengths of a run of neighbouring numbers; it is cut where the images change most.
 _SHORTEST = 12
 _LONGEST = 36
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 def running_number(record: Record) -> int | None:
-    """Return the number in the file's name, where its source numbers from person to person."""
+    """Return the number in the file's name, where its source numbers patient by patient."""
     if not source_info(record.source).patient_runs:
         return None
     number = _LAST_NUMBER.search(record.path.stem)
@@ -30,10 +30,10 @@ def running_number(record: Record) -> int | None:
 def neighbouring_numbers(
     records: Sequence[Record], prints: Sequence[Fingerprint | None]
 ) -> Iterator[tuple[int, int]]:
-    """Bind runs of 12 to 36 neighbouring numbers, cut where the pictures change most.
+    """Link runs of 12 to 36 neighbouring numbers, cut where the images change most.
 
-    The person is not named in these sources, but neighbours are mostly the same person: a cut
-    now and then splits one person's slices, where binding nothing would split nearly all.
+    These sources do not name the patient, but neighbours are mostly of one patient: a cut may
+    separate one patient's slices, where no links at all would separate nearly all of them.
     """
     numbered: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for index, (record, found) in enumerate(zip(records, prints, strict=True)):
@@ -53,12 +53,12 @@ def run_limits(prints: Sequence[Fingerprint]) -> list[int]:
     limits = [0]
     while len(prints) - limits[-1] > _LONGEST:
         start = limits[-1]
-        joints = range(start + _SHORTEST, start + _LONGEST + 1)
-        limits.append(max(joints, key=lambda at: _step(prints, at)))
+        positions = range(start + _SHORTEST, start + _LONGEST + 1)
+        limits.append(max(positions, key=lambda at: _step(prints, at)))
     return [*limits, len(prints)] if prints else [0]
 
 
 def _step(prints: Sequence[Fingerprint], at: int) -> int:
-    """How much the picture changes at a joint: the nearest of two before to two after it."""
+    """How much the images change at a position: the nearest of two before to two after it."""
     before, after = prints[max(0, at - 2) : at], prints[at : at + 2]
     return int(np.min([distance(a, b) for a in before for b in after]))

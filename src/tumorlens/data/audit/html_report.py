@@ -1,7 +1,6 @@
-"""The audit as one HTML page: findings, the overlap matrix, shortcuts, and the pairs as pictures.
+"""The audit as one HTML page: findings, overlap matrix, shortcuts and images of the pairs.
 
-The page holds everything it shows and loads nothing. The pictures are scans of the audited set:
-share the page as you may share the set.
+The page is self-contained. It shows scans of the audited set: whoever shares the page shares them.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.audit import Audit
-from tumorlens.data.copies import Copy
-from tumorlens.data.findings import Finding
-from tumorlens.data.looks import Look
-from tumorlens.data.shortcuts import Shortcut
+from tumorlens.data.audit.audit import Audit
+from tumorlens.data.audit.duplicates import NearDuplicate
+from tumorlens.data.audit.findings import Finding
+from tumorlens.data.audit.image_summary import ImageSummary
+from tumorlens.data.audit.shortcuts import Shortcut
 from tumorlens.errors import InputError
 from tumorlens.imaging.decode import decode, to_grey
 
@@ -43,13 +42,15 @@ figcaption { font-size: .8rem; overflow-wrap: anywhere; }
 """
 
 
-def gallery(audit: Audit, title: str) -> str:
-    """Return the page as text.
+def html_report(audit: Audit, title: str) -> str:
+    """Return the page as HTML text.
 
-    Of many pairs at most 200 are drawn: conflicting labels first, then pairs across sources, then
-    the least alike, which are the ones worth a look.
+    At most `MOST_PAIRS` pairs are shown: conflicting labels first, then pairs across sources, then
+    the least similar, which are the ones worth inspecting.
     """
-    pairs = sorted(audit.copies, key=lambda copy: _interest(copy, audit.looks))[:MOST_PAIRS]
+    pairs = sorted(audit.near_duplicates, key=lambda pair: _interest(pair, audit.images))[
+        :MOST_PAIRS
+    ]
     verdict = "errors found" if audit.failed else "no errors"
     return "\n".join(
         [
@@ -57,24 +58,26 @@ def gallery(audit: Audit, title: str) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>Audit of {escape(title)}</title><style>{_STYLE}</style></head><body><main>",
             f"<h1>Audit of {escape(title)}</h1>",
-            f"<p>{len(audit.looks)} images read, {len(audit.unreadable)} not; {verdict}.</p>",
+            f"<p>{len(audit.images)} images read, "
+            f"{len(audit.unreadable)} unreadable; {verdict}.</p>",
             _sources(audit),
             "<h2>Findings</h2>",
             *(_finding(finding) for finding in audit.findings),
             _overlap(audit),
             _shortcuts(audit.shortcuts),
-            f"<h2>Pairs</h2><p>{len(pairs)} of {len(audit.copies)} pairs of copies.</p>",
+            f"<h2>Near-duplicates</h2><p>{len(pairs)} of "
+            f"{len(audit.near_duplicates)} pairs are shown.</p>",
             '<div class="pairs">',
-            *(_pair(copy, audit.looks) for copy in pairs),
+            *(_pair(pair, audit.images) for pair in pairs),
             "</div></main></body></html>\n",
         ]
     )
 
 
-def _interest(copy: Copy, looks: Sequence[Look]) -> tuple[bool, bool, float]:
-    first, second = looks[copy.first].record, looks[copy.second].record
+def _interest(pair: NearDuplicate, images: Sequence[ImageSummary]) -> tuple[bool, bool, float]:
+    first, second = images[pair.first].record, images[pair.second].record
     conflict = {first.label, second.label} == {0, 1}
-    return not conflict, first.source == second.source, copy.agreement
+    return not conflict, first.source == second.source, pair.agreement
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -94,7 +97,7 @@ def _sources(audit: Audit) -> str:
 def _finding(finding: Finding) -> str:
     items = "".join(f"<li>{escape(item)}</li>" for item in finding.items[:_MOST_ITEMS])
     rest = len(finding.items) - _MOST_ITEMS
-    more = f"<p>… and {rest} more; the JSON report has all.</p>" if rest > 0 else ""
+    more = f"<p>… and {rest} more; the JSON report lists all.</p>" if rest > 0 else ""
     return (
         f'<details><summary><strong class="{finding.severity}">{finding.severity}: '
         f"{finding.count} {escape(finding.kind)}</strong>. {escape(finding.message)}</summary>"
@@ -103,11 +106,11 @@ def _finding(finding: Finding) -> str:
 
 
 def _overlap(audit: Audit) -> str:
-    names = sorted({look.record.source for look in audit.looks})
+    names = sorted({image.record.source for image in audit.images})
     rows = [[name, *(audit.overlap[name, other] for other in names)] for name in names]
     return (
-        "<h2>Overlap</h2><p>Images of the row's source that have a copy in the column's.</p>"
-        + _table(["source", *names], rows)
+        "<h2>Overlap</h2><p>Images of the row's source with a near-duplicate in the column's "
+        "source.</p>" + _table(["source", *names], rows)
     )
 
 
@@ -115,32 +118,33 @@ def _shortcuts(shortcuts: Sequence[Shortcut]) -> str:
     if not shortcuts:
         return ""
     rows = [
-        [s.clue, s.within, s.target, str(s.auc), "yes" if s.suspicious else ""] for s in shortcuts
+        [s.feature, s.within, s.target, str(s.auc), "yes" if s.suspicious else ""]
+        for s in shortcuts
     ]
     return (
-        "<h2>Shortcuts</h2><p>ROC-AUC of a random forest that sees the clue alone, "
-        "cross-validated by groups, with its 95 % interval.</p>"
-        + _table(["clue", "within", "target", "ROC-AUC", "suspicious"], rows)
+        "<h2>Shortcuts</h2><p>ROC-AUC of a random forest given this feature alone, "
+        "cross-validated by group, with 95 % interval.</p>"
+        + _table(["feature", "within", "target", "ROC-AUC", "suspicious"], rows)
     )
 
 
-def _pair(copy: Copy, looks: Sequence[Look]) -> str:
-    records = [looks[index].record for index in (copy.first, copy.second)]
-    pictures = "".join(
-        f'<img alt="{escape(record.key, quote=True)}" src="{_data_url(looks[index])}">'
-        for record, index in zip(records, (copy.first, copy.second), strict=True)
+def _pair(pair: NearDuplicate, images: Sequence[ImageSummary]) -> str:
+    records = [images[index].record for index in (pair.first, pair.second)]
+    shown = "".join(
+        f'<img alt="{escape(record.key, quote=True)}" src="{_data_url(images[index])}">'
+        for record, index in zip(records, (pair.first, pair.second), strict=True)
     )
     words = {0: "healthy", 1: "tumor", None: "unlabelled"}
     named = "<br>".join(f"{escape(r.key)} ({words[r.label]})" for r in records)
-    how = "equal bytes" if copy.exact else f"{copy.distance} bits, r {copy.agreement:.2f}"
-    return f"<figure><div>{pictures}</div><figcaption>{named}<br>{how}</figcaption></figure>"
+    how = "identical files" if pair.exact else f"{pair.distance} bits, r {pair.agreement:.2f}"
+    return f"<figure><div>{shown}</div><figcaption>{named}<br>{how}</figcaption></figure>"
 
 
-def _data_url(look: Look) -> str:
+def _data_url(image: ImageSummary) -> str:
     try:
-        pixels = decode(look.record.file).pixels
-    except InputError:  # the file was taken away since it was audited
-        pixels = look.head
+        pixels = decode(image.record.file).pixels
+    except InputError:  # the file was removed after the audit
+        pixels = image.head
     done, data = cv2.imencode(".jpg", _shrunk(pixels))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode() if done else ""
 

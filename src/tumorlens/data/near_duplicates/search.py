@@ -31,6 +31,10 @@ Method = Literal["auto", "exact", "windows"]
 EXACT_UP_TO = 20_000
 """Images up to which ``auto`` compares all with all (some seconds with faiss)."""
 
+HEAD_PROPOSAL_DISTANCE = 48
+FRAME_PROPOSAL_DISTANCE = 32
+"""Distances of heads and of whole images up to which a pair is worth comparing on pixels."""
+
 _WINDOW_BYTES = 3
 _WINDOWS = 10
 # Neighbouring bits of a difference hash say much the same; mixed, the windows are independent.
@@ -62,6 +66,27 @@ def find_pairs(
     if find_spec("faiss") is not None:
         return _exact_with_faiss(bits, looked_up, max_distance)
     return close_pairs(bits, looked_up, max_distance)
+
+
+def propose_pairs(
+    heads: Bits, frames: Bits, *, frame_queries: Bits | None = None, method: Method = "auto"
+) -> list[tuple[int, int, int]]:
+    """Propose pairs of images to compare on pixels: those that one of two hashes finds close.
+
+    Args:
+        heads: ``uint64 [N, P, 4]``, fingerprints of the head's box.
+        frames: the same of the whole image.
+        frame_queries: ``uint64 [N, Q, 4]``, what ``frames`` is searched for; its pose 0 when None.
+        method: see `find_pairs`.
+
+    Returns:
+        Sorted ``(i, j, distance)`` with ``i < j`` and the smaller of the two distances.
+    """
+    found = [
+        find_pairs(heads, HEAD_PROPOSAL_DISTANCE, method=method),
+        find_pairs(frames, FRAME_PROPOSAL_DISTANCE, queries=frame_queries, method=method),
+    ]
+    return [(i, j, distance) for i, j, distance in _ordered(np.concatenate(found)).tolist()]
 
 
 def _exact_with_faiss(bits: Bits, queries: Bits, max_distance: int) -> NDArray[np.int64]:

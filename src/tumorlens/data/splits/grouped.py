@@ -1,4 +1,4 @@
-"""Ways to split records: by group, in grouped folds, and at random as the notebook does."""
+"""Splits by group: into parts with given shares, and into cross-validation folds."""
 
 from __future__ import annotations
 
@@ -11,35 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
-from tumorlens.data.splitfile import (
-    PARTS,
-    Split,
-    check_groups,
-    data_digest,
-    make_split,
-    read_split,
-    write_split,
-)
+from tumorlens.data.splits.split_file import PARTS, Split, check_groups, make_split
 from tumorlens.errors import SplitError
-
-__all__ = [
-    "DEFAULT_FRACTIONS",
-    "PARTS",
-    "RANDOM_LEAKY",
-    "Split",
-    "check_groups",
-    "data_digest",
-    "grouped_folds",
-    "grouped_split",
-    "random_split",
-    "read_split",
-    "write_split",
-]
 
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType(
     {"train": 0.7, "validation": 0.1, "calibration": 0.1, "test": 0.1}
 )
-RANDOM_LEAKY = "random-leaky"
 
 
 def grouped_split(
@@ -118,39 +95,6 @@ def grouped_folds(
             splits.append(make_split(name, seed + repeat, parts, records))
             check_groups(splits[-1], records)
     return splits
-
-
-def random_split(
-    records: Sequence[Record], *, seed: int, test_fraction: float = 0.2, validation: float = 0.0
-) -> Split:
-    """Split at random and blind to groups, as the notebook does: for comparison only.
-
-    The test part is that of scikit-learn's ``train_test_split(test_size=0.2, random_state=seed)``
-    on the same order of records. Copies of one scan land on both sides; `check_groups` refuses
-    it, and its name says so.
-
-    Args:
-        records: with groups (so that the leak can be told).
-        seed: of the permutation.
-        test_fraction: rounded up to whole records.
-        validation: share of the rest that is set aside, at random too.
-
-    Raises:
-        SplitError: a fraction leaves nothing to train on.
-    """
-    n_test = math.ceil(test_fraction * len(records))
-    n_validation = math.ceil(validation * (len(records) - n_test))
-    if n_test + n_validation >= len(records) or min(test_fraction, validation) < 0:
-        raise SplitError(f"{len(records)} records, {n_test} for the test: nothing left to train on")
-    # scikit-learn draws from the legacy generator; another one would give another test set.
-    order = np.random.RandomState(seed).permutation(len(records))
-    keys = [records[i].key for i in order]
-    parts = {
-        "test": keys[:n_test],
-        "validation": keys[n_test : n_test + n_validation],
-        "train": keys[n_test + n_validation :],
-    }
-    return make_split(RANDOM_LEAKY, seed, parts, records)
 
 
 def _assign(

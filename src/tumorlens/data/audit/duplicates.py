@@ -1,0 +1,79 @@
+"""Near-duplicates in an audited set: proposed by two hashes, confirmed by local contrast.
+
+One hash is of the head's box, which ignores the border. The other is of the whole image, looked
+up also by the image's central parts, which finds copies with a margin cropped off.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.audit.image_summary import ImageSummary
+from tumorlens.data.near_duplicates.contrast import ContrastMatcher
+from tumorlens.data.near_duplicates.search import Method, propose_pairs
+from tumorlens.imaging.fingerprint import FRAME_MAX_DISTANCE, connected_groups
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two images that show one slice.
+
+    Attributes:
+        first: index of one image.
+        second: index of the other; larger.
+        exact: whether the files are equal byte by byte.
+        distance: bits of 256 in which the hashes differ, in the best pose.
+        agreement: correlation of local contrast in the best pose, up to 1.
+    """
+
+    first: int
+    second: int
+    exact: bool
+    distance: int
+    agreement: float
+
+
+def find_near_duplicates(
+    images: Sequence[ImageSummary], *, method: Method = "auto"
+) -> list[NearDuplicate]:
+    """Find all pairs of near-duplicates, sorted by index.
+
+    Args:
+        images: the audited images; indices refer to their order.
+        method: how hashes are searched, see `search.find_pairs`.
+    """
+    if not images:
+        return []
+    contrast = ContrastMatcher(lambda i: (images[i].head, images[i].frame))
+    exact = _equal_files(images)
+    found = [NearDuplicate(i, j, exact=True, distance=0, agreement=1.0) for i, j in exact]
+    proposed = propose_pairs(
+        np.stack([image.head_bits for image in images]),
+        np.stack([image.frame_bits for image in images]),
+        frame_queries=np.stack([image.zoom_bits for image in images]),
+        method=method,
+    )
+    for i, j, distance in proposed:
+        if (i, j) not in exact:
+            agreement = contrast.agreement(i, j, whole=distance <= FRAME_MAX_DISTANCE)
+            if agreement is not None:
+                found.append(NearDuplicate(i, j, False, distance, agreement))
+    return sorted(found, key=lambda pair: (pair.first, pair.second))
+
+
+def duplicate_groups(count: int, pairs: Sequence[NearDuplicate]) -> NDArray[np.int64]:
+    """Number the groups of images that chains of near-duplicates connect; ``int64 [count]``."""
+    return connected_groups(count, [(pair.first, pair.second) for pair in pairs])
+
+
+def _equal_files(images: Sequence[ImageSummary]) -> set[tuple[int, int]]:
+    by_digest: dict[str, list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        by_digest[image.sha256].append(index)
+    return {pair for same in by_digest.values() for pair in combinations(same, 2)}

@@ -1,0 +1,1 @@
+"""Detection of near-duplicates: fingerprints, their search, and confirmation on pixels."""

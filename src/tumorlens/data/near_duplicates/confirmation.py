@@ -1,0 +1,110 @@
+"""Distant near-duplicates: pairs that the hashes only propose, confirmed on pixels.
+
+A copy that was sharpened strongly or cropped differs in more bits than `group_records` accepts
+without looking at pixels. Pairs up to 48 bits apart (heads) or 32 (whole images) are therefore
+read and compared by local contrast, as the audit does. In a source whose files are numbered
+patient by patient (`SourceInfo.patient_runs`) one such pair is not enough, since slices of two
+patients may be that similar: two pairs in step are needed there, n with m and n + 1 with m + 1,
+as two scans of one patient give.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.data.manifest import Record
+from tumorlens.data.near_duplicates.contrast import ContrastMatcher, Samples, to_uint8
+from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
+from tumorlens.data.near_duplicates.numbering import running_number
+from tumorlens.data.near_duplicates.search import propose_pairs
+from tumorlens.imaging.decode import decode
+from tumorlens.imaging.fingerprint import FRAME_MAX_DISTANCE, Fingerprint
+from tumorlens.imaging.headbox import samples
+
+Pair = tuple[int, int]
+
+_LONGEST_STEP = 2  # largest difference of the numbers of two pairs in step
+_UNEVEN = 1  # and how much larger on one side than on the other: slices are not spaced alike
+_KEPT_SAMPLES = 4096
+
+
+def confirmed_pairs(
+    records: Sequence[Record],
+    prints: Sequence[Fingerprint | None],
+    groups: NDArray[np.int64],
+) -> list[Pair]:
+    """Return pairs of different groups that show one slice, or slices of one patient.
+
+    Args:
+        records: `N` of them; slices of volumes are skipped.
+        prints: fingerprints of the records; None for slices of volumes.
+        groups: ``int64 [N]``; pairs inside one group are not compared.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+
+    @lru_cache(maxsize=_KEPT_SAMPLES)
+    def sample(index: int) -> Samples:
+        path = records[index].path
+        head, whole = samples(decode(read_bytes(path), name=str(path)).pixels, zooms=(1.0,))
+        return to_uint8(head), to_uint8(whole[0])
+
+    contrast = ContrastMatcher(sample)
+    confirmed: list[Pair] = []
+    numbered: dict[Pair, list[Pair]] = defaultdict(list)
+    joined: set[Pair] = set()
+    for i, j, distance in _proposed(prints):
+        between = (int(min(groups[i], groups[j])), int(max(groups[i], groups[j])))
+        if between[0] == between[1] or between in joined:
+            continue
+        if contrast.agreement(i, j, whole=distance <= FRAME_MAX_DISTANCE) is None:
+            continue
+        if _of_one_numbered_source(records[i], records[j]):
+            numbered[between].append((i, j))
+        else:
+            confirmed.append((i, j))
+            joined.add(between)
+    for pairs in numbered.values():
+        if _any_in_step(records, groups, pairs):
+            confirmed.append(pairs[0])
+    return confirmed
+
+
+def _proposed(prints: Sequence[Fingerprint | None]) -> list[tuple[int, int, int]]:
+    at = [i for i, found in enumerate(prints) if found is not None]
+    known = [found for found in prints if found is not None]
+    if len(known) < 2:
+        return []
+    heads = np.stack([found.bits for found in known])
+    frames = np.stack([found.frame_bits for found in known])
+    return [(at[i], at[j], distance) for i, j, distance in propose_pairs(heads, frames)]
+
+
+def _of_one_numbered_source(one: Record, other: Record) -> bool:
+    numbers = running_number(one), running_number(other)
+    return one.source == other.source and None not in numbers
+
+
+def _any_in_step(
+    records: Sequence[Record], groups: NDArray[np.int64], pairs: Sequence[Pair]
+) -> bool:
+    """Whether two of the pairs between two groups are in step."""
+    numbers = []
+    for i, j in pairs:
+        first, second = (i, j) if groups[i] < groups[j] else (j, i)
+        numbers.append((running_number(records[first]), running_number(records[second])))
+    for (a, b), (c, d) in combinations(numbers, 2):
+        if a is None or b is None or c is None or d is None:
+            continue
+        one, other = c - a, d - b
+        same_way = one * other > 0
+        if same_way and max(abs(one), abs(other)) <= _LONGEST_STEP and abs(one - other) <= _UNEVEN:
+            return True
+    return False

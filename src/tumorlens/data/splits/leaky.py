@@ -1,0 +1,116 @@
+"""Leaky splits, under names that say so: only for comparison with splits by group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tumorlens.data.manifest import Record
+from tumorlens.data.splits.grouped import grouped_folds
+from tumorlens.data.splits.split_file import Split, check_groups, make_split
+from tumorlens.errors import SplitError
+
+RANDOM_LEAKY = "random-leaky"
+"""How the name of a split that ignores groups begins."""
+
+_COPY_MARK = "~copy"
+
+
+def random_split(
+    records: Sequence[Record], *, seed: int, test_fraction: float = 0.2, validation: float = 0.0
+) -> Split:
+    """Split at random, ignoring groups, as the notebook does: for comparison only.
+
+    The test part is that of scikit-learn's ``train_test_split(test_size=0.2, random_state=seed)``
+    on the same order of records. Near-duplicates end up in both parts; `check_groups` refuses it,
+    and its name says so.
+
+    Args:
+        records: with groups (so that the leak can be detected).
+        seed: of the permutation.
+        test_fraction: rounded up to whole records.
+        validation: share of the rest that is set aside, at random too.
+
+    Raises:
+        SplitError: a fraction leaves nothing to train on.
+    """
+    n_test = math.ceil(test_fraction * len(records))
+    n_validation = math.ceil(validation * (len(records) - n_test))
+    if n_test + n_validation >= len(records) or min(test_fraction, validation) < 0:
+        raise SplitError(f"{len(records)} records, {n_test} for the test: nothing left to train on")
+    # scikit-learn draws from the legacy generator; another one would give another test set.
+    order = np.random.RandomState(seed).permutation(len(records))
+    keys = [records[i].key for i in order]
+    parts = {
+        "test": keys[:n_test],
+        "validation": keys[n_test : n_test + n_validation],
+        "train": keys[n_test + n_validation :],
+    }
+    return make_split(RANDOM_LEAKY, seed, parts, records)
+
+
+def random_folds(
+    records: Sequence[Record],
+    *,
+    n_folds: int = 5,
+    repeats: int = 1,
+    seed: int,
+    validation: float = 0.0,
+    calibration: float = 0.0,
+) -> list[Split]:
+    """Folds drawn as `grouped_folds` draws them, but with each record a group of its own.
+
+    So near-duplicates and slices of one patient end up in both training and test, and nothing else
+    differs from the grouped folds: number, size and stratification are the same.
+
+    Args:
+        records: with groups (so that the leak can be detected).
+        n_folds, repeats, seed, validation, calibration: as for `grouped_folds`.
+
+    Returns:
+        Splits named ``random-leaky-5-fold/r0/f0`` and so on; `check_groups` refuses them.
+
+    Raises:
+        SplitError: records without groups, or fewer records than folds.
+    """
+    alone = [replace(record, group=index) for index, record in enumerate(records)]
+    blind = grouped_folds(
+        alone,
+        n_folds=n_folds,
+        repeats=repeats,
+        seed=seed,
+        validation=validation,
+        calibration=calibration,
+    )
+    return [
+        make_split(
+            split.name.replace("grouped", RANDOM_LEAKY, 1), split.seed, split.parts(), records
+        )
+        for split in blind
+    ]
+
+
+def check_fold(split: Split, records: Sequence[Record]) -> None:
+    """Do what `check_groups` does, except for splits whose name says that they leak.
+
+    Raises:
+        LeakageError: a group crosses, and the split's name does not begin with `RANDOM_LEAKY`.
+    """
+    if not split.name.startswith(RANDOM_LEAKY):
+        check_groups(split, records)
+
+
+def with_copies(records: Sequence[Record], copies: int) -> list[Record]:
+    """Return the records, then ``copies`` more of each: same file, label and group, another key.
+
+    First all originals in their order, then all first copies, and so on. Augmenting the copies is
+    up to the caller.
+    """
+    return [
+        record if number == 0 else replace(record, key=f"{record.key}{_COPY_MARK}{number}")
+        for number in range(copies + 1)
+        for record in records
+    ]
