@@ -22,7 +22,6 @@ from tumorlens.errors import (
     ModelNotFoundError,
 )
 from tumorlens.imaging.decode import Image, Limits, decode
-from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import locate, preprocess, scan_in
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
@@ -31,6 +30,7 @@ from tumorlens.inference.prediction import Explanation, Label, ModelRef, Predict
 from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.decision import decide, prediction_set
 from tumorlens.modelfile import ModelCard, ModelFile, read_model
+from tumorlens.modelfile.self_test import self_test_failure
 
 MODEL_VARIABLE = "TUMORLENS_MODEL"
 
@@ -249,14 +249,9 @@ class Predictor:
             raise ModelDamagedError("the card and the graph disagree on whether there is a map")
         if self._engine.has_guard != (self.card.guard is not None):
             raise ModelDamagedError("the card and the graph disagree on whether there is a guard")
-        test = self.card.self_test
-        phantom = draw_phantom(test.seed, lesion=test.lesion)
-        logits, _ = self.forward(preprocess(phantom.image, self.card.preprocess)[None])
-        if abs(float(logits[0]) - test.logit) > test.tolerance:
-            raise ModelDamagedError(
-                f"the self-test gives {float(logits[0]):.6f} where the card says "
-                f"{test.logit:.6f}; this onnxruntime computes something else"
-            )
+        failure = self_test_failure(lambda batch: float(self.forward(batch)[0][0]), self.card)
+        if failure:
+            raise ModelDamagedError(f"{failure}; this onnxruntime computes something else")
 
 
 def find_model(path: str | Path | None = None) -> Path:

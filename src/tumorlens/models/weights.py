@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from tumorlens.errors import ConfigError, ExportError, MissingExtraError, ModelNotFoundError
+from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
 
 # The last layer of each network, which a file may leave out.
 _HEADS = ("head.", "backbone.fc.", "fc_model.4.")
@@ -49,6 +49,20 @@ def load_network(network: nn.Module, path: Path, member: int = 0) -> list[str]:
         )
     network.load_state_dict(given, strict=False)
     return fresh
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load all of a network's weights from a file that :func:`read_weights` reads.
+
+    Raises:
+        ModelNotFoundError: No file at ``path``.
+        ConfigError: Not a file of weights, or of another network; nothing is loaded.
+    """
+    given = read_weights(path)
+    told = misfits(given, network.state_dict())
+    if told:
+        raise ConfigError(f"{path}: not the weights of this network; {told}")
+    network.load_state_dict(given, strict=False)
 
 
 def _one_member(given: dict[str, Tensor], member: int, path: Path) -> dict[str, Tensor]:
@@ -174,27 +188,3 @@ def _read_torch(path: Path) -> dict[Any, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: holds a {type(loaded).__name__}, not named weights")
     return loaded
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a flat ``name -> tensor`` file, as `write_weights` makes it, into a network.
-
-    Raises `ExportError` when the file is missing, is something else, or does not fit.
-    """
-    try:
-        network.load_state_dict(read_tensors(path))
-    except (RuntimeError, TypeError) as error:
-        raise ExportError(f"{path}: not the weights of this network: {error}") from error
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return a flat ``name -> tensor`` file; `ExportError` when it is missing or something else."""
-    if not is_torch_archive(path):
-        raise ExportError(f"{path}: no file of weights there, or a damaged one")
-    foreign = get_unsafe_globals_in_checkpoint(path)
-    if foreign:
-        raise ExportError(f"{path}: holds more than weights ({', '.join(foreign)}); not loaded")
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be read as weights: {error}") from error

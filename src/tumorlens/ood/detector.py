@@ -171,18 +171,13 @@ class InDomainGuard(nn.Module):
 
 
 def guard_from(state: Mapping[str, Tensor]) -> InDomainGuard:
-    """Rebuild a guard from its ``state_dict``, or from that of one opinion, as files had it before.
+    """Rebuild a guard from its ``state_dict``.
 
-    Raises `KeyError`, `RuntimeError` or `ValueError` when it is neither.
+    Raises `KeyError`, `RuntimeError` or `ValueError` when it is none.
     """
-    first = "opinions.0."
-    named = dict(state)
-    if not any(name.startswith(first) for name in named):
-        named = {first + name: each for name, each in state.items() if name != "threshold"}
-        named["threshold"] = state["threshold"]
-    count = 1 + max(int(name.split(".")[1]) for name in named if name.startswith("opinions."))
-    guard = InDomainGuard([_empty(named, f"opinions.{at}.") for at in range(count)])
-    guard.load_state_dict(named)
+    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("opinions."))
+    guard = InDomainGuard([_empty(state, f"opinions.{at}.") for at in range(count)])
+    guard.load_state_dict(state)
     return guard.eval()
 
 

@@ -10,11 +10,10 @@ from torch import nn
 
 import tumorlens
 from tumorlens.export.onnx import to_onnx, write_weights
-from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.metrics.binary import Estimate
-from tumorlens.modelfile import Metric, ModelCard, Pooling, SelfTest, write_model
+from tumorlens.modelfile import Metric, ModelCard, Pooling, write_model
+from tumorlens.modelfile.self_test import make_self_test
 from tumorlens.reporting.cards import write_cards
 from tumorlens.reporting.intended_use import INTENDED_USE, LIMITATIONS
 from tumorlens.runs.config import plain, preprocess_from, recipe
@@ -23,7 +22,6 @@ from tumorlens.runs.scores import Calibration
 from tumorlens.training.decoding import Parts
 from tumorlens.workflows.fit_ood import guard_for
 
-SELF_TEST_SEED = 7
 GUARD_NAME = "guard.pt"
 MODEL_NAME = "model.onnx"
 
@@ -51,8 +49,7 @@ def package_model(
     fitted = guard_for(network, parts, spec, config.seed) if config.get("guard") else None
     guard, said = fitted if fitted else (None, None)
     onnx_bytes = to_onnx(network, spec, guard)
-    phantom = preprocess(draw_phantom(SELF_TEST_SEED, lesion=True).image, spec)
-    logit = float(Engine(onnx_bytes, threads=1).run(phantom[None])[0][0])
+    engine = Engine(onnx_bytes, threads=1)
     pooling = network.pooling.describe() if network.pooling is not None else None  # type: ignore[union-attr,operator]
     card = ModelCard(
         name=config.name,
@@ -75,7 +72,7 @@ def package_model(
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,
         licence="Apache-2.0",
-        self_test=SelfTest(seed=SELF_TEST_SEED, lesion=True, logit=logit, tolerance=0.02),
+        self_test=make_self_test(lambda batch: float(engine.run(batch)[0][0]), spec),
     )
     if guard is not None:
         write_weights(guard, run_dir / GUARD_NAME)

@@ -11,12 +11,11 @@ from torch import nn
 from tumorlens.data.splits import read_split
 from tumorlens.errors import DataError, ExportError
 from tumorlens.export.onnx import to_onnx, write_weights
-from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.modelfile import FORMAT_VERSION, ModelCard, read_card, write_model
+from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
-from tumorlens.models.weights import load_weights, read_tensors
+from tumorlens.models.weights import load_weights, read_weights
 from tumorlens.ood.detector import InDomainGuard, guard_from
 from tumorlens.runs.reader import read_config
 from tumorlens.runs.records import load_records
@@ -43,11 +42,12 @@ def reexport(
     be where its ``config.yaml`` says; nothing else in the run folder changes.
 
     Raises:
-        ModelFileError: The run has no usable ``model.onnx``.
-        ExportError: ``weights.pt`` (or ``guard.pt``, when the card has a guard) is missing, does
-            not fit, or is not what the card was written for; or torch and ONNX disagree.
-        ConfigError, DataError: With ``refit``, the run's configuration or data is not there, or is
-            other data than the run's.
+        ModelFileError: The run has no usable ``model.onnx``, no ``weights.pt`` or, when the card
+            has a guard, no ``guard.pt``.
+        ConfigError: One of them is damaged or of another network; with ``refit``, the run's
+            configuration is not there.
+        ExportError: The weights are not those the card measured, or torch and ONNX disagree.
+        DataError: With ``refit``, the run's data is not there, or is other data.
         OutputError: ``output`` cannot be written.
     """
     card = read_card(run_dir / "model.onnx")
@@ -60,12 +60,10 @@ def reexport(
     else:
         guard = _read_guard(run_dir / GUARD_NAME) if card.guard is not None else None
     onnx_bytes = to_onnx(network, card.preprocess, guard)
-    phantom = draw_phantom(card.self_test.seed, lesion=card.self_test.lesion).image
-    logits, _ = Engine(onnx_bytes, threads=1).run(preprocess(phantom, card.preprocess)[None])
-    if not abs(float(logits[0]) - card.self_test.logit) <= card.self_test.tolerance:
+    engine = Engine(onnx_bytes, threads=1)
+    if failure := self_test_failure(lambda batch: float(engine.run(batch)[0][0]), card):
         raise ExportError(
-            f"{run_dir}: weights.pt answers {float(logits[0]):.4f} on the self-test where the card "
-            f"says {card.self_test.logit:.4f}; these are not the weights the card measured"
+            f"{run_dir}: with weights.pt {failure}; these are not the weights the card measured"
         )
     card = ModelCard.model_validate(card.model_dump() | changes)
     if refit and guard is not None:
@@ -102,6 +100,6 @@ def _refit(
 def _read_guard(path: Path) -> InDomainGuard:
     """Read what `write_weights` wrote of a guard. Raises `ExportError` when it is no such file."""
     try:
-        return guard_from(read_tensors(path))
+        return guard_from(read_weights(path))
     except (KeyError, RuntimeError, ValueError) as error:
         raise ExportError(f"{path}: not the weights of a guard: {error}") from error

@@ -165,7 +165,7 @@ def test_what_cannot_be_measured_is_refused(
     with pytest.raises(ModelNotFoundError, match=r"weights\.pt"):
         load_network(tmp_path, predictor.card)
     torch.save(nn.Linear(1, 1).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ConfigError, match="not the weights of tiny"):
+    with pytest.raises(ConfigError, match="not the weights of this network; missing"):
         load_network(tmp_path, predictor.card)
 
 

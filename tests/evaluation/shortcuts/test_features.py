@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.models_for_tests import tiny_card, tiny_onnx
-from tumorlens.errors import ExportError
+from tumorlens.errors import ExportError, ModelNotFoundError
 from tumorlens.evaluation.shortcuts.features import decoder_features, last_inputs
 from tumorlens.export.onnx import write_weights
 from tumorlens.imaging.phantom import draw_phantom
@@ -65,7 +65,7 @@ def test_weights_must_be_the_measured_model_s(tmp_path: Path) -> None:
     assert found.shape == (3, 8)
     np.testing.assert_allclose(found[0], found[2], atol=1e-6)
     other = tiny_card(onnx_bytes, SPEC, **changes, self_test=mine.model_copy(update={"logit": 9.0}))
-    with pytest.raises(ExportError, match=r"the card of the measured model says 9\.0000"):
+    with pytest.raises(ExportError, match=r"the card says 9\.000000; name the run folder"):
         decoder_features(tmp_path, other, [phantom])
-    with pytest.raises(ExportError, match="no file of weights"):
+    with pytest.raises(ModelNotFoundError, match="no such weights file"):
         decoder_features(tmp_path / "nowhere", card, [phantom])

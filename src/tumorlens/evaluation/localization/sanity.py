@@ -24,7 +24,7 @@ from tumorlens.modelfile import ModelCard
 from tumorlens.models.ensemble import EvidenceEnsemble, first_of
 from tumorlens.models.gradcam import grad_cam
 from tumorlens.models.registry import build
-from tumorlens.models.weights import MEMBER, read_weights
+from tumorlens.models.weights import MEMBER, load_weights
 
 # A network whose logit is further off than this is not the one in the file.
 _SAME = 0.01
@@ -49,11 +49,8 @@ def load_network(run_dir: Path, card: ModelCard) -> nn.Module:
         ModelNotFoundError: The folder has no ``weights.pt``.
         ConfigError: It is damaged or does not fit the card's architecture, or that is unknown.
     """
-    network, path = _fresh(card), run_dir / "weights.pt"
-    try:
-        network.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        raise ConfigError(f"{path}: not the weights of {card.architecture}: {error}") from error
+    network = _fresh(card)
+    load_weights(network, run_dir / "weights.pt")
     return network.eval()
 
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from tumorlens.errors import ExportError
 from tumorlens.evaluation.shortcuts.interventions import Picture
-from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import preprocess
 from tumorlens.modelfile import ModelCard
+from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights
 
@@ -33,20 +32,19 @@ def decoder_features(
         pictures: Inputs float32 ``[C, S, S]``.
 
     Raises:
-        ExportError: ``weights.pt`` is missing, does not fit, or is another model's.
+        ModelNotFoundError: The folder has no ``weights.pt``.
+        ConfigError: It is damaged, or of another architecture.
+        ExportError: It is another model's.
     """
     network = build(card.architecture, **card.architecture_args)
     load_weights(network, Path(run_dir) / "weights.pt")
     network = network.eval().float().cpu()
-    test = card.self_test
-    phantom = preprocess(draw_phantom(test.seed, lesion=test.lesion).image, card.preprocess)
     with torch.no_grad():
-        logit = float(network(torch.from_numpy(phantom)[None]).logit[0])
-    if not abs(logit - test.logit) <= test.tolerance:
-        raise ExportError(
-            f"{run_dir}: its weights answer {logit:.4f} on the self-test, the card of the measured "
-            f"model says {test.logit:.4f}; name the run folder that the model came from"
+        failure = self_test_failure(
+            lambda batch: float(network(torch.from_numpy(batch)).logit[0]), card
         )
+    if failure:
+        raise ExportError(f"{run_dir}: {failure}; name the run folder that the model came from")
     return last_inputs(network, pictures)
 
 
