@@ -62,6 +62,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "prometheus_client dotenv python_multipart asgi_correlation_id numpy",
         "bench": "cv2 numpy",
         "client": "httpx pydantic",
+        "evaluation": "cv2 numpy",
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
@@ -80,6 +81,9 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "plots.galleries": frozenset({"matplotlib"}),
     "plots.levels": frozenset({"matplotlib"}),
     "plots.style": frozenset({"matplotlib"}),
+    "evaluation.localization.scores": frozenset({"torch"}),
+    "evaluation.robustness": frozenset({"matplotlib"}),
+    "evaluation.shortcuts.probes": frozenset({"sklearn"}),
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.near_duplicates.search": frozenset({"faiss"}),
     "data.audit.shortcuts": frozenset({"sklearn"}),
@@ -87,6 +91,9 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "serving.observability.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
 }
+
+# Modules of these rooms that need torch as a whole: the others import them inside functions.
+TORCH_MODULES = frozenset({"evaluation.localization.sanity", "evaluation.shortcuts.features"})
 
 HEAVY = frozenset({"torch", "lightning", "monai", "matplotlib", "sklearn", "pandas", "scipy"})
 PICKLES = frozenset({"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve"})
@@ -225,6 +232,8 @@ def test_base_rooms_import_only_base_packages() -> None:
         allowed = BASE_PACKAGES.get(room_of(path))
         if allowed is None:
             continue
+        if dotted(path) in TORCH_MODULES:
+            allowed |= {"torch"}
         lazily = allowed | LAZY_EXTRAS.get(dotted(path), frozenset())
         for imported in imports_of(path):
             name = imported.package
@@ -235,7 +244,30 @@ def test_base_rooms_import_only_base_packages() -> None:
     assert not wrong, "these rooms come without extras:\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", ["tumorlens", "tumorlens.cli", "tumorlens.serving.app"])
+def test_base_rooms_import_what_needs_torch_inside_functions() -> None:
+    wrong = [
+        found(path, imported)
+        for path in modules()
+        if room_of(path) in BASE_PACKAGES and dotted(path) not in TORCH_MODULES
+        for imported in imports_of(path)
+        if not imported.lazy and imported.package == "tumorlens"
+        if imported.room == "models" or imported.name.removeprefix("tumorlens.") in TORCH_MODULES
+    ]
+    assert not wrong, "these modules come without torch:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "tumorlens",
+        "tumorlens.cli",
+        "tumorlens.serving.app",
+        "tumorlens.evaluation.performance",
+        "tumorlens.evaluation.robustness",
+        "tumorlens.evaluation.localization.scores",
+        "tumorlens.evaluation.shortcuts.suite",
+    ],
+)
 def test_a_fresh_interpreter_imports_it_without_anything_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run(

@@ -1,124 +1,124 @@
-"""Heads made of one half and its mirror image: what a scan would be without its tumour."""
+"""Heads made of one half and its mirror image: what a scan would be without its tumour.
+
+Coordinates are halves of the side from the middle, x to the right and y downwards, so that -1 and 1
+are the edges.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+from numpy.typing import NDArray
 
-HALVED = (0, 1)
-"""Views of two like halves: axial and coronal, by their place in `manifest.VIEWS`."""
+from tumorlens.evaluation.shortcuts.interventions import Mask, Picture
 
+Floats = NDArray[np.float64]
+SYMMETRIC_VIEWS = ("axial", "coronal")
+"""Views of two like halves."""
 
-# A lesion, or what is unsure beside it, lies to one side when it keeps this far from the axis, as
-# a share of half the picture's side.
-_CLEAR = 0.02
-
-
-_MARKED = 0.2
-
-
-# A scan that differs by more from its mirror image, against its brightness, has no axis.
-_UNLIKE = 0.35
-
-
-# An axis is sought on coarse pictures first: sides, steps either way, and their size.
-_TILT, _SHIFT = math.radians(5), 0.03
-
-
+_CLEAR = 0.02  # a lesion lies to one side when it keeps this far from the axis
+_ASYMMETRIC = 0.35  # a scan that differs by more from its mirror image has no axis
+_TILT, _OFFSET = math.radians(5), 0.03
+# The axis is sought on coarse pictures first: side, steps of tilt and offset, size of the steps.
 _SEARCH = ((32, 3, 4, 1.0), (64, 2, 2, 0.25))
 
 
 class Axis(NamedTuple):
-    """The line that heads are mirrored at, and how unlike the halves are.
+    """The line that a head is mirrored at.
 
-    ``tilt`` float32 ``[N]``, radians against upright, clockwise; ``offset`` ``[N]``, from the
-    middle to the right, in halves of the side; ``unlike`` ``[N]``, mean absolute difference of a
-    picture and its mirror image over its mean.
+    Attributes:
+        tilt: Radians against upright, clockwise.
+        offset: From the middle to the right.
+        asymmetry: Mean absolute difference of the picture and its mirror image, over its mean.
     """
 
-    tilt: Tensor
-    offset: Tensor
-    unlike: Tensor
+    tilt: float
+    offset: float
+    asymmetry: float
 
     @property
-    def found(self) -> Tensor:
-        """Bool ``[N]``: whether the halves are like enough for the line to be the head's."""
-        return self.unlike < _UNLIKE
-
-    def of(self, rows: Tensor) -> Axis:
-        """Return the axes of some of the pictures, by a mask or by numbers."""
-        return Axis(*(each[rows] for each in self))
+    def found(self) -> bool:
+        """Whether the halves are like enough for the line to be the head's."""
+        return self.asymmetry < _ASYMMETRIC
 
 
-def find_axis(image: Tensor) -> Axis:
-    """Return the axes that pictures float32 ``[N, C, S, S]`` are least unlike their mirror at.
+def find_axis(picture: Picture) -> Axis:
+    """Return the axis at which a picture float32 ``[C, S, S]`` is most like its mirror image.
 
-    Sought up to 17.5 degrees of tilt and 0.14 of half a side from the middle.
+    Sought up to 17.5 degrees of tilt and 0.14 from the middle.
     """
-    grey, n = image.mean(dim=1, keepdim=True), len(image)
-    axis = Axis(*(torch.zeros(n, device=image.device) for _ in range(3)))
-    for side, turns, moves, size in _SEARCH:
-        small = functional.interpolate(grey, (side, side), mode="area")
-        tilts = torch.arange(-turns, turns + 1, device=image.device) * size * _TILT
-        offsets = torch.arange(-moves, moves + 1, device=image.device) * size * _SHIFT
-        steps = torch.cartesian_prod(tilts, offsets)[:, None, :]
-        tilt, offset = axis.tilt + steps[..., 0], axis.offset + steps[..., 1]  # [K, N]
-        tried = Axis(tilt.flatten(), offset.flatten(), offset.flatten())
-        shown = small.repeat(len(steps), 1, 1, 1)
-        mirrored = functional.grid_sample(shown, _grid(tried, side), align_corners=False)
-        unlike = (mirrored - shown).abs().flatten(1).mean(1).view(len(steps), n)
-        unlike = unlike / small.flatten(1).mean(1).clamp_min(1e-3)
-        best = unlike.argmin(dim=0, keepdim=True)
-        axis = Axis(*(each.gather(0, best)[0] for each in (tilt, offset, unlike)))
+    grey, axis = picture.mean(axis=0, dtype=np.float64), Axis(0.0, 0.0, math.inf)
+    for side, tilts, offsets, size in _SEARCH:
+        small = _pooled(grey, side)
+        steps = np.mgrid[-tilts : tilts + 1, -offsets : offsets + 1].reshape(2, -1) * size
+        tilt, offset = axis.tilt + steps[0] * _TILT, axis.offset + steps[1] * _OFFSET
+        mirrored = _sampled(small[None], *_mirror_points(tilt, offset, side))[0]
+        asymmetry = np.abs(mirrored - small).mean(axis=(1, 2)) / max(float(small.mean()), 1e-3)
+        best = int(asymmetry.argmin())
+        axis = Axis(float(tilt[best]), float(offset[best]), float(asymmetry[best]))
     return axis
 
 
-def doubled(image: Tensor, axis: Axis, kept: Tensor) -> Tensor:
-    """Return pictures ``[N, C, S, S]`` made of one half, ``kept``: 1 right, -1 left, ``[N]``."""
-    grid = _grid(axis, image.shape[-1], kept)
-    return functional.grid_sample(image, grid, align_corners=False)
+def mirror_half(picture: Picture, axis: Axis, kept: int) -> Picture:
+    """Return a picture ``[C, S, S]`` made of one half and its mirror image: 1 right, -1 left."""
+    tilt, offset = np.array([axis.tilt]), np.array([axis.offset])
+    x, y = _mirror_points(tilt, offset, picture.shape[-1], kept)
+    return _sampled(picture, x[0], y[0]).astype(np.float32)
 
 
-def clear_side(marked: Tensor, axis: Axis) -> Tensor:
-    """Return the side, 1 right or -1 left, that ``marked`` bool ``[N, S, S]`` leaves clear.
+def clear_side(marked: Mask, axis: Axis) -> int:
+    """Return the side, 1 right or -1 left, that ``marked`` ``[S, S]`` leaves clear; 0 without one.
 
-    0 where neither or both are; float32 ``[N]``.
+    A mask on neither side, or on both, has none.
     """
-    across = _across(axis, marked.shape[-1])
-    left = (marked & (across < _CLEAR)).flatten(1).any(1)
-    right = (marked & (across > -_CLEAR)).flatten(1).any(1)
-    return left.float() - right.float()
+    across, _ = _along_axis(np.array([axis.tilt]), np.array([axis.offset]), len(marked))
+    left, right = marked & (across[0] < _CLEAR), marked & (across[0] > -_CLEAR)
+    return int(left.any()) - int(right.any())
 
 
-def _across(axis: Axis, side: int) -> Tensor:
-    """Return each pixel's distance from the axis, to the right, ``[N, S, S]``."""
-    x, y = _pixels(side, axis.tilt)
-    cos, sin = _wide(axis.tilt.cos()), _wide(axis.tilt.sin())
-    return cos * x + sin * y - _wide(axis.offset)
+def _along_axis(tilt: Floats, offset: Floats, side: int) -> tuple[Floats, Floats]:
+    """Return each pixel's distance from K axes, to the right, and along them, ``[K, S, S]``."""
+    line = (np.arange(side) + 0.5) / side * 2 - 1
+    x, y = line[None, None, :], line[None, :, None]
+    cos, sin = np.cos(tilt)[:, None, None], np.sin(tilt)[:, None, None]
+    return cos * x + sin * y - offset[:, None, None], cos * y - sin * x
 
 
-def _grid(axis: Axis, side: int, kept: Tensor | None = None) -> Tensor:
-    """Return where to take pixels from, ``[N, S, S, 2]``: from their mirror place.
+def _mirror_points(
+    tilt: Floats, offset: Floats, side: int, kept: int | None = None
+) -> tuple[Floats, Floats]:
+    """Return where each pixel is taken from, x and y ``[K, S, S]``: from its mirror point.
 
-    With ``kept`` ``[N]``, 1 right or -1 left, pixels of that side are taken from where they are.
+    With ``kept``, 1 right or -1 left, pixels of that side are taken from where they are.
     """
-    x, y = _pixels(side, axis.tilt)
-    cos, sin = _wide(axis.tilt.cos()), _wide(axis.tilt.sin())
-    across, along = _across(axis, side), cos * y - sin * x
-    across = -across if kept is None else across.abs() * _wide(kept)
-    across = across + _wide(axis.offset)
-    return torch.stack([cos * across - sin * along, sin * across + cos * along], dim=-1)
+    across, along = _along_axis(tilt, offset, side)
+    across = -across if kept is None else np.abs(across) * kept
+    across = across + offset[:, None, None]
+    cos, sin = np.cos(tilt)[:, None, None], np.sin(tilt)[:, None, None]
+    return cos * across - sin * along, sin * across + cos * along
 
 
-def _pixels(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pixels' places x and y ``[S, S]``, -1 to 1 from edge to edge."""
-    line = (torch.arange(side, device=like.device) + 0.5) / side * 2 - 1
-    return line[None, :].expand(side, side), line[:, None].expand(side, side)
+def _sampled(planes: NDArray[np.floating], x: Floats, y: Floats) -> Floats:
+    """Return planes ``[C, S, S]`` at points of any shape, bilinear and 0 outside: ``[C, …]``.
+
+    OpenCV's remap rounds points to 1/32 of a pixel; this does not.
+    """
+    side = planes.shape[-1]
+    padded = np.pad(planes.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
+    column, row = (np.clip(((points + 1) * side + 1) / 2, 0, side + 1) for points in (x, y))
+    x0, y0 = (np.minimum(points.astype(np.int64), side) for points in (column, row))
+    u, v = column - x0, row - y0
+    upper = padded[:, y0, x0] * (1 - u) + padded[:, y0, x0 + 1] * u
+    lower = padded[:, y0 + 1, x0] * (1 - u) + padded[:, y0 + 1, x0 + 1] * u
+    return np.asarray(upper * (1 - v) + lower * v)
 
 
-def _wide(values: Tensor) -> Tensor:
-    return values[:, None, None]
+def _pooled(plane: Floats, side: int) -> Floats:
+    """Return a plane ``[S, S]`` averaged over ``side`` × ``side`` windows that cover it."""
+    start = np.arange(side) * len(plane) // side
+    end = -(-np.arange(1, side + 1) * len(plane) // side)
+    place = np.arange(len(plane))
+    windows = ((place >= start[:, None]) & (place < end[:, None])) / (end - start)[:, None]
+    return np.asarray(windows @ plane @ windows.T)

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import torch
 
-from tumorlens.data.manifest import VIEWS
 from tumorlens.evaluation.shortcuts.interventions import (
     Mask,
     Picture,
@@ -22,7 +20,12 @@ from tumorlens.evaluation.shortcuts.interventions import (
     moved,
     thumbnail,
 )
-from tumorlens.evaluation.shortcuts.mirror import HALVED, clear_side, doubled, find_axis
+from tumorlens.evaluation.shortcuts.mirror import (
+    SYMMETRIC_VIEWS,
+    clear_side,
+    find_axis,
+    mirror_half,
+)
 from tumorlens.evaluation.shortcuts.samples import Scan
 from tumorlens.evaluation.shortcuts.trial import Figure, Trial
 from tumorlens.imaging.preprocess import preprocess
@@ -128,19 +131,16 @@ def without_tumour_half(trial: Trial) -> list[Figure]:
     that is still called one, contrast medium, source or scanner is what is read. Healthy heads are
     mirrored as a control. A tumour across the middle, and one of unknown place, are left out.
     """
-    halved = [VIEWS[place] for place in HALVED]
     rows, pictures = [], []
     for row, scan in enumerate(trial.scans):
         tumour = bool(scan.record.label)
-        if scan.record.view not in halved or tumour != scan.tumour.any():
+        if scan.record.view not in SYMMETRIC_VIEWS or tumour != scan.tumour.any():
             continue
-        picture = torch.from_numpy(scan.picture)[None]
-        axis = find_axis(picture)
-        clear = clear_side(torch.from_numpy(scan.tumour)[None], axis)
-        if axis.found and (clear != 0 or not tumour):
-            kept = clear if tumour else torch.ones(1)
+        axis = find_axis(scan.picture)
+        kept = clear_side(scan.tumour, axis) if tumour else 1
+        if axis.found and kept:
             rows.append(row)
-            pictures.append(doubled(picture, axis, kept)[0].numpy())
+            pictures.append(mirror_half(scan.picture, axis, kept))
     index = np.array(rows, dtype=np.int64)
     calls, was = trial.calls(trial.ask(pictures)), trial.called[index]
     gone, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
