@@ -42,8 +42,13 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
     ``announce`` is called once with the address when connections are taken. Raises
     :class:`ModelFileError` before anything listens when the model cannot be used, and
-    :class:`ConfigError` when the address or the TLS files cannot be used.
+    :class:`ConfigError` when the address or the TLS files cannot be used, and on Windows.
     """
+    if sys.platform == "win32":
+        raise ConfigError(
+            "the service runs on Linux and macOS, not on Windows; "
+            "start it in WSL 2, or use the container image (docs/deploy.md)"
+        )
     configure_logging(settings)
     if settings.workers == 1:
         _serve_one(settings, announce)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -173,7 +172,7 @@ def write_split(split: Split, path: str | Path) -> None:
     text = json.dumps({**_body(split), "sha256": split.sha256}, indent=1)
     with atomic_file(path, parents=True) as file:
         file.write(f"{text}\n".encode())
-        os.fchmod(file.fileno(), 0o444)
+        Path(file.name).chmod(0o444)
 
 
 def read_split(path: str | Path, records: Sequence[Record] | None = None) -> Split:

@@ -7,7 +7,6 @@ all workers map, so the limit holds for the service and memory does not grow wit
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import ipaddress
 import math
@@ -93,6 +92,8 @@ class RateTable:
         if self._file is None:
             yield
             return
+        import fcntl  # Windows has none, and no workers that would share a table
+
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
             yield

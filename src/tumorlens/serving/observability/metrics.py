@@ -149,5 +149,15 @@ def _forget_dead_workers(folder: Path) -> None:
     """Drop the live gauges of workers that are gone; their counters stay and add up."""
     for file in folder.glob("gauge_live*.db"):
         pid = file.stem.rsplit("_", 1)[-1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and not _lives(int(pid)):
             mark_process_dead(int(pid), path=str(folder))  # type: ignore[no-untyped-call]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks only; no signal is sent
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    return True
