@@ -62,7 +62,9 @@ bench: $(VENV)/.dev ## measure latency, throughput and memory on this machine
 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests; what this machine lacks for some of them is skipped and named
-	@$(BIN)/python -m pytest $(ARGS)
+	@export OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}"; \
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadscope \
+		--no-loadscope-reorder $(ARGS)
 
 .PHONY: test-system
 test-system: system test ## the same with Chromium, dcmtk and Prometheus (apt, as root or by sudo)

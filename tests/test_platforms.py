@@ -9,7 +9,11 @@ import pytest
 
 from tumorlens.cli.app import run
 
-MODULES = ["tumorlens.serving.server", "tumorlens.data.splits.split_file", "tumorlens.inference.predictor"]
+MODULES = [
+    "tumorlens.serving.server",
+    "tumorlens.data.splits.split_file",
+    "tumorlens.inference.predictor",
+]
 
 
 def test_nothing_asks_for_fcntl_when_it_is_imported() -> None:
