@@ -10,9 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from tumorlens.serving.api.schemas import ANSWERS, BatchLine, Problem
 from tumorlens.serving.problems import MEDIA_TYPE, TYPES
 
-# Problems of every route, of those behind a key, and of those that take an upload.
-ANY_ROUTE = ("untrusted-host", "rate-limited", "internal-error", "timeout")
-KEY_ROUTE = (*ANY_ROUTE, "unauthorized")
+# Problems of every route, of those that a key may close, and of those that take an upload.
+ANY_ROUTE = ("untrusted-host", "internal-error", "timeout")
+KEY_ROUTE = (*ANY_ROUTE, "unauthorized", "rate-limited")
 UPLOAD_ROUTE = (
     *KEY_ROUTE,
     "malformed-request",
