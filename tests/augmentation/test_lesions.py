@@ -1,4 +1,4 @@
-"""Lesions pasted in, taken out and left outside: labels and outlines follow, seams tell nothing."""
+"""Lesions inserted, removed and cropped away: labels and outlines follow, seams tell nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from tumorlens.augmentation.lesions import paste, take_out, window
+from tumorlens.augmentation.lesions import (
+    RandLesionCrop,
+    RandLesionInsertion,
+    RandLesionRemoval,
+)
+from tumorlens.augmentation.transform import Batch, Transform
 
 SIZE = 48
 
@@ -28,26 +33,31 @@ def batch() -> dict[str, Tensor]:
     return {"image": image, "lesion": lesion, "label": label, "view": torch.zeros(12).long()}
 
 
+def applied(transform: Transform, given: dict[str, Tensor], seed: int = 0) -> list[Tensor]:
+    """Image, lesion and label after a transform."""
+    changed = transform(Batch(**({"annotated": torch.ones(12)} | given)), seeded(seed))
+    return [changed.image, changed.lesion, changed.label]
+
+
 def told(before: Tensor, after: Tensor, *, tumour: bool) -> list[int]:
     """Rows whose label became tumour, or healthy."""
     changed = (after > 0.5) != (before > 0.5)
     return torch.nonzero(changed & ((after > 0.5) == tumour)).flatten().tolist()
 
 
-@pytest.mark.parametrize("edit", [paste, take_out])
-def test_the_given_tensors_stay_and_the_generator_decides(edit: Any) -> None:
-    given = batch()
+@pytest.mark.parametrize("kind", [RandLesionInsertion, RandLesionRemoval])
+def test_the_given_tensors_stay_and_the_generator_decides(kind: Any) -> None:
+    given, edit = batch(), kind(prob=0.7)
     kept = {name: tensor.clone() for name, tensor in given.items()}
-    first = edit(**given, probability=0.7, generator=seeded(1))
-    second = edit(**given, probability=0.7, generator=seeded(1))
+    first, second = applied(edit, given, 1), applied(edit, given, 1)
     assert all(torch.equal(given[name], kept[name]) for name in given)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(first[0], edit(**given, probability=0.7, generator=seeded(2))[0])
+    assert not torch.equal(first[0], applied(edit, given, 2)[0])
 
 
-def test_a_pasted_lesion_brings_its_label_its_outline_and_its_contrast() -> None:
+def test_an_inserted_lesion_brings_its_label_its_outline_and_its_contrast() -> None:
     given = batch()
-    image, lesion, label = paste(**given, probability=1.0, generator=seeded(1))
+    image, lesion, label = applied(RandLesionInsertion(prob=1.0), given, 1)
     assert torch.equal(image[:4], given["image"][:4])
     became = told(given["label"], label, tumour=True)
     assert became
@@ -68,7 +78,7 @@ def test_a_pasted_lesion_brings_its_label_its_outline_and_its_contrast() -> None
 def test_no_patch_hangs_in_the_air() -> None:
     given = batch()
     given["image"][4:, :, :, :24] = 0.0
-    image, _, label = paste(**given, probability=1.0, generator=seeded(1))
+    image, _, label = applied(RandLesionInsertion(prob=1.0), given, 1)
     assert torch.equal(image, given["image"])
     assert torch.equal(label, given["label"])
 
@@ -77,16 +87,16 @@ def test_donors_are_of_the_hosts_view_where_there_are_any() -> None:
     given = batch()
     given["view"] = torch.tensor([0, 1, 2, 2, 0, 0, 0, 1, 1, 1, 3, 3])
     for seed in range(5):
-        _, lesion, label = paste(**given, probability=1.0, generator=seeded(seed))
+        _, lesion, label = applied(RandLesionInsertion(prob=1.0), given, seed)
         for host in told(given["label"], label, tumour=True):
             donor = next(k for k in range(4) if torch.equal(lesion[host], given["lesion"][k]))
             view = int(given["view"][host])
             assert view == 3 or donor == view
 
 
-def test_a_lesion_taken_out_leaves_healthy_tissue_and_no_outline() -> None:
+def test_a_removed_lesion_leaves_healthy_tissue_and_no_outline() -> None:
     given = batch()
-    image, lesion, label = take_out(**given, probability=1.0, generator=seeded(3))
+    image, lesion, label = applied(RandLesionRemoval(prob=1.0), given, 3)
     assert torch.equal(image[4:], given["image"][4:])
     gone = told(given["label"], label, tumour=False)
     assert gone
@@ -102,33 +112,33 @@ def test_a_lesion_taken_out_leaves_healthy_tissue_and_no_outline() -> None:
         assert torch.equal(image[at][inside], given["image"][at][inside])
 
 
-@pytest.mark.parametrize("edit", [paste, take_out])
+@pytest.mark.parametrize("kind", [RandLesionInsertion, RandLesionRemoval])
 @pytest.mark.parametrize(
     "change",
     [
-        {"probability": 0.0},
+        {"prob": 0.0},
         {"label": torch.ones(12)},  # no healthy picture
         {"lesion": torch.zeros(12, 1, SIZE, SIZE)},  # no lesion to take
-        {"lesion": torch.full((12, 1, SIZE, SIZE), 0.5)},  # only unsure places
+        {"lesion": torch.full((12, 1, SIZE, SIZE), 0.5)},  # only ignore regions
     ],
 )
-def test_without_anything_to_edit_nothing_changes(edit: Any, change: dict[str, Any]) -> None:
-    given = batch() | {"probability": 1.0} | change
-    answer = edit(**given, generator=seeded())
+def test_without_anything_to_edit_nothing_changes(kind: Any, change: dict[str, Any]) -> None:
+    edit = kind(prob=change.get("prob", 1.0))
+    given = batch() | {name: tensor for name, tensor in change.items() if name != "prob"}
+    answer = applied(edit, given)
     for name, tensor in zip(("image", "lesion", "label"), answer, strict=True):
         assert torch.equal(tensor, given[name]), name
 
 
-def windowed(seed: int, **change: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    given = batch() | {"annotated": torch.ones(12)} | change
-    del given["view"]
-    return given, window(**given, probability=1.0, generator=seeded(seed))
+def cropped(seed: int, **change: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+    given = batch() | change
+    return given, applied(RandLesionCrop(prob=1.0), given, seed)
 
 
-def test_a_window_without_the_lesion_is_healthy_and_one_with_it_is_not() -> None:
+def test_a_crop_without_the_lesion_is_healthy_and_one_with_it_is_not() -> None:
     kept, left = 0, 0
     for seed in range(10):
-        given, (image, lesion, label) = windowed(seed)
+        given, (image, lesion, label) = cropped(seed)
         for at in range(4):
             if label[at] == 0:
                 left += 1
@@ -145,32 +155,32 @@ def test_a_window_without_the_lesion_is_healthy_and_one_with_it_is_not() -> None
 
 def test_a_tumour_without_outline_is_never_cut() -> None:
     unknown = torch.tensor([0.0] * 4 + [1.0] * 8)
-    given, (image, _, label) = windowed(1, annotated=unknown)
+    given, (image, _, label) = cropped(1, annotated=unknown)
     assert torch.equal(image[:4], given["image"][:4])
     assert torch.equal(label, given["label"])
 
 
-def test_a_window_shows_tissue() -> None:
+def test_a_crop_shows_tissue() -> None:
     air = torch.zeros(12, 1, SIZE, SIZE)
     air[:, :, :4, :4] = 1.0
-    given, (image, _, _) = windowed(1, image=air)
+    given, (image, _, _) = cropped(1, image=air)
     assert torch.equal(image, given["image"])
 
 
-def test_recoloured_lesions_stay_visible_and_healthy_patches_stay_as_they_are() -> None:
+def test_remapped_lesions_stay_visible_and_healthy_patches_stay_as_they_are() -> None:
     given = batch()
-    kinds = {"plain": 0.0, "recoloured": 1.0}
+    kinds = {"plain": 0.0, "remapped": 1.0}
     seen: dict[str, list[float]] = {name: [] for name in kinds}
     for seed in range(6):
         for name, share in kinds.items():
-            edited = paste(**given, probability=1.0, generator=seeded(seed), recoloured=share)
-            image, lesion, label = edited
+            insertion = RandLesionInsertion(prob=1.0, remap_prob=share)
+            image, lesion, label = applied(insertion, given, seed)
             for host in told(given["label"], label, tumour=True):
                 core = image[host][lesion[host] > 0.5].median()
                 seen[name].append(float(core) - 0.5)
             healthy = torch.nonzero(label < 0.5).flatten()
             assert torch.allclose(image[healthy], given["image"][healthy], atol=1e-5)
-    # At home a lesion of these is always brighter than its rim; in other colours also darker.
+    # At home a lesion of these is always brighter than its rim; remapped also darker.
     assert min(seen["plain"]) > 0.1
-    assert min(seen["recoloured"]) < -0.05
-    assert min(abs(value) for value in seen["recoloured"]) > 0.09
+    assert min(seen["remapped"]) < -0.05
+    assert min(abs(value) for value in seen["remapped"]) > 0.09

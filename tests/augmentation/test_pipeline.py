@@ -11,11 +11,18 @@ from torch import Generator, Tensor
 
 from tests.drawn_data import SIZE, drawn_records
 from tumorlens.augmentation.pipeline import augmented, progress_of, seeds_of
-from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.training.datamodule import ScanDataModule, ScanDataset
 
 LABELS = [1, 0, 1, 1, 0, 0, 1, 0, 0, 0]
-SPEC = AugmentSpec(rotation=20, p_noise=0.5, p_gamma=0.5, p_paste=0.5, strong_from=0.5, strong=2.0)
+POLICY = AugmentationPolicy.from_mapping(
+    {
+        "geometry": {"rotation": 20},
+        "intensity": {"rician_noise": {"prob": 0.5}, "adjust_contrast": {"prob": 0.5}},
+        "lesions": {"insertion": {"prob": 0.5}},
+        "schedule": {"sequence_from": 0.5, "sequence_factor": 2.0},
+    }
+)
 
 
 def grains() -> ScanDataset:
@@ -34,7 +41,7 @@ def loaders(workers: int, rank: int = 0) -> ScanDataModule:
         epoch_images=10,
         num_workers=workers,
         seed=5,
-        augment=SPEC,
+        augmentation=POLICY,
     )
     data.trainer = SimpleNamespace(global_rank=rank, world_size=2, max_epochs=2)  # type: ignore[assignment]
     return data
@@ -53,7 +60,7 @@ def test_workers_do_to_a_batch_what_the_step_does(epoch: int, rank: int) -> None
     assert [len(batch["label"]) for batch in ahead] == [4, 1]
     for index, (done, batch) in enumerate(zip(ahead, plain, strict=True)):
         seed, _ = seeds_of(5, epoch, index, rank)
-        expected = augmented(batch, SPEC, epoch / 2, Generator().manual_seed(seed))
+        expected = augmented(batch, POLICY, epoch / 2, Generator().manual_seed(seed))
         assert set(done) == set(expected) == {"image", "label", "lesion", "annotated"}
         for name, values in expected.items():
             assert torch.allclose(done[name], values, atol=1e-6), name

@@ -1,4 +1,4 @@
-"""Synthetic lesions: what is called a lesion shows one, what is not does not."""
+"""Synthetic lesions: a picture labelled as tumour shows one, the others do not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from tumorlens.augmentation.synthetic_lesions import draw_lesions
+from tumorlens.augmentation.synthetic_lesions import RandSyntheticLesion
+from tumorlens.augmentation.transform import Batch
 from tumorlens.data.manifest import VIEWS
 
 SIZE = 64
@@ -31,8 +32,13 @@ def batch(n: int = 40, view: int = AXIAL, level: float = 0.5) -> dict[str, Tenso
     }
 
 
+def labelled(given: dict[str, Tensor]) -> Batch:
+    return Batch(**given, annotated=torch.ones(len(given["label"])))
+
+
 def drawn(given: dict[str, Tensor], seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    return draw_lesions(**given, probability=1.0, generator=seeded(seed))
+    changed = RandSyntheticLesion(prob=1.0)(labelled(given), seeded(seed))
+    return changed.image, changed.lesion, changed.label
 
 
 def test_the_given_tensors_stay_and_the_generator_decides() -> None:
@@ -109,8 +115,5 @@ def test_nothing_is_drawn_into_an_empty_picture_or_without_a_chance() -> None:
     given = batch()
     empty = given | {"image": torch.zeros_like(given["image"])}
     assert torch.equal(drawn(empty)[2], given["label"])
-    generator = seeded(3)
-    before = generator.get_state()
-    same = draw_lesions(**given, probability=0.0, generator=generator)
-    assert all(a is given[name] for a, name in zip(same, ("image", "lesion", "label"), strict=True))
-    assert torch.equal(generator.get_state(), before)
+    batch_given = labelled(given)
+    assert RandSyntheticLesion(prob=0.0)(batch_given, seeded(3)) is batch_given

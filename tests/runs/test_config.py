@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.preprocess import NOTEBOOK
 from tumorlens.models.registry import build
@@ -28,7 +28,7 @@ def test_every_choice_composes_to_settings_the_code_knows(group: str, choice: st
     preprocess_from(config)
     spec_from(config.loss, LossSpec, "loss")
     spec_from(config.optimizer, OptimizerSpec, "optimizer")
-    spec_from(config.augment, AugmentSpec, "augment")
+    AugmentationPolicy.from_mapping(plain(config.augment))
     if group in ("model", "experiment"):
         build(config.model.architecture, **plain(config.model.arguments))
 
@@ -49,7 +49,7 @@ def test_the_notebook_s_recipe() -> None:
     assert config.data.batch_size == 32
     split = config.data.split
     assert (split.kind, split.train, split.test) == ("random-leaky", 0.8, 0.2)
-    assert spec_from(config.augment, AugmentSpec, "augment") == AugmentSpec(p_flip=0.0)
+    assert AugmentationPolicy.from_mapping(plain(config.augment)) == AugmentationPolicy()
     assert asdict(spec_from(config.loss, LossSpec, "loss")) == asdict(LossSpec())
 
 
@@ -75,9 +75,8 @@ def test_going_on_from_the_default_network_chooses_by_nothing_it_has_learnt() ->
 
 
 def test_an_added_setting_is_refused_where_it_would_be_ignored() -> None:
-    config = compose_config(["+augment.p_swirl=0.5", "+loss.dice=1", "+optimizer.beta=0.9"])
+    config = compose_config(["+loss.dice=1", "+optimizer.beta=0.9"])
     for section, kind in (
-        ("augment", AugmentSpec),
         ("loss", LossSpec),
         ("optimizer", OptimizerSpec),
     ):

@@ -291,5 +291,5 @@ def test_the_recipe_for_a_source_left_out_trains_the_packaged_kinds() -> None:
         assert own.get("model") == packaged.get("model")
     assert config.weight_bits == default.weight_bits
     last = OmegaConf.merge(config, config.polish)
-    assert last.augment.first_side == 0
-    assert last.augment.p_synthetic > default.polish.augment.p_synthetic
+    assert last.augment.schedule.initial_size == 0
+    assert last.augment.lesions.synthetic.prob > default.polish.augment.lesions.synthetic.prob

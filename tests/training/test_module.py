@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.augmentation.geometry import RandAffineElastic
+from tumorlens.augmentation.intensity import RandInvert, RandRicianNoise
+from tumorlens.augmentation.lesions import RandLesionInsertion
+from tumorlens.augmentation.policy import AugmentationPolicy, Intensity, Lesions
 from tumorlens.errors import ConfigError
 from tumorlens.models.registry import build
 from tumorlens.training.datamodule import SharedSampler
@@ -25,7 +28,7 @@ from tumorlens.training.module import (
 COSINE = OptimizerSpec(schedule="cosine")
 CONSTANT = OptimizerSpec()
 WARM = OptimizerSpec(schedule="cosine", warmup=0.1)
-OFF = AugmentSpec(p_flip=0.0)
+OFF = AugmentationPolicy()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,12 @@ class Head(nn.Module):
 
 
 def classifier(network: nn.Module | None = None, **settings: Any) -> Classifier:
-    given: dict[str, Any] = {"loss": LossSpec(), "optimizer": CONSTANT, "augment": OFF, "seed": 0}
+    given: dict[str, Any] = {
+        "loss": LossSpec(),
+        "optimizer": CONSTANT,
+        "augmentation": OFF,
+        "seed": 0,
+    }
     return Classifier(network or Head(), **(given | settings))
 
 
@@ -176,8 +184,12 @@ def test_validation_never_augments(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
     network = Head().eval()
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    strong = AugmentSpec(p_flip=1.0, rotation=30, p_invert=1.0, p_noise=1.0, p_paste=1.0)
-    module = classifier(network, augment=strong)
+    strong = AugmentationPolicy(
+        geometry=RandAffineElastic(flip_prob=1.0, rotation=30),
+        intensity=Intensity(invert=RandInvert(prob=1.0), rician_noise=RandRicianNoise(prob=1.0)),
+        lesions=Lesions(insertion=RandLesionInsertion(prob=1.0)),
+    )
+    module = classifier(network, augmentation=strong)
     logged = quiet(module)
 
     def fail(*_: object) -> None:
@@ -198,7 +210,8 @@ def test_a_batch_that_a_worker_has_augmented_is_taken_as_it_is() -> None:
     seen: list[Tensor] = []
     network = Head()
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    module = classifier(network, augment=AugmentSpec(p_flip=1.0, rotation=30, p_invert=1.0))
+    flipped = AugmentationPolicy(geometry=RandAffineElastic(flip_prob=1.0, rotation=30))
+    module = classifier(network, augmentation=flipped)
     quiet(module)
     done = {name: values for name, values in batch().items() if name != "view"}
     module.training_step(done, 0)
@@ -228,12 +241,15 @@ def test_validation_metrics_are_those_of_all_batches() -> None:
 
 
 def test_a_step_is_seeded_by_its_place_in_the_run() -> None:
-    spec = AugmentSpec(rotation=20, p_noise=1.0)
-    module = classifier(Head().eval(), augment=spec)
+    policy = AugmentationPolicy(
+        geometry=RandAffineElastic(rotation=20),
+        intensity=Intensity(rician_noise=RandRicianNoise(prob=1.0)),
+    )
+    module = classifier(Head().eval(), augmentation=policy)
     quiet(module)
     losses = [float(module.training_step(batch(), at).detach()) for at in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
-    other = classifier(module.network, augment=spec, seed=1)
+    other = classifier(module.network, augmentation=policy, seed=1)
     quiet(other)
     assert float(other.training_step(batch(), 0).detach()) != losses[0]
 

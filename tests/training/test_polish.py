@@ -103,5 +103,5 @@ def test_the_default_recipe_s_second_part_is_made_of_known_settings() -> None:
     config = compose_config(["experiment=default", "data.root=."])
     whole = OmegaConf.merge(config, config.polish)
     assert whole.trainer.max_epochs < config.trainer.max_epochs
-    assert whole.augment.first_side == 0
+    assert whole.augment.schedule.initial_size == 0
     assert compose_config(["experiment=quick", "data.root=."]).polish is None

@@ -31,7 +31,7 @@ from tumorlens.workflows.package import package_model
 from tumorlens.workflows.train import train
 
 # All sources of chance, so that each of them has to be taken up where it was.
-RANDOM = ("augment.p_paste=0.5", "ema_decay=0.9",
+RANDOM = ("augment.lesions.insertion.prob=0.5", "ema_decay=0.9",
           "model.arguments.dropout=0.3", "data.sampler=weighted", "score_test=true")  # fmt: skip
 
 # The command itself, with a step that pulls the plug in the middle of the second epoch.

@@ -36,7 +36,12 @@ from tumorlens.training.scoring import logits_of
 from tumorlens.workflows.train import train
 
 # Everything at once, so that every source of chance has to repeat itself.
-RANDOM = ("augment.p_paste=0.5", "ema_decay=0.9", "model.arguments.dropout=0.3", "score_test=true")
+RANDOM = (
+    "augment.lesions.insertion.prob=0.5",
+    "ema_decay=0.9",
+    "model.arguments.dropout=0.3",
+    "score_test=true",
+)
 
 
 @pytest.fixture(scope="session")
@@ -288,7 +293,7 @@ def test_a_loss_that_is_no_number_ends_the_run(heads: Path, tmp_path: Path) -> N
         (["monitor=val/dice"], "monitor.*val/dice"),
         (["data.sampler=random"], r"data\.sampler"),
         (["data.split.kind=random"], r"data\.split\.kind"),
-        (["+augment.p_swirl=1"], "augment: unknown"),
+        (["+augment.geometry.swirl=1"], "augment.geometry: unknown"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(

@@ -9,11 +9,11 @@ import numpy as np
 from torch import Generator, Tensor
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from tumorlens.augmentation.lesions import paste, take_out, window
-from tumorlens.augmentation.synthetic_lesions import draw_lesions
-from tumorlens.augmentation.transforms import Augment, AugmentSpec
+from tumorlens.augmentation.policy import AugmentationPolicy
+from tumorlens.augmentation.transform import Batch
 
-Batch = dict[str, Tensor]
+Loaded = dict[str, Tensor]
+"""A batch as loaders hand it on, by the names of :class:`Batch`; without views once augmented."""
 
 
 def seeds_of(seed: int, epoch: int, index: int, rank: int) -> tuple[int, int]:
@@ -22,25 +22,23 @@ def seeds_of(seed: int, epoch: int, index: int, rank: int) -> tuple[int, int]:
     return int(states[0]), int(states[1])
 
 
-def augmented(batch: Batch, spec: AugmentSpec, progress: float, generator: Generator) -> Batch:
-    """Return the batch as it is at ``progress`` (0..1) of the training, without its views.
+def augmented(
+    loaded: Loaded, policy: AugmentationPolicy, progress: float, generator: Generator
+) -> Loaded:
+    """Return a batch as it is at ``progress`` (0..1) of the training, without its views.
 
-    ``batch`` is one of :class:`~tumorlens.training.datamodule.ScanDataset` in train mode and is
+    ``loaded`` is one of :class:`~tumorlens.training.datamodule.ScanDataset` in train mode and is
     not changed.
     """
-    image, label, lesion = batch["image"], batch["label"], batch["lesion"]
-    annotated, view = batch["annotated"], batch["view"]
-    if spec != AugmentSpec(p_flip=0.0):
-        side, spec = spec.side_at(progress, image.shape[-1]), spec.at(progress)
-        image, lesion = Augment(spec).geometry(image, lesion, generator, side)
-        image, lesion, label = paste(
-            image, lesion, label, view, spec.p_paste, generator, spec.recoloured
-        )
-        image, lesion, label = draw_lesions(image, lesion, label, view, spec.p_synthetic, generator)
-        image, lesion, label = take_out(image, lesion, label, view, spec.p_take_out, generator)
-        image, lesion, label = window(image, lesion, label, annotated, spec.p_window, generator)
-        image = Augment(spec).intensity(image, generator, lesion)
-    return {"image": image, "label": label, "lesion": lesion, "annotated": annotated}
+    batch = Batch(**loaded)
+    if policy != AugmentationPolicy():
+        batch = policy.transforms(progress, batch.image.shape[-1])(batch, generator)
+    return {
+        "image": batch.image,
+        "label": batch.label,
+        "lesion": batch.lesion,
+        "annotated": batch.annotated,
+    }
 
 
 def progress_of(epoch: int, epochs: int | None) -> float:
@@ -76,26 +74,26 @@ class PlacedBatches(BatchSampler):
 class Augmentation:
     """What a loader's worker needs to augment a batch as the training step would."""
 
-    spec: AugmentSpec
+    policy: AugmentationPolicy
     seed: int
     rank: int
     epochs: int | None
 
 
-class AugmentedDataset(Dataset[Batch]):
+class AugmentedDataset(Dataset[Loaded]):
     """Whole batches of a training part, augmented by their place (see `PlacedBatches`).
 
     The workers of a loader do the same to a batch as the training step does, from the same seeds.
     """
 
-    def __init__(self, dataset: Dataset[Batch], augmentation: Augmentation) -> None:
+    def __init__(self, dataset: Dataset[Loaded], augmentation: Augmentation) -> None:
         self.dataset, self.augmentation = dataset, augmentation
 
-    def __getitems__(self, rows: Sequence[int]) -> Batch:
+    def __getitems__(self, rows: Sequence[int]) -> Loaded:
         """Return the augmented batch of `PlacedRows`."""
         assert isinstance(rows, PlacedRows)
         how = self.augmentation
         seed, _ = seeds_of(how.seed, rows.epoch, rows.number, how.rank)
-        batch: Batch = self.dataset.__getitems__(rows)  # type: ignore[attr-defined]
+        loaded: Loaded = self.dataset.__getitems__(rows)  # type: ignore[attr-defined]
         generator = Generator().manual_seed(seed)
-        return augmented(batch, how.spec, progress_of(rows.epoch, how.epochs), generator)
+        return augmented(loaded, how.policy, progress_of(rows.epoch, how.epochs), generator)

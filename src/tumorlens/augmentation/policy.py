@@ -1,126 +1,172 @@
-"""How often and how strongly training pictures are changed, and how that follows the training."""
+"""Which transforms a training applies, how strongly, and how that follows the training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any, TypeVar, get_type_hints
 
+from tumorlens.augmentation.geometry import RandAffineElastic
+from tumorlens.augmentation.intensity import (
+    RandAdjustContrast,
+    RandBiasField,
+    RandBorder,
+    RandCoarseDropout,
+    RandGibbsNoise,
+    RandHistogramShift,
+    RandIntensityRemap,
+    RandInvert,
+    RandRicianNoise,
+    RandSimulateLowResolution,
+)
+from tumorlens.augmentation.lesions import (
+    RandLesionCrop,
+    RandLesionInsertion,
+    RandLesionRemoval,
+)
+from tumorlens.augmentation.synthetic_lesions import RandSyntheticLesion
+from tumorlens.augmentation.transform import Compose, Settings, Transform
 from tumorlens.errors import ConfigError
 
-# What `strong_from` strengthens: what keeps the sequence of a scan from carrying the answer.
-_SEQUENCE = ("p_contrast", "p_invert", "p_paste", "p_synthetic")
-# What `calm_from` calms, and to which share.
-_EDITS = ("p_paste", "p_take_out", "p_window", "p_synthetic")
-_CALM = 0.25
+# Share that is left of lesion insertion, removal, synthesis and cropping at the end.
+_LESIONS_AT_THE_END = 0.25
 # Sides that a ResNet halves five times.
 _STEP = 32
 
+Kind = TypeVar("Kind", bound=Settings)
+
 
 @dataclass(frozen=True)
-class AugmentSpec:
-    """Probabilities (``p_…``, 0..1) and strengths of the augmentations.
+class Intensity(Settings):
+    """Transforms of grey levels, in the order in which they are applied."""
+
+    low_resolution: RandSimulateLowResolution = field(default_factory=RandSimulateLowResolution)
+    gibbs_noise: RandGibbsNoise = field(default_factory=RandGibbsNoise)
+    intensity_remap: RandIntensityRemap = field(default_factory=RandIntensityRemap)
+    histogram_shift: RandHistogramShift = field(default_factory=RandHistogramShift)
+    invert: RandInvert = field(default_factory=RandInvert)
+    adjust_contrast: RandAdjustContrast = field(default_factory=RandAdjustContrast)
+    bias_field: RandBiasField = field(default_factory=RandBiasField)
+    rician_noise: RandRicianNoise = field(default_factory=RandRicianNoise)
+    border: RandBorder = field(default_factory=RandBorder)
+    coarse_dropout: RandCoarseDropout = field(default_factory=RandCoarseDropout)
+
+
+@dataclass(frozen=True)
+class Lesions(Settings):
+    """Transforms that change what a picture shows, in the order in which they are applied."""
+
+    insertion: RandLesionInsertion = field(default_factory=RandLesionInsertion)
+    synthetic: RandSyntheticLesion = field(default_factory=RandSyntheticLesion)
+    removal: RandLesionRemoval = field(default_factory=RandLesionRemoval)
+    crop: RandLesionCrop = field(default_factory=RandLesionCrop)
+
+
+@dataclass(frozen=True)
+class Schedule(Settings):
+    """How the doses and the pictures' size follow the training. Times are shares of it, 0..1.
 
     Attributes:
-        p_flip: Left-right flip.
-        p_flip_vertical: Up-down flip.
-        rotation: Largest rotation either way, degrees.
-        scale: Largest zoom either way, as a share.
-        enlarge: How much larger than the network will be judged on pictures are shown, on
-            average, > 0; 1 as large.
-        shift: Largest shift, as a share of the side.
-        p_elastic: A smooth random field stretches some regions and squeezes others, as heads
-            and ventricles differ (Simard et al., ICDAR 2003).
-        elastic: Standard deviation of the stretch between two knots of that field, as a share.
-        p_gamma, gamma: Power-law contrast ``x ** exp(±gamma)``.
-        p_remap: Smooth random monotone remapping of intensities.
-        p_invert: Inverted contrast inside the head, background kept dark (T2-like).
-        p_bias, bias: Smooth multiplicative coil field ``exp(±bias)``.
-        p_noise, noise: Rician noise of this largest standard deviation.
-        p_blur: Loss of resolution by down- and up-sampling, to ``blur`` times the pixel.
-        blur: Largest pixel growth, > 1.
-        p_gibbs: Ringing by cutting high spatial frequencies.
-        p_cutout: A square of ``cutout`` of the side set to zero.
-        cutout: Side of the square, as a share.
-        p_border: Bright lines or a bar at the picture's edge, as screenshots have.
-        p_contrast: Smooth random remapping that need not keep the order of intensities.
-        p_paste: A healthy picture receives a patch of another one (see `training.edits`).
-        recoloured: Share of the pasted lesions that are shown as by another sequence.
-        p_synthetic: A healthy picture receives a synthetic lesion or decoy (`training.synthetic`).
-        p_take_out: A tumour picture with an outline loses its lesion, or gets a patch beside it.
-        p_window: Zoom into a window, with the lesion or without it.
-        strong_from: Share of the training from which on new contrasts and pasted patches
-            (``p_contrast``, ``p_invert``, ``p_paste``, ``p_synthetic``) come ``strong`` times as
-            often; 1 never.
-        strong: That factor. Such doses from the first epoch on keep a network from learning.
-        t2_like: From ``strong_from`` on, the share of inverted pictures that look like T2: fluid
-            inside the head turns bright too, and lesions show in the brighter of both contrasts.
-        calm_from: Share of the training from which on edits (``p_paste``, ``p_take_out``,
-            ``p_window``, ``p_synthetic``) come a quarter as often; 1 never.
-        first_side: Side of the pictures at the start of the training, in pixels; 0 is the
+        sequence_from: From here on what keeps the sequence of a scan from carrying the answer
+            (intensity remapping, inversion, lesion insertion, synthetic lesions) comes
+            ``sequence_factor`` times as often, and inverted pictures may look like T2; 1 never.
+            Such doses from the first epoch on keep a network from learning.
+        sequence_factor: That factor, > 0.
+        lesions_reduced_from: From here on lesion transforms come a quarter as often; 1 never.
+        initial_size: Side of the pictures at the start, pixels (progressive resizing); 0 is the
             network's own from the first epoch on.
-        grown_by: Share of the training by which the side has grown to the network's own.
-
-    Raises `ConfigError` for an ``enlarge`` that is not above 0.
+        full_size_at: Where the side has grown to the network's own.
     """
 
-    p_flip: float = 0.5
-    p_flip_vertical: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
-    enlarge: float = 1.0
-    shift: float = 0.0
-    p_elastic: float = 0.0
-    elastic: float = 0.2
-    p_gamma: float = 0.0
-    gamma: float = 0.4
-    p_remap: float = 0.0
-    p_invert: float = 0.0
-    p_bias: float = 0.0
-    bias: float = 0.5
-    p_noise: float = 0.0
-    noise: float = 0.06
-    p_blur: float = 0.0
-    blur: float = 3.0
-    p_gibbs: float = 0.0
-    p_cutout: float = 0.0
-    cutout: float = 0.2
-    p_border: float = 0.0
-    p_contrast: float = 0.0
-    p_paste: float = 0.0
-    recoloured: float = 0.0
-    p_synthetic: float = 0.0
-    p_take_out: float = 0.0
-    p_window: float = 0.0
-    strong_from: float = 1.0
-    strong: float = 1.0
-    t2_like: float = 0.0
-    calm_from: float = 1.0
-    first_side: float = 0.0
-    grown_by: float = 0.67
+    sequence_from: float = 1.0
+    sequence_factor: float = 1.0
+    lesions_reduced_from: float = 1.0
+    initial_size: int = 0
+    full_size_at: float = 0.67
 
-    def __post_init__(self) -> None:
-        if not self.enlarge > 0:
-            raise ConfigError(f"augment.enlarge is {self.enlarge}; give a number above 0")
-
-    def at(self, progress: float) -> AugmentSpec:
-        """Return what holds at ``progress`` (0..1) of the training."""
-        factors = dict.fromkeys((*_SEQUENCE, *_EDITS), 1.0)
-        for since, names, factor in (
-            (self.strong_from, _SEQUENCE, self.strong),
-            (self.calm_from, _EDITS, _CALM),
-        ):
-            if progress >= since:
-                factors |= {name: factors[name] * factor for name in names}
-        changed = {name: min(1.0, getattr(self, name) * by) for name, by in factors.items()}
-        t2_like = self.t2_like if progress >= self.strong_from else 0.0
-        return replace(self, **changed, t2_like=t2_like)
-
-    def side_at(self, progress: float, whole: int) -> int:
+    def size_at(self, progress: float, full: int) -> int:
         """Return the side of training pictures at ``progress`` (0..1), in steps of 32 pixels.
 
         Small pictures teach what large ones do for a fraction of the time, as long as large
         ones come last (Tan & Le, EfficientNetV2, ICML 2021).
         """
-        if not 0 < self.first_side < whole or progress >= self.grown_by:
-            return whole
-        side = self.first_side + (whole - self.first_side) * progress / self.grown_by
+        if not 0 < self.initial_size < full or progress >= self.full_size_at:
+            return full
+        side = self.initial_size + (full - self.initial_size) * progress / self.full_size_at
         return max(_STEP, int(side // _STEP * _STEP))
+
+
+@dataclass(frozen=True)
+class AugmentationPolicy(Settings):
+    """The settings of every transform. The default changes nothing."""
+
+    geometry: RandAffineElastic = field(default_factory=RandAffineElastic)
+    intensity: Intensity = field(default_factory=Intensity)
+    lesions: Lesions = field(default_factory=Lesions)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> AugmentationPolicy:
+        """Build the policy from nested mappings, as the configuration's group ``augment`` is one.
+
+        Raises:
+            ConfigError: A setting is unknown, no number, or out of range.
+        """
+        return _settings(cls, values, "augment")
+
+    def at(self, progress: float) -> AugmentationPolicy:
+        """Return the policy with the doses that hold at ``progress`` (0..1) of the training."""
+        schedule, intensity, lesions = self.schedule, self.intensity, self.lesions
+        sequence = schedule.sequence_factor if progress >= schedule.sequence_from else 1.0
+        late = _LESIONS_AT_THE_END if progress >= schedule.lesions_reduced_from else 1.0
+        invert = _dosed(intensity.invert, sequence)
+        if progress < schedule.sequence_from:
+            invert = replace(invert, t2_prob=0.0)
+        return replace(
+            self,
+            intensity=replace(
+                intensity,
+                intensity_remap=_dosed(intensity.intensity_remap, sequence),
+                invert=invert,
+            ),
+            lesions=Lesions(
+                insertion=_dosed(lesions.insertion, sequence * late),
+                synthetic=_dosed(lesions.synthetic, sequence * late),
+                removal=_dosed(lesions.removal, late),
+                crop=_dosed(lesions.crop, late),
+            ),
+        )
+
+    def transforms(self, progress: float, size: int) -> Compose:
+        """Return the transforms at ``progress`` (0..1), pictures' side ``size`` at the end."""
+        now = self.at(progress)
+        geometry = partial(now.geometry.resample, size=self.schedule.size_at(progress, size))
+        lesions: list[Any] = [getattr(now.lesions, each.name) for each in fields(now.lesions)]
+        grey: list[Any] = [getattr(now.intensity, each.name) for each in fields(now.intensity)]
+        chosen: list[Transform] = [each for each in (*lesions, *grey) if each.prob > 0]
+        return Compose([geometry, *chosen])
+
+
+def _dosed(transform: Any, factor: float) -> Any:
+    return replace(transform, prob=min(1.0, transform.prob * factor))
+
+
+def _settings(kind: type[Kind], values: Mapping[str, Any], where: str) -> Kind:
+    hints = get_type_hints(kind)
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(map(str, values)) - known):
+        raise ConfigError(f"{where}: unknown settings {unknown}; known are {sorted(known)}")
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(hints[name], type) and issubclass(hints[name], Settings)
+        if nested and not isinstance(value, Mapping):
+            raise ConfigError(f"{where}.{name} is {value!r}; give its settings: {{prob: 0.5}}")
+        built[name] = _settings(hints[name], value, f"{where}.{name}") if nested else value
+    try:
+        return kind(**built)
+    except ConfigError as error:
+        if "augment: " not in str(error):
+            raise
+        setting = str(error).partition(": ")[2].partition(".")[2]
+        raise ConfigError(f"{where}.{setting}") from None

@@ -1,25 +1,25 @@
-"""Synthetic lesions in healthy pictures: every shape, size and contrast, in whatever sequence.
+"""Synthetic lesions in healthy pictures: every shape, size and contrast, in every sequence.
 
-Collections show tumours in few sequences, and a lesion pasted from another picture keeps the look
+Collections show tumours in few sequences, and a lesion inserted from another picture keeps the look
 of its own. A synthetic one is brighter or darker than the tissue around it as chance has it, solid
 or a ring around another core, with or without oedema, and has mass effect: it pushes its
 neighbourhood aside. Networks can learn from synthetic anomalies alone (Tan et al., Detecting
 outliers with foreign patch interpolation, MELBA 2022; Hu et al., Label-free liver tumor
 segmentation, CVPR 2023). Some pictures get the displacement, or a faint smooth shade, alone and
 stay healthy: neither is a lesion.
-
-Shapes as in `training.edits`.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from tumorlens.augmentation.lesions import DARK, Edited, on_head
+from tumorlens.augmentation.lesions import DARK, on_head
+from tumorlens.augmentation.transform import Batch, Settings
 
 # Of the pictures chosen this share gets a lesion; the others a decoy.
 _LESION_SHARE = 0.7
@@ -38,37 +38,38 @@ _RING = 0.4
 _OEDEMA = 0.5
 
 
-def draw_lesions(
-    image: Tensor,
-    lesion: Tensor,
-    label: Tensor,
-    view: Tensor,
-    probability: float,
-    generator: Generator,
-) -> Edited:
-    """Draw a lesion or a decoy into healthy pictures, each with this probability.
+@dataclass(frozen=True)
+class RandSyntheticLesion(Settings):
+    """Draw a lesion or a decoy into healthy pictures.
 
-    A picture that gets a lesion becomes a tumour with that outline; its oedema is unsure. What
-    would hang in the air is not drawn. Returns image, lesion and label; the arguments are not
-    changed.
+    A picture that gets a lesion becomes a tumour with that outline, the oedema an ignore region.
+    What would hang in the air is not drawn.
+
+    Attributes:
+        prob: Of each healthy picture.
     """
-    if probability == 0:
-        return image, lesion, label
-    healthy = torch.nonzero(label < 0.5).flatten()
-    chosen = healthy[torch.rand(len(healthy), generator=generator) < probability]
-    if not len(chosen):
-        return image, lesion, label
-    host = image[chosen]
-    drawn = _Drawing(host, view[chosen], generator)
-    is_lesion = (torch.rand(len(chosen), generator=generator) < _LESION_SHARE).to(image.device)
-    picture = drawn.shown(is_lesion)
-    fits = drawn.exists() & on_head(host, drawn.body, _ON_HEAD)
-    edited, marked, told = image.clone(), lesion.clone(), label.clone()
-    edited[chosen[fits]] = picture[fits]
-    ill = fits & is_lesion
-    marked[chosen[ill]] = drawn.outline()[ill]
-    told[chosen[ill]] = 1.0
-    return edited, marked, told
+
+    prob: float = 0.0
+
+    def __call__(self, batch: Batch, generator: Generator) -> Batch:
+        """Return the batch with lesions and decoys drawn."""
+        image, label = batch.image, batch.label
+        healthy = torch.nonzero(label < 0.5).flatten()
+        chosen = healthy[torch.rand(len(healthy), generator=generator) < self.prob]
+        if not len(chosen):
+            return batch
+        host = image[chosen]
+        drawn = _Drawing(host, batch.view[chosen], generator)
+        is_lesion = torch.rand(len(chosen), generator=generator) < _LESION_SHARE
+        is_lesion = is_lesion.to(image.device)
+        picture = drawn.shown(is_lesion)
+        fits = drawn.exists() & on_head(host, drawn.body, _ON_HEAD)
+        edited, marked, told = image.clone(), batch.lesion.clone(), label.clone()
+        edited[chosen[fits]] = picture[fits]
+        tumour = fits & is_lesion
+        marked[chosen[tumour]] = drawn.outline()[tumour]
+        told[chosen[tumour]] = 1.0
+        return replace(batch, image=edited, lesion=marked, label=told)
 
 
 class _Drawing:
@@ -94,7 +95,7 @@ class _Drawing:
         self.texture = 1 + 0.15 * self._noise(24)
 
     def outline(self) -> Tensor:
-        """Return where the lesions lie: 1 lesion, 0 none, between: unsure."""
+        """Return where the lesions lie: 1 lesion, 0 background, between: ignore region."""
         return torch.maximum(self.body, 0.5 * self.oedema.gt(0.1).float())
 
     def exists(self) -> Tensor:

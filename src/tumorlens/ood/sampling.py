@@ -11,7 +11,18 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from tumorlens.augmentation.transforms import Augment, AugmentSpec
+from tumorlens.augmentation.geometry import RandAffineElastic
+from tumorlens.augmentation.intensity import (
+    RandAdjustContrast,
+    RandBiasField,
+    RandBorder,
+    RandGibbsNoise,
+    RandHistogramShift,
+    RandInvert,
+    RandRicianNoise,
+    RandSimulateLowResolution,
+)
+from tumorlens.augmentation.transform import Batch, Compose
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
@@ -24,11 +35,21 @@ from tumorlens.ood.negatives.textures import Picture, blurred
 Inputs = NDArray[np.float32]
 
 # Rougher than training's, for nothing that is still an MRI may be refused.
-_ROUGH = AugmentSpec(
-    p_flip=0.5, p_flip_vertical=0.1, rotation=25, scale=0.3, shift=0.08, p_gamma=0.5, gamma=0.6,
-    p_remap=0.3, p_invert=0.2, p_bias=0.4, bias=0.4, p_noise=0.35, noise=0.1, p_blur=0.4, blur=3.5,
-    p_gibbs=0.1, p_border=0.15,
-)  # fmt: skip
+_ROUGH = Compose(
+    [
+        RandAffineElastic(
+            flip_prob=0.5, flip_vertical_prob=0.1, rotation=25, scale=0.3, translation=0.08
+        ),
+        RandSimulateLowResolution(prob=0.4, max_zoom=3.5),
+        RandGibbsNoise(prob=0.1),
+        RandHistogramShift(prob=0.3),
+        RandInvert(prob=0.2),
+        RandAdjustContrast(prob=0.5, log_gamma=0.6),
+        RandBiasField(prob=0.4, coefficient=0.4),
+        RandRicianNoise(prob=0.35, std=0.1),
+        RandBorder(prob=0.15),
+    ]
+)
 
 # Of the scans; research archives hold little else.
 _STRIPPED = 1 / 6
@@ -120,8 +141,7 @@ def _roughened(inputs: Inputs, g: Generator, seed: int) -> Inputs:
     rough = torch.arange(len(scans)) % 3 > 0
     generator = torch.Generator().manual_seed(seed)
     for some in torch.split(torch.nonzero(rough).flatten(), 32):
-        lesion = torch.zeros(len(some), 1, *scans.shape[2:])
-        changed = Augment(_ROUGH)(scans[some], lesion, generator)[0]
+        changed = _ROUGH(Batch.unlabelled(scans[some]), generator).image
         white = changed.flatten(1).quantile(0.995, dim=1).clamp_min(1e-3)  # as preprocessing has it
         scans[some] = (changed / white[:, None, None, None]).clamp(0, 1)
     turned: Inputs = scans.numpy()

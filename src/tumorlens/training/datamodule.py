@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tumorlens.augmentation.pipeline import Augmentation, AugmentedDataset, PlacedBatches
-from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.data.manifest import VIEWS, Record
 from tumorlens.errors import ConfigError, DataError
 
@@ -199,7 +199,7 @@ class ScanDataModule(L.LightningDataModule):
         epoch_images: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
-        augment: AugmentSpec | None = None,
+        augmentation: AugmentationPolicy | None = None,
     ) -> None:
         super().__init__()
         if sampler not in ("shuffle", *_WEIGHTS):
@@ -208,7 +208,7 @@ class ScanDataModule(L.LightningDataModule):
             raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
         self.parts, self.batch_size, self.sampler = parts, batch_size, sampler
         self.epoch_images, self.num_workers, self.seed = epoch_images, num_workers, seed
-        self.augment = augment
+        self.augmentation = augmentation
 
     def _loader(self, mode: Mode, sampler: Sampler[int] | None) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
@@ -218,9 +218,9 @@ class ScanDataModule(L.LightningDataModule):
     def _ahead(self, sampler: Sampler[int]) -> DataLoader[dict[str, Tensor]]:
         """Return the training loader whose workers read, and augment where they are told how."""
         dataset: Dataset[dict[str, Tensor]] = self.parts["train"]
-        if self.augment is not None:
+        if self.augmentation is not None:
             epochs = self.trainer.max_epochs if self.trainer else None
-            how = Augmentation(self.augment, self.seed, self._place()[0], epochs)
+            how = Augmentation(self.augmentation, self.seed, self._place()[0], epochs)
             dataset = AugmentedDataset(dataset, how)
         return DataLoader(
             dataset,

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.data.splits import write_split
 from tumorlens.errors import ConfigError
 from tumorlens.models.quantization import round_weights
@@ -54,7 +54,7 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
         epoch_images=config.data.epoch_images,
         num_workers=loader_workers(config, trainer.num_devices),
         seed=config.seed,
-        augment=classifier.augment_spec,
+        augmentation=classifier.augmentation,
     )
     resume = resume_path(config.resume, classifier)
     run_trainer(trainer, classifier, data, resume=resume, run_dir=run_dir)
@@ -88,6 +88,6 @@ def _classifier(config: DictConfig, parts: Parts) -> Classifier:
         network.to(memory_format=memory_format_of(network)),  # type: ignore[call-overload]
         spec_from(loss, LossSpec, "loss"),
         spec_from(config.optimizer, OptimizerSpec, "optimizer"),
-        spec_from(config.augment, AugmentSpec, "augment"),
+        AugmentationPolicy.from_mapping(plain(config.augment)),
         config.seed,
     )

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor, nn
 
-from tumorlens.augmentation.pipeline import Batch, augmented, progress_of, seeds_of
-from tumorlens.augmentation.transforms import AugmentSpec
+from tumorlens.augmentation.pipeline import Loaded, augmented, progress_of, seeds_of
+from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.errors import ConfigError
 from tumorlens.metrics import binary as metrics
 from tumorlens.models.output import Evidence, MapPooling
@@ -56,12 +56,12 @@ class Classifier(L.LightningModule):
         network: nn.Module,
         loss: LossSpec,
         optimizer: OptimizerSpec,
-        augment: AugmentSpec,
+        augmentation: AugmentationPolicy,
         seed: int,
     ) -> None:
         super().__init__()
         self.network = network
-        self.loss_spec, self.optimizer_spec, self.augment_spec = loss, optimizer, augment
+        self.loss_spec, self.optimizer_spec, self.augmentation = loss, optimizer, augmentation
         self.seed, self.memory_format = seed, memory_format_of(network)
         self._scores: list[tuple[Tensor, Tensor]] = []
 
@@ -79,7 +79,7 @@ class Classifier(L.LightningModule):
         if self.optimizer_spec.backbone_lr == 0:
             cast("nn.Module", self.network.backbone).eval()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Loaded, batch_idx: int) -> Tensor:
         """Augment by (seed, epoch, batch, rank) and return the loss.
 
         Dropout takes no generator, so torch is seeded at each step: not at each epoch's start,
@@ -114,15 +114,15 @@ class Classifier(L.LightningModule):
             sync_dist=True,
         )  # fmt: skip
 
-    def _augmented(self, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
+    def _augmented(self, batch: Loaded, generator: Generator) -> tuple[Tensor, ...]:
         # What a loader's worker has augmented has no views any more.
         if "view" in batch:
             epochs = self.trainer.max_epochs if self._trainer is not None else None
             progress = progress_of(self.current_epoch, epochs)
-            batch = augmented(batch, self.augment_spec, progress, generator)
+            batch = augmented(batch, self.augmentation, progress, generator)
         return batch["image"], batch["label"], batch["lesion"], batch["annotated"]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Loaded, batch_idx: int) -> None:
         """Collect logits; the metrics need all of them at once."""
         logit = self(batch["image"].contiguous(memory_format=self.memory_format)).logit
         self._scores.append((logit.float(), batch["label"]))

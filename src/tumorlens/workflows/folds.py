@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Generator
 
-from tumorlens.augmentation.transforms import Augment, AugmentSpec
+from tumorlens.augmentation.geometry import RandAffineElastic
+from tumorlens.augmentation.intensity import RandAdjustContrast
+from tumorlens.augmentation.transform import Batch, Compose
 from tumorlens.data.label_issues import exclude_label_issues
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
@@ -26,7 +28,12 @@ Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 # What offline augmentation usually does to this kind of data: flips, small turns and shifts,
 # and brightness. The scan stays the scan.
-OFFLINE = AugmentSpec(p_flip=0.5, rotation=15, scale=0.1, shift=0.05, p_gamma=0.5, gamma=0.3)
+OFFLINE = Compose(
+    [
+        RandAffineElastic(flip_prob=0.5, rotation=15, scale=0.1, translation=0.05),
+        RandAdjustContrast(prob=0.5, log_gamma=0.3),
+    ]
+)
 _BATCH = 64
 
 
@@ -105,13 +112,12 @@ def augmented(
     inputs: NDArray[np.float32], lesions: NDArray[np.uint8], generator: Generator
 ) -> Decoded:
     """Return one :data:`OFFLINE` copy of each input ``[N, C, S, S]`` and lesion picture."""
-    augment = Augment(OFFLINE)
     images, pictures = np.empty_like(inputs), np.empty_like(lesions)
     for start in range(0, len(inputs), _BATCH):
         rows = slice(start, start + _BATCH)
         image = torch.from_numpy(np.array(inputs[rows]))
         lesion = torch.from_numpy(np.array(lesions[rows])).float().div(255)[:, None]
-        image, lesion = augment(image, lesion, generator)
-        images[rows] = image.numpy()
-        pictures[rows] = lesion[:, 0].mul(255).round().byte().numpy()
+        copy = OFFLINE(Batch.unlabelled(image, lesion), generator)
+        images[rows] = copy.image.numpy()
+        pictures[rows] = copy.lesion[:, 0].mul(255).round().byte().numpy()
     return images, pictures
