@@ -132,12 +132,12 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     found = {"away": roc_auc(rows, np.ones(len(rows.labels), bool)),
              "away_clean": roc_auc(rows, ~has_label_issue(parts.records["test"]))}  # fmt: skip
     from tumorlens.data.pixels import read_pixels
-    from tumorlens.imaging.preprocess import locate
+    from tumorlens.imaging.preprocess import prepare
     from tumorlens.runs.config import preprocess_from
 
     spec, records = preprocess_from(config), parts.records["validation"]
     frames = [
-        locate(read_pixels(record), spec).boxes_to_input(np.array(record.boxes))
+        prepare(read_pixels(record), spec).frame.boxes_to_input(np.array(record.boxes))
         if record.boxes
         else np.zeros((0, 4), np.float32)
         for record in records

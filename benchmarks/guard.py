@@ -11,6 +11,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,10 @@ Row = tuple[bool, bool, int, str]  # refused by rules, by the guard; group; name
 
 def ask(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
     image = Image(sample.pixels, "array", sample.name)
-    rules = predictor.assess(image)
-    outputs = predictor.outputs(predictor.prepare(image)[None])
-    usable = type(rules)(usable=True, reason=None)
-    return not rules.usable, not predictor.judge(usable, outputs).usable
+    ready = predictor.prepare(image)
+    usable = replace(ready.quality, usable=True)
+    answer = predictor.interpret(predictor.infer(ready.tensor[None]), usable, 0.0)
+    return not ready.quality.usable, not answer.in_domain
 
 
 def pictures(crops: int, count: int, seed: int) -> Iterator[tuple[Sample, int]]:

@@ -49,7 +49,7 @@ def test_openvino_computes_the_answers_of_onnx_runtime(path: Path) -> None:
     model = read_model(path)
     heads = [draw_phantom(seed, lesion=seed % 2 == 1).image for seed in range(3)]
     batch = np.stack([preprocess(head, model.card.preprocess) for head in heads])
-    ours = Engine(model.onnx_bytes, threads=1).outputs(batch)
+    ours = Engine(model.onnx_bytes, threads=1).run(batch)
 
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}

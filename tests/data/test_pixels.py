@@ -16,7 +16,7 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import IGNORE, LESION, lesion_mask, load_inputs, read_pixels
 from tumorlens.data.sources import load_source
 from tumorlens.errors import DecodeError, OutputError, UnreadableFileError
-from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
+from tumorlens.imaging.preprocess import Frame, PreprocessSpec, prepare, preprocess
 
 SPEC = PreprocessSpec(size=32)
 WHOLE = Frame(height=100, width=100, x0=0, y0=0, w=100, h=100, size=16)
@@ -100,7 +100,7 @@ def test_inputs_are_what_preprocess_gives(records: list[Record]) -> None:
     inputs, lesions = load_inputs(records, SPEC, progress=lambda *at: seen.append(at))
     for at, each in enumerate(records):
         assert np.array_equal(inputs[at], preprocess(read_pixels(each), SPEC))
-    frame = locate(read_pixels(records[0]), SPEC)
+    frame = prepare(read_pixels(records[0]), SPEC).frame
     assert np.array_equal(lesions[0], lesion_mask(records[0], frame))
     assert (lesions[0] == LESION).any()
     assert not lesions[1:].any()

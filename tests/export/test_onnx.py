@@ -46,7 +46,7 @@ def test_every_network_exports_to_the_same_function(architecture: str) -> None:
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(inputs))
     for n in (1, 3):  # the batch axis is free
-        logits, maps = engine.run(inputs[:n])
+        logits, maps, _ = engine.run(inputs[:n])
         assert logits.shape == (n,)
         assert np.abs(logits - expected.logit.numpy()[:n]).max() < 1e-4
         if maps is not None:
@@ -188,8 +188,8 @@ def telling(logit: float = 0.0, cell: float = 0.0, with_map: bool = True) -> typ
         def __init__(self, onnx_bytes: bytes, *, threads: int) -> None:
             self._engine = Engine(onnx_bytes, threads=threads)
 
-        def outputs(self, batch: Any) -> Any:
-            logits, maps, _ = self._engine.outputs(batch)
+        def run(self, batch: Any) -> Any:
+            logits, maps, _ = self._engine.run(batch)
             assert maps is not None
             maps[-1, -1, -1] += cell
             return Outputs(logits + np.float32(logit), maps if with_map else None, None)

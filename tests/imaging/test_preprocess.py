@@ -17,7 +17,7 @@ from tumorlens.imaging.preprocess import (
     NOTEBOOK,
     Frame,
     PreprocessSpec,
-    locate,
+    prepare,
     preprocess,
 )
 
@@ -74,7 +74,7 @@ def test_the_intensity_scale_is_the_head_s_percentiles() -> None:
     pixels = np.zeros((160, 160), dtype=np.uint8)
     pixels[30:130, 30:80], pixels[30:130, 80:130] = 80, 180
     spec = PreprocessSpec(size=100, margin=0.0)
-    frame = locate(pixels, spec)
+    frame = prepare(pixels, spec).frame
     assert (frame.x0, frame.y0, frame.w, frame.h) == (30, 30, 100, 100)
     tensor = preprocess(pixels, spec)
     assert np.array_equal(tensor[0, :, :50], np.zeros((100, 50)))
@@ -124,7 +124,7 @@ def test_the_head_is_found_whatever_stands_around_it(around: str, seed: int) -> 
     put, right, down = SURROUNDINGS[around]
     head = draw_phantom(seed, lesion=True).image
     left, top, end, bottom = head_box(head)
-    frame = locate(put(head), replace(DEFAULT, margin=0.0))
+    frame = prepare(put(head), replace(DEFAULT, margin=0.0)).frame
     # The brain at least; a scalp that a dark skull parts from it may stay outside.
     assert frame.w == frame.h
     assert 0.85 <= frame.w / max(end - left, bottom - top) <= 1.03
@@ -196,7 +196,7 @@ def test_a_lesion_goes_to_the_input_and_back(seed: int, size: int) -> None:
     rows, columns = np.nonzero(mask)
     box = np.array([[columns.min() / width, rows.min() / height, (columns.max() + 1) / width,
                      (rows.max() + 1) / height]])  # fmt: skip
-    frame = locate(pixels, DEFAULT)
+    frame = prepare(pixels, DEFAULT).frame
     assert (frame.height, frame.width) == (height, width)
     x0, y0, x1, y1 = frame.boxes_to_input(box)[0] * DEFAULT.size
     # The picture of the lesion alone, cut as the pixels are.
@@ -239,14 +239,14 @@ def test_left_stays_left_and_up_stays_up(spec: PreprocessSpec) -> None:
         (np.zeros((4, 4, 1), np.uint8), "shape"),
         (np.zeros(16, np.uint8), "shape"),
         (np.zeros((0, 5), np.uint8), "shape"),
-        (np.zeros((8, 8), np.float64), "dtype"),
-        (np.zeros((8, 8), np.int16), "dtype"),
-        (np.zeros((8, 8), bool), "dtype"),
-        (np.full((8, 8), np.nan, np.float32), "NaN"),
-        (np.full((8, 8), np.inf, np.float32), "NaN"),
+        (np.zeros((8, 8), np.float64), "type"),
+        (np.zeros((8, 8), np.int16), "type"),
+        (np.zeros((8, 8), bool), "type"),
+        (np.full((8, 8), np.nan, np.float32), "not finite"),
+        (np.full((8, 8), np.inf, np.float32), "not finite"),
     ],
 )
-@pytest.mark.parametrize("call", [preprocess, locate])
+@pytest.mark.parametrize("call", [preprocess, prepare])
 def test_what_is_no_picture_is_refused(call: Any, pixels: Array, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         call(pixels, DEFAULT)
@@ -285,7 +285,7 @@ def test_the_range_holds_for_any_shape(
     assert 0 <= tensor.min() <= tensor.max() <= 1
     assert np.array_equal(pixels, kept)
     assert np.array_equal(preprocess(pixels, spec), tensor)
-    frame = locate(pixels, spec)
+    frame = prepare(pixels, spec).frame
     assert (frame.height, frame.width) == shape
     assert frame.map_to_image(np.ones((4, 4), np.float32)).shape == shape
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import DEFAULT, PreprocessSpec, locate, preprocess, scan_in
+from tumorlens.imaging.preprocess import DEFAULT, PreprocessSpec, prepare, preprocess
 from tumorlens.imaging.quality import assess
-from tumorlens.imaging.surround import hide_surround, surround
+from tumorlens.imaging.surround import find_surround
 
 Grey = NDArray[np.uint8]
 HIDDEN = replace(DEFAULT, surround="hidden")
@@ -85,7 +85,8 @@ def test_what_surrounds_a_head_is_hidden_and_the_head_is_not(
     scan = bordered(scan, 12, 12, 12, 12, int(scan[0, 0]))
     picture = AROUND[around](scan)
     x, y = WHERE[around]
-    hidden = surround(jpeg(picture) if compressed else picture)
+    hidden = find_surround(jpeg(picture) if compressed else picture)
+    assert hidden is not None
     inside = np.zeros(picture.shape, dtype=bool)
     height, width = scan.shape
     inside[y + 8 : y + height - 8, x + 8 : x + width - 8] = True
@@ -101,21 +102,20 @@ def test_what_surrounds_a_head_is_hidden_and_the_head_is_not(
 def test_a_head_alone_has_no_surround(plane: Plane) -> None:
     for seed in range(6):
         scan = head(seed, plane)
-        assert not surround(scan).any()
-        assert hide_surround(scan, scan) is scan
+        assert find_surround(scan) is None
 
 
 def test_bright_skin_at_the_edge_is_no_page() -> None:
     scan = np.zeros((200, 200), dtype=np.uint8)
     cv2.circle(scan, (100, 100), 104, [255], cv2.FILLED)  # it leaves the picture on all sides
     cv2.circle(scan, (100, 100), 80, [90], cv2.FILLED)
-    assert not surround(scan).any()
+    assert find_surround(scan) is None
 
 
 @pytest.mark.parametrize("plane", get_args(Plane))
 def test_the_white_air_of_an_inverted_scan_is_no_page(plane: Plane) -> None:
     for seed in range(3):
-        assert not surround(255 - bordered(head(seed, plane), 12, 12, 12, 12, 0)).any()
+        assert find_surround(255 - bordered(head(seed, plane), 12, 12, 12, 12, 0)) is None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -139,7 +139,7 @@ def test_the_network_is_shown_the_same_with_and_without(
         view[24:-24, 24:-24] = 0
         assert (view.max() > 0.7) == seen
     x, y = WHERE[around]
-    frame, moved = locate(pictures[0], HIDDEN), locate(pictures[1], HIDDEN)
+    frame, moved = (prepare(p, HIDDEN).frame for p in pictures)
     assert (moved.x0 - x, moved.y0 - y) == pytest.approx((frame.x0, frame.y0), abs=3)
     assert moved.w == pytest.approx(frame.w, abs=4)
     assert (moved.height, moved.width) == pictures[1].shape[:2]
@@ -148,19 +148,19 @@ def test_the_network_is_shown_the_same_with_and_without(
 @pytest.mark.parametrize("around", AROUND)
 def test_the_rules_judge_the_scan_and_not_the_page(around: str) -> None:
     picture = AROUND[around](bordered(head(7), 12, 12, 12, 12, 0))
-    assert assess(scan_in(picture, HIDDEN)).usable
+    assert assess(prepare(picture, HIDDEN).visible).usable
     if around in ("page", "caption", "frame on a page"):
-        assert not assess(scan_in(picture, DEFAULT)).usable
+        assert not assess(prepare(picture, DEFAULT).visible).usable
 
 
 def test_the_scan_is_cut_out_of_its_page() -> None:
     scan = bordered(head(7), 12, 12, 12, 12, 0)
-    cut = scan_in(on_a_page(scan), HIDDEN)
+    cut = prepare(on_a_page(scan), HIDDEN).visible
     assert np.abs(np.subtract(cut.shape, scan.shape)).max() <= 8
-    assert scan_in(scan, HIDDEN) is scan
+    assert prepare(scan, HIDDEN).visible is scan
     whole = PreprocessSpec(crop="none", surround="hidden")
     page = on_a_page(scan)
-    assert scan_in(page, whole) is page
+    assert prepare(page, whole).visible is page
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -168,8 +168,8 @@ def test_the_scan_is_cut_out_of_its_page() -> None:
 def test_blank_and_tiny_pictures_pass_through(level: int, shape: tuple[int, int]) -> None:
     blank = np.full(shape, level, dtype=np.uint8)
     assert preprocess(blank, HIDDEN).shape == (1, HIDDEN.size, HIDDEN.size)
-    assert surround(blank).shape == shape
-    assert not assess(scan_in(blank, HIDDEN)).usable
+    assert find_surround(blank) is None
+    assert not assess(prepare(blank, HIDDEN).visible).usable
 
 
 def test_a_written_page_stays_refused() -> None:
@@ -178,4 +178,4 @@ def test_a_written_page_stays_refused() -> None:
         cv2.putText(
             page, "healthy head and brain", (12, row), cv2.FONT_HERSHEY_SIMPLEX, 0.6, [0], 1
         )
-    assert not assess(scan_in(page, HIDDEN)).usable
+    assert not assess(prepare(page, HIDDEN).visible).usable

@@ -164,7 +164,7 @@ def test_a_failing_model_is_no_failing_input(
     def fail(batch: object) -> None:
         raise ModelFileError("broken")
 
-    monkeypatch.setattr(predictor, "outputs", fail)
+    monkeypatch.setattr(predictor, "infer", fail)
     with pytest.raises(ModelFileError, match="broken"):
         list(run_batch(predictor, [mixed]))
 

@@ -38,7 +38,7 @@ def with_graph(inputs: dict[str, list[int | str]], outputs: dict[str, list[int |
 
 def test_logit_and_map_are_what_the_graph_says() -> None:
     engine = Engine(tiny_onnx(), threads=1)
-    logits, maps = engine.run(checkerboard(4))
+    logits, maps, _ = engine.run(checkerboard(4))
     assert engine.has_map
     assert maps is not None
     # map = 4 * mean of the cell - 1, logit = mean of the 64 cells
@@ -49,7 +49,7 @@ def test_logit_and_map_are_what_the_graph_says() -> None:
 
 def test_a_model_without_a_map_gives_none() -> None:
     engine = Engine(tiny_onnx(has_map=False), threads=1)
-    logits, maps = engine.run(checkerboard(2))
+    logits, maps, _ = engine.run(checkerboard(2))
     assert not engine.has_map
     assert maps is None
     np.testing.assert_array_equal(logits, Engine(tiny_onnx(), threads=1).run(checkerboard(2))[0])
@@ -79,7 +79,7 @@ def test_another_dtype_or_rank_is_refused(batch: NDArray[np.float32]) -> None:
 def test_a_guard_is_a_third_output() -> None:
     batch = checkerboard(3)
     guarded = Engine(tiny_onnx(guard=0.25), threads=1)
-    logits, maps, scores = guarded.outputs(batch)
+    logits, maps, scores = guarded.run(batch)
     assert guarded.has_guard
     assert maps is not None
     assert scores is not None
@@ -87,7 +87,7 @@ def test_a_guard_is_a_third_output() -> None:
     np.testing.assert_array_equal(guarded.run(batch)[0], logits)
     plain = Engine(tiny_onnx(), threads=1)
     assert not plain.has_guard
-    assert plain.outputs(batch).in_domain is None
+    assert plain.run(batch).in_domain is None
 
 
 def test_a_failure_inside_the_runtime_is_translated() -> None:

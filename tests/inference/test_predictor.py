@@ -31,8 +31,9 @@ from tumorlens.errors import (
 )
 from tumorlens.imaging.decode import Image
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import PreprocessSpec, locate, preprocess
+from tumorlens.imaging.preprocess import PreprocessSpec, prepare, preprocess
 from tumorlens.imaging.quality import Quality
+from tumorlens.inference.engine import Outputs
 from tumorlens.inference.predictor import Predictor, Source, find_model
 from tumorlens.metrics.decision import Threshold
 from tumorlens.modelfile import SelfTest, write_model
@@ -48,6 +49,10 @@ def predictor(tiny_model_path: Path) -> Predictor:
 @pytest.fixture(scope="module")
 def scan() -> NDArray[np.uint8]:
     return draw_phantom(1, lesion=True).image
+
+
+def of_logit(logit: float) -> Outputs:
+    return Outputs(np.array([logit], np.float32), None, None)
 
 
 def without_time(answer: Any) -> dict[str, Any]:
@@ -76,16 +81,18 @@ def test_the_answer_has_these_fields_and_is_json(predictor: Predictor, scan: Any
 
 
 def test_predict_is_its_stages_in_a_row(predictor: Predictor, scan: Any) -> None:
-    batch = predictor.prepare(Image(scan, "array", "scan"))[None]
+    ready = predictor.prepare(Image(scan, "array", "scan"))
+    batch = ready.tensor[None]
     np.testing.assert_array_equal(batch[0], preprocess(scan, TINY_SPEC))
-    logits, maps = predictor.forward(batch)
-    assert maps is not None
+    assert ready.quality == USABLE
+    outputs = predictor.infer(batch)
+    assert outputs.maps is not None
     # The tiny model: map = 4 * mean of 8x8 pixels - 1, logit = mean of the map.
     logit = 4 * batch.mean(dtype=np.float64) - 1
-    np.testing.assert_allclose(logits, logit, atol=1e-5)
+    np.testing.assert_allclose(outputs.logits, logit, atol=1e-5)
     answer = predictor.predict(scan)
     assert answer.prob == pytest.approx(1 / (1 + math.exp(-logit / 0.5)), abs=1e-5)
-    assert without_time(answer) == without_time(predictor.answer(float(logits[0]), USABLE, 0.0))
+    assert without_time(answer) == without_time(predictor.interpret(outputs, USABLE, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_the_answer_follows_from_the_logit(
     decision: str,
     labels: tuple[str, ...],
 ) -> None:
-    answer = predictor.answer(logit, USABLE, 1.23456)
+    answer = predictor.interpret(of_logit(logit), USABLE, 1.23456)
     assert answer.prob == pytest.approx(prob, abs=1e-6)
     assert (answer.label, answer.decision, answer.prediction_set) == (label, decision, labels)
     assert answer.latency_ms == 1.235
@@ -117,7 +124,7 @@ def test_without_conformal_quantiles_the_decision_is_the_label(tmp_path: Path) -
     threshold = Threshold(value=0.9, target=0.95, origin="sensitivity 0.95", n=100)
     path = write_tiny_model(tmp_path / "m.onnx", conformal=None, threshold=threshold)
     predictor = Predictor.open(path, threads=1)
-    answer = predictor.answer(1.0, USABLE, 0.0)  # prob 0.88
+    answer = predictor.interpret(of_logit(1.0), USABLE, 0.0)  # prob 0.88
     assert (answer.label, answer.decision, answer.prediction_set) == (
         "healthy",
         "healthy",
@@ -184,9 +191,9 @@ def test_the_heat_map_is_the_evidence_on_a_fixed_scale(predictor: Predictor) -> 
     tall = np.zeros((400, 200), dtype=np.uint8)
     tall[60:260, 20:180] = draw_phantom(2, lesion=True, size=256).image[28:228, 48:208]
     explanation = predictor.explain(tall)
-    maps = predictor.forward(preprocess(tall, TINY_SPEC)[None])[1]
+    maps = predictor.infer(preprocess(tall, TINY_SPEC)[None]).maps
     assert maps is not None
-    spread = locate(tall, TINY_SPEC).map_to_image(maps[0])
+    spread = prepare(tall, TINY_SPEC).frame.map_to_image(maps[0])
     wanted = np.maximum(0, 2 / (1 + np.exp(-spread / 0.5)) - 1)
     assert wanted.max() > 0.1
     np.testing.assert_allclose(explanation.heatmap, wanted, atol=1e-6)
@@ -244,11 +251,11 @@ def test_floats_in_the_wrong_range_are_noticed(tmp_path: Path) -> None:
         (np.full((1, 1, 64, 64), np.nan, np.float32), "spans nan"),
     ],
 )
-def test_forward_refuses_what_prepare_does_not_give(
+def test_infer_refuses_what_prepare_does_not_give(
     predictor: Predictor, batch: Any, reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
-        predictor.forward(batch)
+        predictor.infer(batch)
 
 
 def test_an_answer_that_is_no_number_is_refused(tmp_path: Path) -> None:

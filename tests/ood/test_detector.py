@@ -122,7 +122,7 @@ def test_of_an_ensemble_it_is_the_mean_of_what_each_members_features_say(
     write_weights(both, tmp_path / "guard.pt")
     back = guard_from(read_weights(tmp_path / "guard.pt"))
     inputs = probe_inputs(SPEC)
-    scores = Engine(to_onnx(network, SPEC, back), threads=1).outputs(inputs).in_domain
+    scores = Engine(to_onnx(network, SPEC, back), threads=1).run(inputs).in_domain
     assert scores is not None
     np.testing.assert_allclose(scores, scores_of(both, statistics_of(network, inputs)), atol=1e-3)
 
@@ -159,7 +159,7 @@ def test_the_exported_graph_answers_as_network_and_guard_do(guard: InDomainGuard
         network = build("evidence", width=8).eval()
     onnx_bytes = to_onnx(network, SPEC, guard)  # refuses a difference above 1e-4
     inputs = probe_inputs(SPEC)
-    logits, maps, scores = Engine(onnx_bytes, threads=1).outputs(inputs)
+    logits, maps, scores = Engine(onnx_bytes, threads=1).run(inputs)
     assert maps is not None
     assert scores is not None
     np.testing.assert_allclose(scores, scores_of(guard, statistics_of(network, inputs)), atol=1e-3)

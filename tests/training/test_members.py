@@ -90,7 +90,7 @@ def test_the_file_holds_the_weights_in_8_bits_and_answers_as_torch(
     )
     parts = load_parts(compose_config(settings(heads, joined.run_dir)))
     inputs = np.asarray(parts.inputs["test"])
-    logits, maps = predictor.forward(inputs)
+    logits, maps, _ = predictor.infer(inputs)
     with torch.no_grad():
         wanted = network.eval()(torch.from_numpy(inputs))
     assert np.abs(logits - wanted.logit.numpy()).max() < 1e-4

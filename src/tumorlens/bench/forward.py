@@ -30,7 +30,7 @@ def measure_forward(
     predictor = Predictor.open(model, threads=threads)
     size = f"batch {len(batch)}, {threads} thread{'s' if threads > 1 else ''}"
     runs: dict[str, Callable[[], object]] = {
-        f"ONNX Runtime, {size}": partial(predictor.forward, batch)
+        f"ONNX Runtime, {size}": partial(predictor.infer, batch)
     }
     with _torch_threads(threads):
         if has_torch() and (eager := _eager(predictor.card, batch)):

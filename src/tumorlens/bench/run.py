@@ -77,7 +77,7 @@ def run(plan: Plan) -> Report:
     data, name = _payload(plan.image)
     predictor = Predictor.open(plan.model, threads=1)
     answer = predictor.predict(data)
-    batch = predictor.prepare(predictor.decode(data))[None]
+    batch = predictor.prepare(predictor.decode(data)).tensor[None]
     times, seconds = plan.requests, plan.seconds
 
     alone = repeat(

@@ -18,7 +18,7 @@ from tumorlens.data.manifest import Plane, Record
 from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.errors import OutputError
 from tumorlens.imaging.decode import decode
-from tumorlens.imaging.preprocess import Frame, PreprocessSpec, locate, preprocess
+from tumorlens.imaging.preprocess import Frame, PreprocessSpec, prepare
 from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
 # Values of a lesion mask; the ignore region is inside a box but outside its ellipse, and along the
@@ -96,7 +96,7 @@ def load_inputs(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return inputs float32 ``[N, C, S, S]`` and lesion masks uint8 ``[N, S, S]``.
 
-    The inputs are exactly what :func:`preprocess` gives. With ``cache_dir`` they are cached as
+    The inputs are exactly what :func:`prepare` gives. With ``cache_dir`` they are cached as
     memory-mapped ``.npy`` files named by the files' hashes, the annotations and the spec, so a
     stale file is never read; a damaged one is replaced. Groups do not matter to them.
 
@@ -114,10 +114,10 @@ def load_inputs(
         if cached_inputs is not None and cached_lesions is not None:
             return cached_inputs, cached_lesions
     for index, record in enumerate(records):
-        pixels = read_pixels(record)
-        inputs[index] = preprocess(pixels, spec)
+        prepared = prepare(read_pixels(record), spec)
+        inputs[index] = prepared.tensor
         if record.boxes or record.polygons:
-            lesions[index] = lesion_mask(record, locate(pixels, spec))
+            lesions[index] = lesion_mask(record, prepared.frame)
         if progress is not None:
             progress(index + 1, len(records))
     if files:

@@ -160,7 +160,9 @@ def _probabilities(
     found = []
     for start in range(0, len(shown), _BATCH):
         rows = range(start, min(start + _BATCH, len(shown)))
-        found.append(ask(predictor, [prepare(predictor, spoil(shown[r], r)) for r in rows]).prob)
+        found.append(
+            ask(predictor, [prepare(predictor, spoil(shown[r], r)).tensor for r in rows]).prob
+        )
     return np.concatenate(found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
-from tumorlens.evaluation.shortcuts.interventions import (
-    Picture,
-)
+from tumorlens.evaluation.shortcuts.interventions import Picture
 from tumorlens.imaging.image import Image
 from tumorlens.inference.overlay import as_scan
-from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.calibration import sigmoid
+from tumorlens.inference.predictor import NetworkInput, Predictor
 
 WORKING_SIDE = 256
 """Pictures are shrunk to this longest side before anything is done to them, so that a strength in
@@ -35,8 +32,8 @@ def working_copy(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def prepare(predictor: Predictor, shown: NDArray[np.uint8]) -> Picture:
-    """Return the network's input for a whole picture."""
+def prepare(predictor: Predictor, shown: NDArray[np.uint8]) -> NetworkInput:
+    """Return the network's input for a whole picture, and where it lies on it."""
     return predictor.prepare(Image(shown, "array", "picture"))
 
 
@@ -91,18 +88,8 @@ class Answers:
 
 def ask(predictor: Predictor, pictures: Sequence[Picture]) -> Answers:
     """Run a model on inputs float32 ``[C, S, S]``, in batches; no pictures give empty answers."""
-    logits: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
-    maps: list[NDArray[np.float32]] = []
-    for batch in _batches(pictures):
-        some, drawn = predictor.forward(batch)
-        logits.append(some)
-        if drawn is not None:
-            maps.append(drawn)
-    raw = np.concatenate(logits).astype(np.float64)
-    prob = np.asarray(sigmoid(raw / predictor.card.temperature), dtype=np.float64)
-    return Answers(prob, raw, np.concatenate(maps) if maps else None)
-
-
-def _batches(pictures: Sequence[Picture]) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(pictures), _BATCH):
-        yield np.stack(pictures[start : start + _BATCH])
+    if not pictures:
+        return Answers(np.zeros(0), np.zeros(0), None)
+    outputs = predictor.infer(np.stack(pictures), _BATCH)
+    logits = outputs.logits.astype(np.float64)
+    return Answers(predictor.calibrate(logits), logits, outputs.maps)

@@ -122,7 +122,7 @@ def check_parity(
         ExportError: It exceeds 1e-4 (1e-3 in the guard's score), or one of them has a map or a
             guard and the other has none.
     """
-    found = Engine(onnx_bytes, threads=1).outputs(inputs)
+    found = Engine(onnx_bytes, threads=1).run(inputs)
     worst = 0.0
     checks = (
         ("logit", found.logits, logit, TOLERANCE),

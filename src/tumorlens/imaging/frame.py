@@ -25,6 +25,19 @@ class Frame:
     h: float
     size: int
 
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the source image in a frame on whole pixels."""
+        y0, x0 = int(self.y0), int(self.x0)
+        rows = slice(max(y0, 0), min(y0 + int(self.h), self.height))
+        return rows, slice(max(x0, 0), min(x0 + int(self.w), self.width))
+
+    def scaled_to(self, height: int, width: int) -> Frame:
+        """Return the same frame on a copy of the image of another size in pixels."""
+        across, down = width / self.width, height / self.height
+        corner, extent = (self.x0 * across, self.y0 * down), (self.w * across, self.h * down)
+        return Frame(height, width, *corner, *extent, self.size)
+
     def boxes_to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Move boxes ``[N, 4]`` (x0, y0, x1, y1, fractions of the image) to the input's fractions.
 

@@ -16,15 +16,19 @@ _SMALLEST_HEAD = 0.2
 Box = tuple[float, float, float, float]
 
 
-def find_head(grey: NDArray[Any]) -> tuple[Box, NDArray[np.bool_]]:
+def find_head(
+    grey: NDArray[Any], search: NDArray[np.uint8] | None = None
+) -> tuple[Box, NDArray[np.bool_]]:
     """Find the head in a grey image ``[H, W]``: its box (x0, y0, x1, y1) in pixels, and its mask.
+
+    ``search`` is the image's `search_copy`, where it is known already.
 
     A uniform frame or bar at the edge is cut first; the head is the largest blob above a
     fraction of Otsu's threshold, so letters and rulers beside it do not widen the box. Where
     no blob is large enough, everything inside the bars is taken.
     """
     height, width = grey.shape
-    search = search_copy(grey)
+    search = search_copy(grey) if search is None else search
     top, bottom, left, right = _trim(search)
     inner = search[top:bottom, left:right]
     mask = _largest_blob(inner)

@@ -1,8 +1,8 @@
-"""From decoded pixels to the network's input: the one pure function, and where it looked.
+"""From decoded pixels to the network's input, and where in the picture that input lies.
 
-Training, evaluation, CLI and service all call :func:`preprocess`; no second one exists.
-The :class:`PreprocessSpec` lives in the model file, so inference reads the plan saved
-with the weights and never today's defaults.
+Training, evaluation, CLI and service all call :func:`prepare` (or :func:`preprocess`, its tensor
+alone); no second one exists. The :class:`PreprocessSpec` lives in the model file, so inference
+reads the plan saved with the weights and never today's defaults.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.errors import ConfigError, DecodeError
+from tumorlens.errors import ConfigError
+from tumorlens.imaging.decode import to_grey
 from tumorlens.imaging.frame import Frame
-from tumorlens.imaging.head import Box, find_head
-from tumorlens.imaging.surround import hide_surround
+from tumorlens.imaging.head import Box, find_head, search_copy
+from tumorlens.imaging.image import Pixels, check_array
+from tumorlens.imaging.surround import find_surround, hide
 
 __all__ = [
-    "DEFAULT", "NOTEBOOK", "Frame", "PreprocessSpec", "bounded", "locate", "preprocess", "scan_in",
+    "DEFAULT", "NOTEBOOK", "Frame", "Prepared", "PreprocessSpec", "bounded", "prepare",
+    "preprocess",
 ]  # fmt: skip
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 # Larger pictures are shrunk to this side first; no MRI slice is larger.
 _LARGEST_SIDE = 2048
@@ -39,7 +40,7 @@ class PreprocessSpec:
         crop: ``content`` cuts to the head and pads to a square; ``none`` keeps the image
             and stretches it to the square, as the notebook does.
         margin: Share of the head's longer side left free around it (``content`` only).
-        surround: ``kept``, or ``hidden``: a white page and a drawn frame around the scan are
+        surround: ``kept``, or ``hidden``: a white page and a drawn border around the scan are
             painted black before the head is sought (``content`` only).
         intensity: ``percentile`` maps the ``low``-th to ``high``-th percentile of the
             head's pixels to 0..1 and clips; ``unit`` divides by the dtype's maximum.
@@ -98,77 +99,63 @@ DEFAULT = PreprocessSpec()
 NOTEBOOK = PreprocessSpec(size=128, channels=3, crop="none", intensity="unit")
 
 
-def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
-    """Turn decoded pixels into the network's input. Pure and deterministic.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One picture as the network takes it.
+
+    Attributes:
+        tensor: float32 ``[spec.channels, spec.size, spec.size]`` in 0..1, C-contiguous.
+        frame: Where the tensor's square lies on the picture.
+        visible: The part of the picture that is the scan, ``[h, w]`` or ``[h, w, 3]`` of the
+            picture's dtype: without what surrounds it where ``spec`` hides that. The rules of
+            :mod:`tumorlens.imaging.quality` judge this part: a scan on a white page is a scan.
+    """
+
+    tensor: NDArray[np.float32]
+    frame: Frame
+    visible: Pixels
+
+
+def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
+    """Find the head once, and cut out and scale what the network sees. Pure and deterministic.
 
     Args:
         pixels: ``[H, W]`` grey or ``[H, W, 3]`` RGB; uint8, uint16 or float32 (any range).
         spec: The plan, normally the one read from the model file.
 
     Returns:
-        float32 ``[spec.channels, spec.size, spec.size]`` in 0..1, C-contiguous. A blank image
-        gives all zeros under ``percentile`` and a constant under ``unit``.
+        A tensor of a blank image is all zeros under ``percentile`` and constant under ``unit``.
 
     Raises:
         DecodeError: The array's shape or dtype is none of the above, or it holds NaN or
             infinite values.
     """
-    _check(pixels)
-    if spec.crop == "none":
-        return _whole(pixels, spec)
-    pixels = _without_surround(bounded(pixels), spec)
-    grey = _grey(pixels)
-    box, head = find_head(grey)
-    frame = _around(box, grey.shape[:2], spec)
-    image = grey if spec.channels == 1 else _colour(pixels)
-    scaled = _intensity(image, grey[head], spec)
-    return _channels_first(cut_as(scaled, frame))
-
-
-def locate(pixels: Pixels, spec: PreprocessSpec) -> Frame:
-    """Return where :func:`preprocess` looks on ``pixels`` under ``spec``."""
-    _check(pixels)
+    check_array(pixels, "image array")
     height, width = pixels.shape[:2]
     if spec.crop == "none":
-        return Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
+        frame = Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
+        return Prepared(_whole(pixels, spec), frame, pixels)
     small = bounded(pixels)
-    box, _ = find_head(_grey(_without_surround(small, spec)))
-    frame = _around(box, small.shape[:2], spec)
-    if small is pixels:
-        return frame
-    across, down = width / frame.width, height / frame.height
-    corner = (frame.x0 * across, frame.y0 * down)
-    return Frame(height, width, *corner, frame.w * across, frame.h * down, spec.size)
+    grey = to_grey(small)
+    search = search_copy(grey)
+    visible = pixels
+    if spec.surround == "hidden":
+        visible = small
+        hidden = find_surround(grey, search)
+        if hidden is not None:
+            small, visible = hide(small, hidden)
+            grey = to_grey(small)
+            search = search_copy(grey)
+    box, head = find_head(grey, search)
+    frame = _around(box, grey.shape, spec)
+    image = (grey if spec.channels == 1 else _colour(small))[frame.inside]
+    tensor = _channels_first(_fit(_intensity(image, grey[head], spec), frame))
+    return Prepared(tensor, frame.scaled_to(height, width), visible)
 
 
-def scan_in(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
-    """Return what of a picture is the scan: without page and frame, if ``spec`` hides them.
-
-    The rules of :mod:`tumorlens.imaging.quality` judge this part: a scan on a white page is a scan.
-    """
-    _check(pixels)
-    if spec.crop == "none" or spec.surround == "kept":
-        return pixels
-    small = bounded(pixels)
-    return hide_surround(small, _grey(small), cut=True)
-
-
-def cut_as(image: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """Return what a frame shows of ``[H, W]`` or ``[H, W, 3]``, ``[size, size]`` or with channels.
-
-    Outside the image it shows 0.
-    """
-    return _resize(_cut(image, frame), frame.size)
-
-
-def _check(pixels: Pixels) -> None:
-    shape_ok = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if not shape_ok or 0 in pixels.shape:
-        raise DecodeError(f"image array has shape {pixels.shape}; expected [H, W] or [H, W, 3]")
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise DecodeError(f"image array has dtype {pixels.dtype}; expected uint8, uint16, float32")
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-        raise DecodeError("image array holds NaN or infinite values; clean it before use")
+def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Return the network's input for decoded pixels: the tensor of :func:`prepare`."""
+    return prepare(pixels, spec).tensor
 
 
 def bounded(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -184,14 +171,6 @@ def bounded(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
-def _without_surround(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
-    return pixels if spec.surround == "kept" else hide_surround(pixels, _grey(pixels))
-
-
-def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-
-
 def _colour(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
@@ -201,11 +180,11 @@ def _channels_first(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(stacked, dtype=np.float32)
 
 
-def _whole(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
+def _whole(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
     """Stretch the whole image to the square, as ``cv2.resize(image, (size, size))`` does."""
-    image = _colour(pixels) if spec.channels == 3 else _grey(pixels)
-    resized = cv2.resize(image, (spec.size, spec.size), interpolation=cv2.INTER_LINEAR)
-    return _channels_first(_intensity(resized, _grey(resized).ravel(), spec))
+    image: NDArray[Any] = _colour(pixels) if spec.channels == 3 else to_grey(pixels)
+    resized: NDArray[Any] = cv2.resize(image, (spec.size,) * 2, interpolation=cv2.INTER_LINEAR)
+    return _channels_first(_intensity(resized, to_grey(resized).ravel(), spec))
 
 
 def _intensity(
@@ -221,20 +200,18 @@ def _intensity(
     return np.asarray(np.clip(scaled, 0.0, 1.0), dtype=np.float32)
 
 
-def _cut(image: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """Cut the frame's square, zero where it leaves the image."""
-    x0, y0, side = int(frame.x0), int(frame.y0), int(frame.w)
-    square = np.zeros((side, side, *image.shape[2:]), dtype=np.float32)
-    top, left = max(y0, 0), max(x0, 0)
-    bottom, right = min(y0 + side, frame.height), min(x0 + side, frame.width)
-    square[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
-    return square
+def _fit(region: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
+    """Return what a frame shows, ``[size, size]`` or with channels, 0 outside the image.
 
-
-def _resize(square: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    ``region`` is the image ``[H, W]`` or ``[H, W, 3]`` cut to ``frame.inside``.
+    """
+    rows, columns = frame.inside
+    above, left, side = rows.start - int(frame.y0), columns.start - int(frame.x0), int(frame.w)
+    below, right = side - above - region.shape[0], side - left - region.shape[1]
+    square = cv2.copyMakeBorder(region, above, below, left, right, cv2.BORDER_CONSTANT, value=0)
     # Area averaging does not alias when shrinking; it is nearest-like when growing.
-    how = cv2.INTER_AREA if square.shape[0] > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (size, size), interpolation=how), dtype=np.float32)
+    how = cv2.INTER_AREA if side > frame.size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (frame.size,) * 2, interpolation=how), dtype=np.float32)
 
 
 def _around(box: Box, shape: tuple[int, ...], spec: PreprocessSpec) -> Frame:

@@ -1,4 +1,4 @@
-"""What surrounds a scan in a picture of it: the white page it was printed on, a drawn frame."""
+"""What surrounds a scan in a picture of it: the white page it was printed on, a drawn border."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from tumorlens.imaging.head import search_copy
 
-__all__ = ["hide_surround", "surround"]
+__all__ = ["find_surround", "hide"]
 
-# Page and frame are sought on a copy of at most 256 pixels a side.
+# Page and border are sought on a copy of at most 256 pixels a side.
 _WHITE = 246  # a page's least value, of 255
 _EVEN = 10  # and its largest difference between neighbours, compression's noise included
 _LEAST_PAGE = 0.02  # of the picture; bright skin at the edge is thinner
 _CORNER = 0.05  # of the shorter side from a corner within which a page must reach
 _ONE_THING = 0.6  # of what is on a page that the largest thing on it must be
 _DARK, _BRIGHT = 25, 230  # of 255
-_NESTED = 3  # a frame may stand in a frame, on a page in it
-_LINE = 70  # a frame's least value, of 255
-_LONG = 0.6  # of the picture's side that a frame's line runs without a gap
+_NESTED = 3  # a border may stand in a border, on a page in it
+_LINE = 70  # a border's least value, of 255
+_LONG = 0.6  # of the picture's side that a border's line runs without a gap
 _THICK = 0.05  # of the picture's side that a line is at most thick
-_OUTER = 0.3  # of the picture's side within which frames are sought
+_OUTER = 0.3  # of the picture's side within which borders are sought
 _RIM = 2  # pixels beside page and line, blurred by shrinking and compression
-_SMALLEST = 32  # pixels a side of what a frame is sought in
+_SMALLEST = 32  # pixels a side of what a border is sought in
 _STRAIGHT = 0.4  # pixels that a line's edge may leave a straight one (standard deviation)
 _DARK_WITHIN = 0.6  # of the line's length next to which it is dark inside
 
@@ -33,56 +33,52 @@ _Small = NDArray[np.uint8]
 _Mask = NDArray[np.bool_]
 
 
-def surround(grey: NDArray[Any]) -> _Mask:
-    """Find the page and the frame around a scan; True where the picture shows no scan.
+def find_surround(grey: NDArray[Any], search: _Small | None = None) -> _Mask | None:
+    """Find the page and the border around a scan.
 
-    A page is white, even, and holds a corner of the picture or of its frame. A frame is a thin
+    A page is white, even, and holds a corner of the picture or of its border. A border is a thin
     line along a side, straight to half a pixel in 256, with darkness within; it and everything
     outside of it count.
 
     Args:
         grey: ``[H, W]``, any real dtype and range.
+        search: Its `search_copy`, where it is known already.
 
     Returns:
-        bool ``[H, W]``. A scan that fills its picture has no True at all.
+        bool ``[H, W]``, True where the picture shows no scan; None where the scan fills it.
     """
     height, width = grey.shape
-    search = search_copy(grey)
+    search = search_copy(grey) if search is None else search
     hidden = np.zeros(search.shape, dtype=bool)
     for _ in range(_NESTED):
         inner = _extent(~hidden)
         hidden[inner] |= _page(np.where(hidden, np.uint8(0), search)[inner])
         inner = _extent(~hidden)
-        within = _within_frame(np.where(hidden, np.uint8(0), search)[inner])
+        within = _within_border(np.where(hidden, np.uint8(0), search)[inner])
         if within is None:
             break
-        framed = np.zeros_like(hidden)
-        framed[inner][within] = True
-        hidden |= ~framed
+        bordered = np.zeros_like(hidden)
+        bordered[inner][within] = True
+        hidden |= ~bordered
     if not hidden.any():
-        return np.zeros(grey.shape, dtype=bool)
+        return None
     full = cv2.resize(hidden.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return np.asarray(full) > 0
 
 
-def hide_surround(pixels: NDArray[Any], grey: NDArray[Any], *, cut: bool = False) -> NDArray[Any]:
-    """Paint page and frame with the picture's darkest value.
+def hide(pixels: NDArray[Any], hidden: _Mask) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Paint what is hidden with the picture's darkest value.
 
     Args:
         pixels: ``[H, W]`` or ``[H, W, 3]``.
-        grey: The same picture in grey, ``[H, W]``.
-        cut: Leave out the rows and columns at the edges that would be paint alone.
+        hidden: Of `find_surround`, bool ``[H, W]``.
 
     Returns:
-        ``pixels`` itself where nothing surrounds the scan, else a painted copy; of the same size
-        without ``cut``.
+        The painted copy, and what of it is left without the edges that are paint alone.
     """
-    hidden = surround(grey)
-    if not hidden.any():
-        return pixels
     painted = pixels.copy()
     painted[hidden] = pixels.min()
-    return painted[_extent(~hidden)] if cut else painted
+    return painted, painted[_extent(~hidden)]
 
 
 def _page(small: _Small) -> _Mask:
@@ -124,8 +120,8 @@ def _extent(shown: _Mask) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _within_frame(small: _Small) -> tuple[slice, slice] | None:
-    """Return the rows and columns inside the frame's lines; None without a line."""
+def _within_border(small: _Small) -> tuple[slice, slice] | None:
+    """Return the rows and columns inside the border's lines; None without a line."""
     if min(small.shape) < _SMALLEST:
         return None
     # Each side is looked at as if it were the upper one: above, right, below, left.
@@ -137,7 +133,7 @@ def _within_frame(small: _Small) -> tuple[slice, slice] | None:
 
 
 def _line_below(small: _Small) -> int:
-    """Return how many rows the upper side's frame takes with what is above it; 0 without one."""
+    """Return how many rows the upper side's border takes with what is above it; 0 without one."""
     height, width = small.shape
     thick = max(2, round(_THICK * height))
     bright = small > _LINE

@@ -18,14 +18,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tumorlens.errors import ConfigError, InputError, UnreadableFileError
 from tumorlens.imaging.decode import Image, Limits, decode
-from tumorlens.imaging.quality import Quality
 from tumorlens.inference.prediction import Explanation, Prediction
-from tumorlens.inference.predictor import Predictor
+from tumorlens.inference.predictor import NetworkInput, Predictor
 
 STDIN = "-"
 _VOLUME_SUFFIXES = (".nii", ".nii.gz")
@@ -55,8 +51,7 @@ class _Item:
 @dataclass(frozen=True, eq=False)
 class _Ready:
     path: str
-    tensor: NDArray[np.float32]
-    quality: Quality
+    input: NetworkInput
     ms: float
 
 
@@ -123,34 +118,19 @@ def run_explain(
 
 def _forward(predictor: Predictor, group: list[_Ready | Result]) -> Iterator[Result]:
     ready = [entry for entry in group if isinstance(entry, _Ready)]
-    answers = iter(_answers(predictor, ready) if ready else ())
+    inputs, ms = [each.input for each in ready], [each.ms for each in ready]
+    answers = predictor.answer(inputs, ms) if ready else iter(())
     for entry in group:
         yield entry if isinstance(entry, Result) else Result(entry.path, next(answers), None)
-
-
-def _answers(predictor: Predictor, ready: list[_Ready]) -> list[Prediction]:
-    start = perf_counter()
-    outputs = predictor.outputs(np.stack([entry.tensor for entry in ready]))
-    shared_ms = (perf_counter() - start) * 1000 / len(ready)
-    return [
-        predictor.answer(
-            float(outputs.logits[row]),
-            predictor.judge(entry.quality, outputs, row),
-            entry.ms + shared_ms,
-        )
-        for row, entry in enumerate(ready)
-    ]
 
 
 def _prepare(predictor: Predictor, item: _Item) -> _Ready | Result:
     start = perf_counter()
     try:
-        image = item.read()
-        tensor = predictor.prepare(image)
-        quality = predictor.assess(image)
+        ready = predictor.prepare(item.read())
     except InputError as error:
         return Result(item.path, None, error)
-    return _Ready(item.path, tensor, quality, (perf_counter() - start) * 1000)
+    return _Ready(item.path, ready, (perf_counter() - start) * 1000)
 
 
 def _read_ahead(

@@ -80,15 +80,8 @@ class Engine:
         self._names = self._check_signature()
         self.has_map, self.has_guard = "map" in self._names, "in_domain" in self._names
 
-    def run(
-        self, batch: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Run a batch float32 ``[N, C, H, W]``; return its logits and maps, see `outputs`."""
-        logits, maps, _ = self.outputs(batch)
-        return logits, maps
-
-    def outputs(self, batch: NDArray[np.float32]) -> Outputs:
-        """Run a batch float32 ``[N, C, H, W]``.
+    def run(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
+        """Run a batch float32 ``[N, C, H, W]``, ``batch_size`` rows at a time (None: all at once).
 
         Raises `InputError` for another dtype or rank, and `ModelFileError` when the runtime fails.
         """
@@ -96,10 +89,15 @@ class Engine:
             raise InputError(
                 f"the network takes float32 [N, C, H, W], not {batch.dtype} {list(batch.shape)}"
             )
+        step = batch_size or max(1, len(batch))
         try:
-            found = self._session.run(self._names, {"image": batch})
+            chunks = [
+                self._session.run(self._names, {"image": batch[start : start + step]})
+                for start in range(0, max(1, len(batch)), step)
+            ]
         except _RUNTIME_ERRORS as error:
             raise ModelFileError(f"the ONNX runtime failed on this model: {error}") from error
+        found = (np.concatenate(rows) for rows in zip(*chunks, strict=True))
         outputs = dict(zip(self._names, found, strict=True))
         return Outputs(outputs["logit"], outputs.get("map"), outputs.get("in_domain"))
 

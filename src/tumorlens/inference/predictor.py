@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tumorlens.errors import (
     ConfigError,
@@ -22,7 +23,8 @@ from tumorlens.errors import (
     ModelNotFoundError,
 )
 from tumorlens.imaging.decode import Image, Limits, decode
-from tumorlens.imaging.preprocess import locate, preprocess, scan_in
+from tumorlens.imaging.frame import Frame
+from tumorlens.imaging.preprocess import prepare
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
 from tumorlens.inference.overlay import as_heat, as_scan
@@ -41,11 +43,27 @@ _RANGE_SLACK = 1e-3
 NOT_AN_MRI = "not recognised as a slice of a head's MRI (it may be another picture, an X-ray or CT)"
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkInput:
+    """One image ready for the network.
+
+    Attributes:
+        tensor: float32 ``[C, h, w]`` in 0..1.
+        frame: Where the tensor's square lies on the image.
+        quality: Whether rules, before any network, take the image for a usable slice of a head.
+            What surrounds the scan is left out where the model's preprocessing leaves it out.
+    """
+
+    tensor: NDArray[np.float32]
+    frame: Frame
+    quality: Quality
+
+
 class Predictor:
     """An opened model. Every method may be called from several threads at once.
 
-    The stages `decode`, `prepare`, `outputs`, `judge`, `answer` and `show` can be called one by
-    one; `predict` and `explain` chain them.
+    There is one way from a source to an answer: `decode`, `prepare`, `infer`, `interpret`, and
+    `show` for the heat map. The stages can be called one by one; all else chains them.
     """
 
     def __init__(self, model: ModelFile, engine: Engine) -> None:
@@ -92,32 +110,24 @@ class Predictor:
         """Read one picture; see `tumorlens.imaging.decode.decode` for what is raised."""
         return decode(source, name=name, limits=limits)
 
-    def prepare(self, image: Image) -> NDArray[np.float32]:
-        """Return the network's input for one image, float32 ``[C, h, w]`` in 0..1.
+    def prepare(self, image: Image) -> NetworkInput:
+        """Return the network's input for one image, and what is known before the network runs.
 
-        Raises `InputError` when the pixels leave that range, which float pixels can when the
-        model's preprocessing expects them in 0..1 already.
+        Raises `InputError` when the pixels leave 0..1, which float pixels can when the model's
+        preprocessing expects them in that range already.
         """
-        tensor = preprocess(image.pixels, self.card.preprocess)
+        prepared = prepare(image.pixels, self.card.preprocess)
         try:
-            _check_range(tensor)
+            _check_range(prepared.tensor)
         except InputError as error:
             raise InputError(f"{image.name}: {error}") from error
-        return tensor
+        return NetworkInput(prepared.tensor, prepared.frame, assess(prepared.visible))
 
-    def forward(
-        self, batch: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the logits and class maps of a batch; see `outputs`."""
-        logits, maps, _ = self.outputs(batch)
-        return logits, maps
+    def infer(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
+        """Run the network on float32 ``[N, C, h, w]`` in 0..1, as `prepare` gives, N at least 1.
 
-    def outputs(self, batch: NDArray[np.float32]) -> Outputs:
-        """Run the network on float32 ``[N, C, h, w]`` in 0..1, as `prepare` gives.
-
-        Returns logits float32 ``[N]``, class maps float32 ``[N, h', w']`` in logit units, and the
-        guard's scores float32 ``[N]``; None for what the model does not have. Raises `InputError`
-        for another shape, dtype or range, `ModelFileError` when the model fails on it.
+        With ``batch_size`` the rows are run that many at a time. Raises `InputError` for another
+        shape, dtype or range, `ModelFileError` when the model fails on it.
         """
         spec = self.card.preprocess
         wanted = (spec.channels, spec.size, spec.size)
@@ -127,42 +137,36 @@ class Predictor:
                 f"not {batch.dtype} {list(batch.shape)}; use Predictor.prepare"
             )
         _check_range(batch)
-        found = self._engine.outputs(batch)
+        found = self._engine.run(batch, batch_size)
         if not np.isfinite(found.logits).all():
             raise ModelFileError(f"model {self.card.name}: the answer is not a finite number")
         return found
 
-    def assess(self, image: Image) -> Quality:
-        """Judge by rules whether an image is a usable slice of a head, before any network.
+    def calibrate(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Return the calibrated probability of a tumour for each logit, of any shape."""
+        scaled = np.asarray(logits, dtype=np.float64) / self.card.temperature
+        return np.asarray(sigmoid(scaled), dtype=np.float64)
 
-        A white page and a frame around the scan are left out where the model's preprocessing does.
+    def interpret(
+        self, outputs: Outputs, quality: Quality, latency_ms: float, row: int = 0
+    ) -> Prediction:
+        """Turn one row of the network's outputs into the answer: calibrate, compare, decide.
+
+        An image is in the model's domain when the rules that gave ``quality`` and the model's own
+        score agree.
         """
-        return assess(scan_in(image.pixels, self.card.preprocess))
-
-    def judge(self, quality: Quality, outputs: Outputs, row: int = 0) -> Quality:
-        """Return whether a picture is in the model's domain: the rules and the guard must agree.
-
-        Args:
-            quality: What :meth:`assess` says of the picture.
-            outputs: The network's for a batch; its ``row`` is the picture's.
-        """
-        score, guard = outputs.in_domain, self.card.guard
-        # Written so that a score that is no number refuses.
-        if not quality.usable or guard is None or score is None or score[row] >= guard.threshold:
-            return quality
-        return Quality(usable=False, reason=NOT_AN_MRI)
-
-    def answer(self, logit: float, quality: Quality, latency_ms: float) -> Prediction:
-        """Turn a raw logit into the answer: calibrate, compare, decide."""
-        card, threshold = self.card, self.card.threshold
-        prob = float(sigmoid(np.float64(logit) / card.temperature))
+        card, threshold, conformal = self.card, self.card.threshold, self._conformal
+        prob = float(self.calibrate(outputs.logits[row]))
         label: Label = "tumor" if prob >= threshold.value else "healthy"
-        conformal = self._conformal
-        decision = decide(prob, threshold.value, conformal) if quality.usable else "uncertain"
+        score, guard = outputs.in_domain, card.guard
+        # Written so that a score that is no number refuses.
+        if (quality.usable and guard is not None and score is not None
+                and not score[row] >= guard.threshold):  # fmt: skip
+            quality = Quality(usable=False, reason=NOT_AN_MRI)
         return Prediction(
             label=label,
             prob=prob,
-            decision=decision,
+            decision=decide(prob, threshold.value, conformal) if quality.usable else "uncertain",
             prediction_set=prediction_set(prob, conformal) if conformal else (label,),
             threshold=threshold.value,
             threshold_origin=threshold.origin,
@@ -178,11 +182,7 @@ class Predictor:
         Raises `InputError` (see its subclasses) when the source cannot be read. An image that
         is no usable slice of a head is answered, with ``in_domain`` False.
         """
-        start = perf_counter()
-        image = self._image(source)
-        outputs = self.outputs(self.prepare(image)[None])
-        quality = self.judge(self.assess(image), outputs)
-        return self.answer(float(outputs.logits[0]), quality, _ms_since(start))
+        return next(self.predict_many([source], 1))
 
     def predict_many(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[Prediction]:
         """Answer for many images, ``batch_size`` at a time, in order and lazily.
@@ -193,8 +193,21 @@ class Predictor:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; give 1 or more")
         waiting = iter(sources)
-        while group := tuple(islice(waiting, batch_size)):
-            yield from self._predict_group(group)
+        while group := [self._read(source) for source in islice(waiting, batch_size)]:
+            yield from self.answer(*zip(*group, strict=True))
+
+    def answer(
+        self, inputs: Sequence[NetworkInput], read_ms: Sequence[float]
+    ) -> Iterator[Prediction]:
+        """Answer for images that are prepared, in one forward pass.
+
+        ``read_ms`` is what reading and preparing each took; the network's time is shared evenly.
+        """
+        start = perf_counter()
+        outputs = self.infer(np.stack([each.tensor for each in inputs]))
+        shared = _ms_since(start) / len(inputs)
+        for row, (each, ms) in enumerate(zip(inputs, read_ms, strict=True)):
+            yield self.interpret(outputs, each.quality, ms + shared, row)
 
     def explain(self, source: Source) -> Explanation:
         """Answer for one image, with the heat map the answer was computed from.
@@ -208,34 +221,26 @@ class Predictor:
                 "use predict, or a model whose card says has_map"
             )
         image = self._image(source)
-        outputs = self.outputs(self.prepare(image)[None])
+        ready = self.prepare(image)
+        outputs = self.infer(ready.tensor[None])
         assert outputs.maps is not None  # _check_itself compared the card with the graph
-        quality = self.judge(self.assess(image), outputs)
-        prediction = self.answer(float(outputs.logits[0]), quality, _ms_since(start))
-        return self.show(image, outputs.maps[0], prediction)
+        prediction = self.interpret(outputs, ready.quality, _ms_since(start))
+        return self.show(image, ready.frame, outputs.maps[0], prediction)
 
     def show(
-        self, image: Image, class_map: NDArray[np.float32], prediction: Prediction
+        self, image: Image, frame: Frame, class_map: NDArray[np.float32], prediction: Prediction
     ) -> Explanation:
-        """Lay the class map that `forward` gave for an image, float32 ``[h', w']``, over it."""
-        frame = locate(image.pixels, self.card.preprocess)
-        heatmap = as_heat(class_map, frame, self.card.temperature)
+        """Lay the class map that `infer` gave for an image, float32 ``[h', w']``, over it.
+
+        ``frame`` is what `prepare` gave; ``image`` may be a copy of another size in pixels.
+        """
+        height, width = image.pixels.shape[:2]
+        heatmap = as_heat(class_map, frame.scaled_to(height, width), self.card.temperature)
         return Explanation(prediction, heatmap, as_scan(image.pixels))
 
-    def _predict_group(self, sources: tuple[Source, ...]) -> Iterator[Prediction]:
-        tensors, qualities, read_ms = [], [], []
-        for source in sources:
-            start = perf_counter()
-            image = self._image(source)
-            tensors.append(self.prepare(image))
-            qualities.append(self.assess(image))
-            read_ms.append(_ms_since(start))
+    def _read(self, source: Source) -> tuple[NetworkInput, float]:
         start = perf_counter()
-        outputs = self.outputs(np.stack(tensors))
-        shared = _ms_since(start) / len(tensors)
-        for row, (quality, ms) in enumerate(zip(qualities, read_ms, strict=True)):
-            judged = self.judge(quality, outputs, row)
-            yield self.answer(float(outputs.logits[row]), judged, ms + shared)
+        return self.prepare(self._image(source)), _ms_since(start)
 
     def _image(self, source: Source) -> Image:
         if isinstance(source, Image):
@@ -249,7 +254,7 @@ class Predictor:
             raise ModelDamagedError("the card and the graph disagree on whether there is a map")
         if self._engine.has_guard != (self.card.guard is not None):
             raise ModelDamagedError("the card and the graph disagree on whether there is a guard")
-        failure = self_test_failure(lambda batch: float(self.forward(batch)[0][0]), self.card)
+        failure = self_test_failure(lambda batch: float(self.infer(batch).logits[0]), self.card)
         if failure:
             raise ModelDamagedError(f"{failure}; this onnxruntime computes something else")
 

@@ -63,11 +63,8 @@ class RunData:
         for part in parts:
             members = split.records(part, self.grouped)
             inputs, _ = load_inputs(members, card.preprocess, cache_dir=cache)
-            chunks = [
-                predictor.forward(np.asarray(inputs[start : start + _BATCH]))[0]
-                for start in range(0, len(members), _BATCH)
-            ]
-            scores = score_logits(np.concatenate(chunks).astype(np.float64), members)
+            outputs = predictor.infer(np.asarray(inputs), _BATCH)
+            scores = score_logits(outputs.logits.astype(np.float64), members)
             answers[part] = predictions_of(scores, members, calibration)
             log.info("asked", part=part, images=len(members))
         return answers

@@ -72,7 +72,7 @@ def package_model(
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,
         licence="Apache-2.0",
-        self_test=make_self_test(lambda batch: float(engine.run(batch)[0][0]), spec),
+        self_test=make_self_test(lambda batch: float(engine.run(batch).logits[0]), spec),
     )
     if guard is not None:
         write_weights(guard, run_dir / GUARD_NAME)

@@ -61,7 +61,7 @@ def reexport(
         guard = _read_guard(run_dir / GUARD_NAME) if card.guard is not None else None
     onnx_bytes = to_onnx(network, card.preprocess, guard)
     engine = Engine(onnx_bytes, threads=1)
-    if failure := self_test_failure(lambda batch: float(engine.run(batch)[0][0]), card):
+    if failure := self_test_failure(lambda batch: float(engine.run(batch).logits[0]), card):
         raise ExportError(
             f"{run_dir}: with weights.pt {failure}; these are not the weights the card measured"
         )

@@ -9,7 +9,7 @@ import pytest
 from tumorlens.evaluation.shortcuts import interventions as surgery
 from tumorlens.evaluation.shortcuts.interventions import Mask, Picture
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.imaging.preprocess import PreprocessSpec, locate
+from tumorlens.imaging.preprocess import PreprocessSpec, prepare
 
 SIDE = 50
 
@@ -157,7 +157,7 @@ def test_the_outline_holds_the_scalp_and_no_letter() -> None:
         shown, (100, 100), (58, 73), 0, 0, 360, [200], cv2.FILLED
     )  # brain, parted from it by dark skull
     cv2.putText(shown, "L", (2, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.8, [255], 2)
-    frame = locate(shown, PreprocessSpec(size=200, crop="none"))
+    frame = prepare(shown, PreprocessSpec(size=200, crop="none")).frame
     head = surgery.head_outline(shown, frame)
     assert head[18, 100]
     assert head[100, 32]
@@ -168,7 +168,7 @@ def test_the_outline_holds_the_scalp_and_no_letter() -> None:
 def test_the_outline_follows_the_frame() -> None:
     shown = np.zeros((200, 260), dtype=np.uint8)
     cv2.ellipse(shown, (150, 90), (60, 75), 0, 0, 360, [180], cv2.FILLED)
-    head = surgery.head_outline(shown, locate(shown, PreprocessSpec(size=64)))
+    head = surgery.head_outline(shown, prepare(shown, PreprocessSpec(size=64)).frame)
     rows, columns = np.flatnonzero(head.any(axis=1)), np.flatnonzero(head.any(axis=0))
     # The frame is a square around the head with a margin of 3 % on the longer side.
     assert rows.size == pytest.approx(64 / 1.06, abs=1)

@@ -20,8 +20,10 @@ from tumorlens.evaluation.shortcuts.suite import Battery, shortcut_battery
 from tumorlens.evaluation.shortcuts.trial import Figure
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.image import Image
-from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
-from tumorlens.inference.predictor import Predictor
+from tumorlens.imaging.preprocess import PreprocessSpec, prepare
+from tumorlens.imaging.quality import Quality
+from tumorlens.inference.engine import Outputs
+from tumorlens.inference.predictor import NetworkInput, Predictor
 from tumorlens.metrics.binary import Estimate
 
 SIDE, CELL = 64, 8
@@ -42,18 +44,19 @@ class Model:
             temperature=1.0,
         )
 
-    def prepare(self, image: Image) -> NDArray[np.float32]:
-        return preprocess(image.pixels, self.card.preprocess)
+    calibrate = Predictor.calibrate
 
-    def forward(
-        self, batch: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def prepare(self, image: Image) -> NetworkInput:
+        prepared = prepare(image.pixels, self.card.preprocess)
+        return NetworkInput(prepared.tensor, prepared.frame, Quality(usable=True, reason=None))
+
+    def infer(self, batch: NDArray[np.float32], batch_size: int) -> Outputs:
         bright = (batch[:, 0] > (0.85 if self.honest else 0.3)).astype(np.float32)
         if not self.honest:
             bright[:, 10:] = bright[:, :, 10:] = 0
         cells = bright.reshape(len(batch), SIDE // CELL, CELL, SIDE // CELL, CELL)
         maps = (cells.mean(axis=(2, 4)) * 40 - 4).astype(np.float32)
-        return maps.max(axis=(1, 2)), maps
+        return Outputs(maps.max(axis=(1, 2)), maps, None)
 
 
 def scan(

@@ -54,8 +54,8 @@ def occlusion(predictor: Predictor) -> Maker:
         covered = np.repeat(case.inputs[None], _STEPS**2, axis=0)
         for number, picture in enumerate(covered):
             picture[:, spans[number // _STEPS], spans[number % _STEPS]] = case.inputs.mean()
-        logits = [predictor.forward(part)[0] for part in (case.inputs[None], *np.split(covered, 2))]
-        drop = logits[0][0] - np.concatenate(logits[1:])
+        whole = predictor.infer(case.inputs[None]).logits[0]
+        drop = whole - predictor.infer(covered, _STEPS**2 // 2).logits
         return case.frame.map_to_image(drop.reshape(_STEPS, _STEPS))
 
     return maker

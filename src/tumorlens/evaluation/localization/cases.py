@@ -15,8 +15,7 @@ from tumorlens.imaging.decode import to_grey
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.head import find_head
 from tumorlens.imaging.image import Image
-from tumorlens.imaging.preprocess import bounded, locate
-from tumorlens.imaging.quality import Quality
+from tumorlens.imaging.preprocess import bounded
 from tumorlens.inference.prediction import Explanation
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.localization import (
@@ -81,13 +80,13 @@ def read_case(record: Record, predictor: Predictor) -> Case:
         ExplanationUnavailableError: The model has no class map.
     """
     image = Image(read_pixels(record), "array", record.path.name)
-    inputs = predictor.prepare(image)
-    logits, maps = predictor.forward(inputs[None])
-    if maps is None:
+    ready = predictor.prepare(image)
+    outputs = predictor.infer(ready.tensor[None])
+    if outputs.maps is None:
         raise ExplanationUnavailableError(
             f"model {predictor.card.name} has no class map, so there is no explanation to measure"
         )
-    answer = predictor.answer(float(logits[0]), Quality(True, None), 0.0)
+    answer = predictor.interpret(outputs, ready.quality, 0.0)
     boxes = np.array(record.boxes, dtype=np.float64)
     small = to_grey(bounded(image.pixels))
     (x0, y0, x1, y1), head = find_head(small)
@@ -96,10 +95,10 @@ def read_case(record: Record, predictor: Predictor) -> Case:
     return Case(
         record,
         boxes,
-        locate(image.pixels, predictor.card.preprocess),
-        inputs,
-        maps[0],
-        predictor.show(image, maps[0], answer),
+        ready.frame,
+        ready.tensor,
+        outputs.maps[0],
+        predictor.show(image, ready.frame, outputs.maps[0], answer),
         ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height),
         ((x1 - x0) / width, (y1 - y0) / height),
         background,

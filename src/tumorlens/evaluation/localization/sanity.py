@@ -59,7 +59,7 @@ def parity(predictor: Predictor, network: nn.Module, inputs: NDArray[np.float32]
 
     A map counts as equal when neither has one; see `Parity`.
     """
-    logits, maps = predictor.forward(inputs)
+    logits, maps, _ = predictor.infer(inputs)
     with torch.no_grad():
         ours = network.eval()(torch.from_numpy(inputs))
     worst = float(np.abs(logits - ours.logit.numpy()).max())

@@ -122,7 +122,7 @@ def _backgrounds(trial: Trial, partners: Sequence[int | None]) -> tuple[list[int
     for row in rows:
         other = trial.scans[partners[row] or 0]
         swapped_picture = swap_background(trial.scans[row].shown, other.shown)
-        pictures.append(prepare(trial.predictor, swapped_picture))
+        pictures.append(prepare(trial.predictor, swapped_picture).tensor)
     return rows, trial.ask(pictures)
 
 

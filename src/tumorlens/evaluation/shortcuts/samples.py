@@ -12,7 +12,6 @@ from tumorlens.data.pixels import LESION, lesion_mask, read_pixels
 from tumorlens.evaluation.sampling import prepare, working_copy
 from tumorlens.evaluation.shortcuts.interventions import Mask, Picture, grown, head_outline
 from tumorlens.imaging.frame import Frame
-from tumorlens.imaging.preprocess import locate
 from tumorlens.inference.predictor import Predictor
 
 
@@ -56,14 +55,13 @@ def read_scan(predictor: Predictor, record: Record) -> Scan:
     """Read one record for the battery; raises `InputError` when its file cannot be decoded."""
     pixels = read_pixels(record)
     shown = working_copy(pixels)
-    spec = predictor.card.preprocess
-    frame = locate(shown, spec)
+    ready = prepare(predictor, shown)
     return Scan(
         record,
         max(pixels.shape[:2]),
         shown,
-        frame,
-        prepare(predictor, shown),
-        head_outline(shown, frame),
-        lesion_mask(record, frame),
+        ready.frame,
+        ready.tensor,
+        head_outline(shown, ready.frame),
+        lesion_mask(record, ready.frame),
     )

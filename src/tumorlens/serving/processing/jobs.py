@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError, TooLargeError
 from tumorlens.imaging.decode import Image, Limits, to_grey
+from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.preprocess import bounded
 from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
@@ -84,10 +85,10 @@ def explain(
             raise ExplanationUnavailableError(
                 f"Model {predictor.card.name} has no class map; use /predict."
             )
-        answer, image, class_map = _look(predictor, data, bounds, progress)
+        answer, image, frame, class_map = _look(predictor, data, bounds, progress)
         assert class_map is not None  # the card says so, and the predictor has checked it
         with progress.stage("encode"):
-            shown = predictor.show(image, class_map, answer.prediction)
+            shown = predictor.show(image, frame, class_map, answer.prediction)
             return _with_pictures(answer, shown, overlay_opacity)
 
     return _large_ones_alone(look, limits)
@@ -116,27 +117,26 @@ def _large_ones_alone(
 
 def _look(
     predictor: Predictor, data: bytes, limits: Limits, progress: Progress
-) -> tuple[Answer, Image, NDArray[np.float32] | None]:
-    """Return the answer, the image as it can be shown, and the class map if there is one."""
+) -> tuple[Answer, Image, Frame, NDArray[np.float32] | None]:
+    """Return the answer, the image as it can be shown, its frame, and the class map if any."""
     begin = time.perf_counter()
     with progress.stage("decode"):
         image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
     with progress.stage("preprocess"):
-        quality = predictor.assess(image)
-        if not quality.usable:
-            raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
-        batch = predictor.prepare(image)[None]
+        ready = predictor.prepare(image)
+        if not ready.quality.usable:
+            raise NotBrainMRIError(f"{UPLOAD_NAME}: {ready.quality.reason}")
     with progress.stage("forward"):
-        outputs = predictor.outputs(batch)
-        quality = predictor.judge(quality, outputs)
-        if not quality.usable:
-            raise NotBrainMRIError(f"{UPLOAD_NAME}: {quality.reason}")
+        outputs = predictor.infer(ready.tensor[None])
     elapsed_ms = (time.perf_counter() - begin) * 1000
-    prediction = predictor.answer(float(outputs.logits[0]), quality, elapsed_ms)
+    prediction = predictor.interpret(outputs, ready.quality, elapsed_ms)
+    if not prediction.in_domain:
+        raise NotBrainMRIError(f"{UPLOAD_NAME}: {prediction.in_domain_reason}")
     answer = Answer(prediction, _facts(image, len(data)))
     # The full picture is let go of here: what follows makes several more of its size.
     image = replace(image, pixels=bounded(image.pixels))
-    return answer, image, None if outputs.maps is None else outputs.maps[0]
+    class_map = None if outputs.maps is None else outputs.maps[0]
+    return answer, image, ready.frame, class_map
 
 
 def _with_pictures(answer: Answer, explanation: Explanation, opacity: float | None) -> Answer:
