@@ -82,14 +82,14 @@ def test_only_the_leaky_protocols_have_leaky_folds(done: tuple[Path, Table]) -> 
     }
 
 
-def test_flattery_is_the_difference_to_the_grouped_figure(done: tuple[Path, Table]) -> None:
+def test_optimism_is_the_difference_to_the_grouped_figure(done: tuple[Path, Table]) -> None:
     _, table = done
     cells = table.cells["cnn"]
-    assert cells["grouped"].flattery == {}
+    assert cells["grouped"].optimism == {}
     for protocol in ("random", "augment-before-split"):
         for name in ("accuracy", "roc_auc"):
             expected = cells[protocol].metrics[name].value - cells["grouped"].metrics[name].value
-            assert cells[protocol].flattery[name].value == pytest.approx(expected, abs=1e-12)
+            assert cells[protocol].optimism[name].value == pytest.approx(expected, abs=1e-12)
 
 
 def test_as_many_pictures_are_seen_with_copies_as_without(done: tuple[Path, Table]) -> None:

@@ -1,4 +1,4 @@
-"""``tumorlens protocol``: the same models tested three ways, and how much two of them flatter."""
+"""``tumorlens protocol``: the same models tested three ways, and the bias of two of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def protocol(
         typer.Option(min=1, help="Augmented copies a scan where they are made before the split."),
     ] = 4,
 ) -> None:
-    """Train and test four models under three protocols: how much does the protocol flatter?
+    """Train and test four models under three protocols: how optimistic are two of them?
 
     Random split, augmentation before the split, and folds by group; each figure is over all scans.
     Leaves protocol.json, protocol.md and a plot. Needs the extra 'train'.

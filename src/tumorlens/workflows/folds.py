@@ -1,4 +1,4 @@
-"""How a cross-validation draws its folds: by group, or in one of the two ways that flatter."""
+"""How a cross-validation draws its folds: by group, or in one of the two leaky ways."""
 
 from __future__ import annotations
 

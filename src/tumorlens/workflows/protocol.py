@@ -1,4 +1,4 @@
-"""The protocol table: how much the same model is flattered by the way it is tested.
+"""The protocol comparison: how optimistically biased two common ways of testing are.
 
 Four models are trained and tested under three protocols on one data set. Each cell is a
 cross-validation whose folds together answer every scan once, so all figures are over the same
@@ -131,13 +131,13 @@ class Cell:
 
     Attributes:
         metrics: Every metric over all scans, copies left out, with its grouped interval.
-        flattery: The same metrics minus those of the grouped protocol, paired by scan; empty
+        optimism: The same metrics minus those of the grouped protocol, paired by scan; empty
             for the grouped protocol itself.
         epochs: Trained; copies: made of each scan before the split.
     """
 
     metrics: dict[str, Estimate]
-    flattery: dict[str, Estimate]
+    optimism: dict[str, Estimate]
     epochs: int
     copies: int
 
@@ -212,9 +212,9 @@ def measure_row(plan: Plan, row: Row, answers: Mapping[str, Predictions]) -> dic
     grouped, cells = answers["grouped"], {}
     for name in PROTOCOLS:
         copies = fold_plan(name, plan.copies).copies
-        flattery = {} if name == "grouped" else paired_difference(answers[name], grouped)
+        optimism = {} if name == "grouped" else paired_difference(answers[name], grouped)
         epochs = int(cell_config(plan, row, copies).trainer.max_epochs)
-        cells[name] = Cell(summarize(answers[name]), flattery, epochs, copies)
+        cells[name] = Cell(summarize(answers[name]), optimism, epochs, copies)
     return cells
 
 

@@ -105,7 +105,7 @@ def to_json(table: Table, settings: Mapping[str, Mapping[str, Any]]) -> dict[str
                         "epochs": cell.epochs,
                         "copies": cell.copies,
                         "metrics": _numbers(cell.metrics),
-                        "minus_grouped": _numbers(cell.flattery),
+                        "minus_grouped": _numbers(cell.optimism),
                     }
                     for protocol, cell in cells.items()
                 },
@@ -121,15 +121,15 @@ def to_markdown(table: Table) -> str:
     parts = [
         f"{plan.n_folds}-fold cross-validation on {Path(plan.data).name}: each figure is over the "
         f"same {table.scans} scans ({table.groups} groups of near-duplicates), with its 95 % "
-        "interval by a bootstrap over groups. Below “flattery” stands what the protocol adds to "
+        "interval by a bootstrap over groups. Below “optimism” stands what the protocol adds to "
         f"the grouped figure, paired by scan. {plan.copies} augmented copies a scan in the middle "
         "protocol, whose copies are trained on but not counted.\n"
     ]
     for metric in METRICS:
         parts.append(
             f"**{METRIC_TITLES[metric]}**\n\n"
-            "| model | random split | augment before split | grouped | flattery: random | "
-            "flattery: augment before split |\n|---|---|---|---|---|---|\n"
+            "| model | random split | augment before split | grouped | optimism: random | "
+            "optimism: augment before split |\n|---|---|---|---|---|---|\n"
             + "".join(_line(name, cells, metric) for name, cells in table.cells.items())
         )
     parts += [f"{TITLES[name]}: left out, {why}.\n" for name, why in plan.left_out().items()]
@@ -138,7 +138,7 @@ def to_markdown(table: Table) -> str:
 
 def _line(name: str, cells: Mapping[str, Cell], metric: str) -> str:
     figures = [_shown(cells[protocol].metrics[metric]) for protocol in PROTOCOLS]
-    added = [_shown(cells[protocol].flattery[metric], sign=True) for protocol in PROTOCOLS[:2]]
+    added = [_shown(cells[protocol].optimism[metric], sign=True) for protocol in PROTOCOLS[:2]]
     return f"| {TITLES[name]} | {' | '.join([*figures, *added])} |\n"
 
 
