@@ -20,8 +20,8 @@ from tumorlens.data.label_issues import disputes_label, exclude_label_issues, la
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import check_groups, grouped_split, make_split
 from tumorlens.metrics import binary as metrics
-from tumorlens.metrics.binary import Estimate
 from tumorlens.metrics.calibration import sigmoid
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import energy_in_box, pointing_hit
 from tumorlens.runs.config import compose_config
 from tumorlens.runs.folder import prepare_run_dir

@@ -24,7 +24,7 @@ from tumorlens.data.splits import read_split
 from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.image import Image
 from tumorlens.inference.overlay import as_scan
-from tumorlens.metrics.coverage import share_estimate
+from tumorlens.metrics.shares import share_estimate
 from tumorlens.runs.config import compose_config
 from tumorlens.runs.records import load_records
 

@@ -32,7 +32,7 @@ from tumorlens import Predictor
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.image import Image
 from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slice
-from tumorlens.metrics.coverage import share_estimate
+from tumorlens.metrics.shares import share_estimate
 
 PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
 """By the axis that their slices are stacked along."""

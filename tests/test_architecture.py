@@ -67,7 +67,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
         "imaging": "numpy cv2 PIL pydicom nibabel",
-        "metrics": "numpy",
+        "metrics": "numpy cv2",
         "plots": "numpy",
         "atomic": "",
         "errors": "",
@@ -88,6 +88,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "data.near_duplicates.search": frozenset({"faiss"}),
     "data.audit.shortcuts": frozenset({"sklearn"}),
     "imaging.volume": frozenset({"scipy"}),
+    "metrics.localization": frozenset({"scipy"}),
     "serving.observability.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
 }

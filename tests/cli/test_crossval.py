@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tumorlens.cli.app import run
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 
 Capture = pytest.CaptureFixture[str]
 

@@ -16,7 +16,7 @@ from tumorlens.data.manifest import Record, write_manifest
 from tumorlens.evaluation.localization.sanity import Parity
 from tumorlens.evaluation.localization.scores import MEASURES, ExplanationScores
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 
 Capture = pytest.CaptureFixture[str]
 

@@ -63,10 +63,10 @@ def test_the_figures_are_those_of_the_served_answers(heads: Path, tmp_path: Path
     assert found.answers.labels.tolist() == labels.tolist()
     assert (found.temperature, found.threshold) == (0.7, 0.42)
     for name, expected in {
-        "accuracy": metrics.accuracy(labels, served, 0.42),
-        "sensitivity": metrics.sensitivity(labels, served, 0.42),
-        "roc_auc": metrics.roc_auc(labels, served),
-        "brier": metrics.brier(labels, served),
+        "accuracy": metrics.metric_values(labels, served, 0.42)["accuracy"],
+        "sensitivity": metrics.metric_values(labels, served, 0.42)["sensitivity"],
+        "roc_auc": metrics.metric_values(labels, served)["roc_auc"],
+        "brier": metrics.metric_values(labels, served)["brier"],
         "ece_width": ece(labels, served),
     }.items():
         estimate = found.overall[name]
@@ -102,7 +102,7 @@ def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> Non
         "sagittal": 5,
     }
     by_hand = found.answers.take([view == "sagittal" for view in found.answers.views])
-    expected = metrics.accuracy(by_hand.labels, by_hand.prob, found.threshold)
+    expected = metrics.metric_values(by_hand.labels, by_hand.prob, found.threshold)["accuracy"]
     assert found.by_view["sagittal"]["accuracy"].value == pytest.approx(expected)
     assert found.to_dict()["by_view"]["axial"]["accuracy"]["n"] == 2
     assert run(["evaluate", str(model), str(data / "views.csv"), "--threads", "1"]) == 0
@@ -279,7 +279,10 @@ def test_scans_with_label_issues_count_and_figures_without_them_stand_beside(
     assert found.without_label_issues["roc_auc"].n == len(records) - 2
     rows = [key not in list(issues)[:2] for key in found.answers.keys]
     kept = found.answers.take(rows)
-    assert found.without_label_issues["roc_auc"].value == metrics.roc_auc(kept.labels, kept.prob)
+    assert (
+        found.without_label_issues["roc_auc"].value
+        == metrics.metric_values(kept.labels, kept.prob)["roc_auc"]
+    )
     assert found.refusals["all"].n == len(records) - 1
     assert found.refusals["known to be no MRI"].n == 1
     assert run(["evaluate", str(model), str(heads)]) == 0

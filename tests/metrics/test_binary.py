@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
 from tumorlens.metrics import binary as metrics
-from tumorlens.metrics.binary import Estimate, evaluate
+from tumorlens.metrics.binary import evaluate
+from tumorlens.metrics.intervals import Estimate
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
@@ -38,7 +39,7 @@ PROB = [0.9, 0.8, 0.5, 0.2, 0.7, 0.4, 0.1]
     ],
 )
 def test_by_hand(name: str, value: float) -> None:
-    assert getattr(metrics, name)(LABELS, PROB) == pytest.approx(value, abs=1e-12)
+    assert metrics.metric_values(LABELS, PROB)[name] == pytest.approx(value, abs=1e-12)
     assert evaluate(LABELS, PROB, n_boot=2)[name].value == pytest.approx(value, abs=1e-12)
 
 
@@ -78,12 +79,12 @@ def test_agrees_with_scikit_learn(name: str, levels: int | None) -> None:
         if levels:
             prob = np.round(prob * levels) / levels
         expected = scikit(name)(labels, prob)
-        assert getattr(metrics, name)(labels, prob) == pytest.approx(expected, abs=1e-9)
+        assert metrics.metric_values(labels, prob)[name] == pytest.approx(expected, abs=1e-9)
 
 
 def test_certain_and_wrong_costs_what_scikit_learn_says() -> None:
     expected = sklearn_metrics.log_loss([1, 0], [0.0, 0.5])
-    assert metrics.nll([1, 0], [0.0, 0.5]) == pytest.approx(expected, rel=1e-9)
+    assert metrics.metric_values([1, 0], [0.0, 0.5])["nll"] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,9 @@ def test_certain_and_wrong_costs_what_scikit_learn_says() -> None:
 def test_what_the_data_cannot_define_is_nan(
     labels: list[int], prob: list[float], undefined: set[str]
 ) -> None:
-    assert {name for name in NAMES if math.isnan(getattr(metrics, name)(labels, prob))} == undefined
+    assert {
+        name for name in NAMES if math.isnan(metrics.metric_values(labels, prob)[name])
+    } == undefined
     estimates = evaluate(labels, prob, n_boot=20)
     assert {name for name, estimate in estimates.items() if math.isnan(estimate.value)} == undefined
     for name in undefined:
@@ -113,7 +116,7 @@ def test_what_the_data_cannot_define_is_nan(
 )  # fmt: skip
 def test_what_is_no_prediction_is_refused(labels: list[Any], prob: list[Any]) -> None:
     with pytest.raises(DataError):
-        metrics.accuracy(labels, prob)
+        metrics.metric_values(labels, prob)["accuracy"]
     with pytest.raises(DataError):
         evaluate(labels, prob)
 

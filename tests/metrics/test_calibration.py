@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import nll
+from tumorlens.metrics.binary import metric_values
 from tumorlens.metrics.calibration import Scheme, ece, fit_temperature, reliability, sigmoid
 
 
@@ -37,7 +37,10 @@ def test_temperature_finds_the_factor_the_logits_were_scaled_by(factor: float) -
 def test_temperature_is_the_minimum_of_the_nll() -> None:
     logits, labels = calibrated(300, 1)
     best = fit_temperature(4 * logits, labels)
-    at = [nll(labels, sigmoid(4 * logits / (best * change))) for change in (0.98, 1.0, 1.02)]
+    at = [
+        metric_values(labels, sigmoid(4 * logits / (best * change)))["nll"]
+        for change in (0.98, 1.0, 1.02)
+    ]
     assert at[1] < at[0]
     assert at[1] < at[2]
 

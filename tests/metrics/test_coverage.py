@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.coverage import conformal_report, share_estimate
+from tumorlens.metrics.coverage import conformal_report
 from tumorlens.metrics.decision import Conformal
+from tumorlens.metrics.shares import share_estimate
 from tumorlens.metrics.summary import Predictions
 
 CONFIDENT = Conformal(0.05, tumor=0.4, healthy=0.3, n_tumor=50, n_healthy=50)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import sensitivity
+from tumorlens.metrics.binary import metric_values
 from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.decision import (
     Conformal,
@@ -37,7 +37,7 @@ def test_threshold_is_the_highest_that_reaches_the_target(target: float, value: 
     threshold = threshold_for_sensitivity(LABELS, PROB, target, "validation")
     assert threshold.value == pytest.approx(value)
     assert (threshold.target, threshold.origin, threshold.n) == (target, "validation", 6)
-    assert sensitivity(LABELS, PROB, threshold.value) >= target
+    assert metric_values(LABELS, PROB, threshold.value)["sensitivity"] >= target
 
 
 def test_threshold_reaches_its_target_on_random_scans_with_ties() -> None:
@@ -46,9 +46,9 @@ def test_threshold_reaches_its_target_on_random_scans_with_ties() -> None:
         labels = (rng.random(200) < 0.4).astype(int)
         prob = np.round(np.clip(rng.random(200) + 0.2 * labels, 0, 1), 2)
         value = threshold_for_sensitivity(labels, prob, target, "here").value
-        assert sensitivity(labels, prob, value) >= target
+        assert metric_values(labels, prob, value)["sensitivity"] >= target
         higher = prob[prob > value].min() + 1e-9
-        assert sensitivity(labels, prob, higher) < target
+        assert metric_values(labels, prob, higher)["sensitivity"] < target
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,9 @@ def test_pairing_narrows_the_interval_and_keeps_each_table_s_own_thresholds() ->
     assert found.low <= found.value <= found.high
     assert found.high - found.low < 0.5 * (alone.high - alone.low)
     moved = replace(second, threshold=np.full(len(second), 0.9))
-    expected = metrics.accuracy(first.labels, first.prob) - metrics.accuracy(
-        second.labels, second.prob, 0.9
+    expected = (
+        metrics.metric_values(first.labels, first.prob)["accuracy"]
+        - metrics.metric_values(second.labels, second.prob, 0.9)["accuracy"]
     )
     assert paired_difference(first, moved, n_boot=20)["accuracy"].value == pytest.approx(expected)
 

@@ -40,7 +40,7 @@ def test_scans_are_told_apart_by_source_and_by_known_view() -> None:
     by_source = summarize_by(answers, answers.sources, lambda rows: summarize(rows, n_boot=20))
     assert {name: values["accuracy"].n for name, values in by_source.items()} == {"a": 30, "b": 30}
     mine = [source == "b" for source in answers.sources]
-    expected = metrics.accuracy(answers.labels[mine], answers.prob[mine])
+    expected = metrics.metric_values(answers.labels[mine], answers.prob[mine])["accuracy"]
     assert by_source["b"]["accuracy"].value == expected
     by_view = summarize_by(answers, answers.views, lambda rows: summarize(rows, n_boot=20))
     assert {name: values["brier"].n for name, values in by_view.items()} == {

@@ -10,7 +10,7 @@ import pytest
 
 from tumorlens.errors import DataError, MissingExtraError
 from tumorlens.metrics import binary as metrics
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.rates import rate_curve
 from tumorlens.plots import curves as plots
 from tumorlens.plots import galleries, style
@@ -46,8 +46,10 @@ def test_the_roc_curve_encloses_the_auc_and_marks_the_operating_point() -> None:
     axes = plots.roc_plot(LABELS, PROB, 0.5).axes[0]
     drawn = lines(axes)
     x, y = drawn["n = 10"].get_data()
-    assert np.trapezoid(y, x) == pytest.approx(metrics.roc_auc(LABELS, PROB), abs=1e-12)
-    assert f"{metrics.roc_auc(LABELS, PROB):.3f}" in axes.get_title()
+    assert np.trapezoid(y, x) == pytest.approx(
+        metrics.metric_values(LABELS, PROB)["roc_auc"], abs=1e-12
+    )
+    assert f"{metrics.metric_values(LABELS, PROB)['roc_auc']:.3f}" in axes.get_title()
     point = drawn["at the threshold: 0.20, 0.80"]
     assert [*point.get_xdata(), *point.get_ydata()] == pytest.approx([0.2, 0.8])
     assert any(band.get_label() == "95 % band" for band in axes.collections)
@@ -57,7 +59,9 @@ def test_the_pr_curve_encloses_the_average_precision() -> None:
     axes = plots.pr_plot(LABELS, PROB, 0.5).axes[0]
     drawn = lines(axes)
     x, y = drawn["n = 10"].get_data()
-    assert float((np.diff(x) * y[1:]).sum()) == pytest.approx(metrics.pr_auc(LABELS, PROB))
+    assert float((np.diff(x) * y[1:]).sum()) == pytest.approx(
+        metrics.metric_values(LABELS, PROB)["pr_auc"]
+    )
     assert drawn["n = 10"].get_drawstyle() == "steps-pre"
     assert "at the threshold: 0.80, 0.80" in drawn
 

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate
-from tumorlens.plots.levels import LevelCurve, levels_plot, plain_estimates
+from tumorlens.metrics.intervals import Estimate, to_dicts
+from tumorlens.plots.levels import LevelCurve, levels_plot
 from tumorlens.plots.style import encode
 
 CLEAN = {"roc_auc": Estimate(0.99, 0.97, 1.0, 30), "sensitivity": Estimate(0.9, 0.8, 1.0, 30)}
@@ -32,7 +32,7 @@ def test_levels_are_counted_from_one() -> None:
 
 
 def test_an_undefined_figure_is_none() -> None:
-    shown = plain_estimates({"roc_auc": Estimate(math.nan, math.nan, math.nan, 4)})
+    shown = to_dicts({"roc_auc": Estimate(math.nan, math.nan, math.nan, 4)})
     assert shown == {"roc_auc": {"value": None, "low": None, "high": None, "n": 4}}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tumorlens.metrics.binary import specificity
+from tumorlens.metrics.binary import metric_values
 from tumorlens.metrics.summary import Predictions
 from tumorlens.reporting.breakdown import breakdown
 
@@ -33,7 +33,7 @@ def test_every_source_and_known_view_of_a_part_has_its_figures() -> None:
         ("roc_auc", "sensitivity", "specificity", "ece_width")
     }
     axial = found["test/axial"]["specificity"]
-    assert (axial.value, axial.n) == (specificity(LABELS[:4], PROB[:4], 0.5), 4)
+    assert (axial.value, axial.n) == (metric_values(LABELS[:4], PROB[:4], 0.5)["specificity"], 4)
     assert found["test/coronal"]["sensitivity"].value == 0.5
     assert found["test/a"]["roc_auc"].value == 1.0
     assert math.isnan(found["test/b"]["roc_auc"].value), "b holds tumours only"

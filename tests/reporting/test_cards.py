@@ -14,7 +14,7 @@ from tests.drawn_data import drawn_records
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import RANDOM_LEAKY, grouped_split, random_split
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.modelfile import Metric, ModelCard
 from tumorlens.reporting.cards import data_card_markdown, monai_metadata, write_cards
 from tumorlens.reporting.claim import claim_markdown

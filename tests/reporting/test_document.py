@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.reporting.document import SCHEMA, Picture, Report, from_json, to_json
 from tumorlens.reporting.html import to_html
 

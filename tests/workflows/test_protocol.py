@@ -107,7 +107,9 @@ def test_the_files_say_what_was_measured_and_what_was_left_out(done: tuple[Path,
     kept = content["rows"]["cnn"]["protocols"]["random"]["metrics"]["roc_auc"]
     scores = answers(folder, "random")
     labels = [int("yes" in key) for key in scores]
-    assert kept["value"] == pytest.approx(metrics.roc_auc(labels, list(scores.values())), abs=1e-5)
+    assert kept["value"] == pytest.approx(
+        metrics.metric_values(labels, list(scores.values()))["roc_auc"], abs=1e-5
+    )
     assert str(folder) not in json.dumps(content)
     text = (folder / "protocol.md").read_text()
     assert text == to_markdown(table)

@@ -12,7 +12,7 @@ import typer
 from tumorlens.cli.extras import require
 
 if TYPE_CHECKING:
-    from tumorlens.metrics.binary import Estimate
+    from tumorlens.metrics.intervals import Estimate
 
 # As for train: overrides such as ~logger look like arguments to us.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tumorlens.evaluation.performance import Evaluation
     from tumorlens.evaluation.robustness import Robustness
     from tumorlens.evaluation.shortcuts.suite import Battery
-    from tumorlens.metrics.binary import Estimate
+    from tumorlens.metrics.intervals import Estimate
 
 
 def show_table(

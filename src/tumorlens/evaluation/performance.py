@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.target import Subject, choose_subject
 from tumorlens.imaging.image import Image
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.binary import Estimate
-from tumorlens.metrics.coverage import conformal_report, share_estimate
+from tumorlens.metrics.coverage import conformal_report
+from tumorlens.metrics.intervals import Estimate, to_dicts
+from tumorlens.metrics.shares import share_estimate
 from tumorlens.metrics.summary import Predictions, summarize, summarize_by
 
 
@@ -71,14 +71,14 @@ class Evaluation:
             "part": self.part,
             "images": len(self.answers),
             "refused": self.refused,
-            "refusals": _plain(self.refusals),
+            "refusals": to_dicts(self.refusals),
             "conformal": self.conformal,
             "warnings": list(self.warnings),
-            "overall": _plain(self.overall),
+            "overall": to_dicts(self.overall),
             "label_issues": self.label_issues,
-            "without_label_issues": _plain(self.without_label_issues),
-            "by_source": {name: _plain(values) for name, values in self.by_source.items()},
-            "by_view": {name: _plain(values) for name, values in self.by_view.items()},
+            "without_label_issues": to_dicts(self.without_label_issues),
+            "by_source": {name: to_dicts(values) for name, values in self.by_source.items()},
+            "by_view": {name: to_dicts(values) for name, values in self.by_view.items()},
         }
 
 
@@ -196,14 +196,4 @@ def _refusals(
         name: share_estimate(refused[rows], answers.groups[rows])
         for name, rows in kinds.items()
         if rows.any()
-    }
-
-
-def _plain(values: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    return {
-        name: {
-            key: value if math.isfinite(value) else None
-            for key, value in estimate.to_dict().items()
-        }
-        for name, estimate in values.items()
     }

@@ -16,9 +16,10 @@ from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.corruptions import CORRUPTIONS, MIDDLE, Corruption
 from tumorlens.evaluation.sampling import ask, draw_by_group, prepare, working_copy
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.binary import Estimate, evaluate
+from tumorlens.metrics.binary import evaluate
+from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.modelfile import Metric
-from tumorlens.plots.levels import LevelCurve, levels_plot, plain_estimates
+from tumorlens.plots.levels import LevelCurve, levels_plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +90,7 @@ class Robustness:
             "seed": self.seed,
             "threshold": self.threshold,
             "target": TARGET,
-            "clean": plain_estimates(self.clean),
+            "clean": to_dicts(self.clean),
             "curves": [curve.to_dict() for curve in self.curves],
             "findings": list(self.findings()),
         }

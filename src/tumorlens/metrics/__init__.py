@@ -1,6 +1,6 @@
 """What an answer is worth: metrics with intervals, calibration, decisions, localisation."""
 
-from tumorlens.metrics.binary import Estimate, evaluate
+from tumorlens.metrics.binary import evaluate
 from tumorlens.metrics.calibration import ece, fit_temperature, reliability, sigmoid
 from tumorlens.metrics.decision import (
     Conformal,
@@ -10,6 +10,7 @@ from tumorlens.metrics.decision import (
     prediction_set,
     threshold_for_sensitivity,
 )
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import (
     box_from_map,
     energy_in_box,

@@ -1,4 +1,7 @@
-"""Are the probabilities right? Temperature, expected calibration error, reliability."""
+"""Are the probabilities right? Temperature, expected calibration error, reliability.
+
+Serving needs `sigmoid`, and the base install has no scipy (35 MB) to take it from.
+"""
 
 from __future__ import annotations
 
@@ -79,14 +82,7 @@ def reliability(
         raise DataError(f"reliability needs scans and bins; got {y.size}, {p.size}, bins={bins}")
     if not ((p >= 0) & (p <= 1)).all():
         raise DataError("reliability needs probabilities in 0..1")
-    if scheme == "width":
-        index = np.minimum((p * bins).astype(np.int64), bins - 1)
-    elif scheme == "mass":
-        rank = np.empty(p.size, dtype=np.int64)
-        rank[np.argsort(p, kind="stable")] = np.arange(p.size)
-        index = rank * bins // p.size
-    else:
-        raise DataError(f"binning scheme is {scheme!r}; use width or mass")
+    index = bin_indices(p, bins, scheme)
     count = np.bincount(index, minlength=bins)
     used = count > 0
     size = count[used]
@@ -95,6 +91,17 @@ def reliability(
         np.bincount(index, weights=y, minlength=bins)[used] / size,
         size.astype(np.int64),
     )
+
+
+def bin_indices(prob: NDArray[np.float64], bins: int, scheme: Scheme) -> NDArray[np.int64]:
+    """Return the bin of each probability ``[N]``, 0 to ``bins`` - 1; see `reliability`."""
+    if scheme == "width":
+        return np.minimum((prob * bins).astype(np.int64), bins - 1)
+    if scheme != "mass":
+        raise DataError(f"binning scheme is {scheme!r}; use width or mass")
+    rank = np.empty(prob.size, dtype=np.int64)
+    rank[np.argsort(prob, kind="stable")] = np.arange(prob.size)
+    return rank * bins // prob.size
 
 
 def ece(labels: ArrayLike, prob: ArrayLike, bins: int = 15, scheme: Scheme = "width") -> float:

@@ -7,6 +7,7 @@ to a box by the share of its area inside it; of overlapping boxes the larger sha
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -113,14 +114,8 @@ def box_from_map(heat: ArrayLike, level: float) -> Box | None:
     values = _checked_map(heat)
     if values.max() < level:
         return None
-    region = np.zeros(values.shape, dtype=np.bool_)
-    region.flat[int(values.argmax())] = True
-    hot = values >= level
-    while True:
-        grown = _fill_runs(_fill_runs(region, hot).T, hot.T).T
-        if (grown == region).all():
-            break
-        region = grown
+    _, regions = cv2.connectedComponents((values >= level).astype(np.uint8), connectivity=4)
+    region = regions == regions.flat[int(values.argmax())]
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     height, width = values.shape
     return (
@@ -146,15 +141,16 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
     """Return Spearman's rank correlation of two maps, -1..1; equal cells share their mean rank.
 
     A map without any contrast agrees with nothing: 0. Raises `DataError` when they differ in
-    shape, are empty or not finite.
+    shape, are empty or not finite. Needs scipy, which the extra 'train' brings.
     """
     maps = _checked_map(one), _checked_map(other)
     if maps[0].shape != maps[1].shape:
         raise DataError(f"maps of shapes {maps[0].shape} and {maps[1].shape} cannot be compared")
-    ranks = [_ranks(each) for each in maps]
-    if any(np.ptp(each) == 0 for each in ranks):
+    if any(np.ptp(each) == 0 for each in maps):
         return 0.0
-    return float(np.asarray(np.corrcoef(ranks))[0, 1])
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(maps[0], maps[1], axis=None).statistic)
 
 
 def box_coverage(shape: tuple[int, ...], boxes: ArrayLike) -> Floats:
@@ -172,21 +168,6 @@ def _overlap(cells: int, low: float, high: float) -> Floats:
     start = np.arange(cells)
     inside = np.minimum(start + 1, high * cells) - np.maximum(start, low * cells)
     return np.asarray(np.clip(inside, 0.0, 1.0))
-
-
-def _fill_runs(region: NDArray[np.bool_], hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Spread a region along its rows, to the ends of each unbroken run of hot cells."""
-    # Between two cold cells all hot cells bear one number, and no two rows share numbers.
-    walls = np.cumsum(np.pad(~hot, ((0, 0), (1, 0)), constant_values=True)).reshape(len(hot), -1)
-    runs = walls[:, 1:]
-    reached = np.bincount(runs[region & hot], minlength=int(runs.max()) + 1) > 0
-    return np.asarray(hot & reached[runs])
-
-
-def _ranks(values: Floats) -> Floats:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[place.ravel()], dtype=np.float64)
 
 
 def _checked_map(heat: ArrayLike) -> Floats:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate
 from tumorlens.metrics.calibration import fit_temperature, sigmoid
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions, ece_estimate
 
 # Probabilities of exactly 0 or 1 are rounded logits of about 37.

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate, all_metrics, estimate_from
+from tumorlens.metrics.binary import weighted_metrics
+from tumorlens.metrics.intervals import Estimate, Floats, bootstrap
 from tumorlens.metrics.summary import Predictions
 
 
@@ -30,22 +31,12 @@ def paired_difference(
         (first.prob, first.threshold),
         (second.prob[order], second.threshold[order]),
     )
-    names, member = np.unique(first.groups, return_inverse=True)
-    draws = np.random.default_rng(seed).multinomial(
-        names.size, np.full(names.size, 1 / names.size), size=n_boot
-    )
-    single = np.ones((1, labels.size))
-    weights = draws[:, member].astype(np.float64)
-    values = [all_metrics(labels, prob, limit, single) for prob, limit in tables]
-    drawn = [all_metrics(labels, prob, limit, weights) for prob, limit in tables]
-    return {
-        name: estimate_from(
-            float(values[0][name][0] - values[1][name][0]),
-            drawn[0][name] - drawn[1][name],
-            labels.size,
-        )
-        for name in values[0]
-    }
+
+    def difference(weights: Floats) -> dict[str, Floats]:
+        one, other = (weighted_metrics(labels, *table, weights) for table in tables)
+        return {name: one[name] - other[name] for name in one}
+
+    return bootstrap(difference, first.groups, n_boot=n_boot, seed=seed)
 
 
 def _aligned(first: Predictions, second: Predictions) -> NDArray[np.int64]:

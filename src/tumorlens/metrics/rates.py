@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tumorlens.errors import DataError
+from tumorlens.metrics.binary import Ranking
+from tumorlens.metrics.intervals import Floats, resample_weights
 
-Floats = NDArray[np.float64]
 Kind = Literal["roc", "pr"]
 
 
@@ -58,30 +59,21 @@ def rate_curve(
         raise DataError(
             f"a curve needs scans of both classes; got {y.size} labels, {p.size} probabilities"
         )
-    order = np.argsort(-p, kind="stable")
-    falling = p[order]
-    ends = np.append(np.flatnonzero(np.diff(falling)), p.size - 1)
-    positive = (y[order] == 1).astype(np.float64)
-    names, member = np.unique(ids, return_inverse=True)
-    member = member[order]
+    ranking = Ranking(y, p)
     grid = np.linspace(0, 1, 101)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(n_boot):
-        count = rng.multinomial(names.size, np.full(names.size, 1 / names.size))[member]
-        if 0 < (count * positive).sum() < count.sum():
-            drawn.append(_at(grid, *_points(positive, count.astype(np.float64), ends, kind), kind))
-    x, height = _points(positive, np.ones(y.size), ends, kind)
+    drawn = [
+        _at(grid, *_points(tp, fp, kind), kind)
+        for weights in resample_weights(ids, n_boot, seed)
+        for tp, fp in zip(*ranking.cumulated(weights), strict=True)
+        if tp[-1] > 0 and fp[-1] > 0
+    ]
+    x, height = _points(*(counts[0] for counts in ranking.cumulated(np.ones((1, y.size)))), kind)
     band = np.quantile(drawn, [0.025, 0.975], axis=0) if drawn else np.full((2, 101), np.nan)
     return RateCurve(x, height, grid, band[0], band[1])
 
 
-def _points(
-    positive: Floats, weight: Floats, ends: NDArray[np.int64], kind: Kind
-) -> tuple[Floats, Floats]:
-    """Return the curve's points ``[K]`` for scans in falling order, weighted."""
-    tp = np.cumsum(weight * positive)[ends]
-    fp = np.cumsum(weight * (1 - positive))[ends]
+def _points(tp: Floats, fp: Floats, kind: Kind) -> tuple[Floats, Floats]:
+    """Return the curve's points ``[K]`` from true and false positives down the ranking."""
     kept = tp + fp > 0
     tp, fp = tp[kept], fp[kept]
     if kind == "roc":

@@ -1,29 +1,24 @@
-"""Means, shares and areas with grouped-bootstrap intervals, for tests that are no plain metric.
-
-As in `metrics`, whole groups are drawn with replacement and intervals are the 2.5th to 97.5th
-percentile of what the resamples give. A share of exactly 0 or 1 has an interval without width:
-no resample can hold what no scan showed.
-"""
+"""Means, shares and areas with intervals that know of groups, for what is no plain metric."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate, weighted_roc_auc
-
-Floats = NDArray[np.float64]
-UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
-"""What a test over no scans gives."""
+from tumorlens.metrics.binary import weighted_roc_auc
+from tumorlens.metrics.decision import effective_size
+from tumorlens.metrics.intervals import UNDEFINED, Estimate, Floats, bootstrap, wilson_interval
 
 
 def mean_estimate(
     values: ArrayLike, groups: ArrayLike, *, n_boot: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the mean of numbers, or the share of truths, ``[N]``; without values `UNKNOWN`.
+    """Return the mean of numbers, or the share of truths, ``[N]``; without values `UNDEFINED`.
+
+    A share of exactly 0 or 1 has an interval without width: no resample can hold what no scan
+    showed. `share_estimate` gives one that has.
+
 
     Raises `DataError` when values and group ids do not fit together, or a value is not finite.
     """
@@ -31,10 +26,31 @@ def mean_estimate(
     if numbers.shape != ids.shape or numbers.ndim != 1 or not np.isfinite(numbers).all():
         raise DataError(f"{numbers.shape} finite numbers and {ids.shape} group ids do not fit")
     if not numbers.size:
-        return UNKNOWN
-    weights = _resamples(ids, n_boot, seed)
-    drawn = weights @ numbers / weights.sum(axis=1)
-    return _estimate(float(numbers.mean()), drawn, numbers.size)
+        return UNDEFINED
+
+    def mean(weights: Floats) -> dict[str, Floats]:
+        return {"mean": weights @ numbers / weights.sum(axis=1)}
+
+    return bootstrap(mean, ids, n_boot=n_boot, seed=seed)["mean"]
+
+
+def share_estimate(hits: ArrayLike, groups: ArrayLike) -> Estimate:
+    """Return the share of truths ``[N]`` with a 95 % interval that knows of groups ``[N]``.
+
+    Wilson's interval at the effective number of scans, which follows from how alike a group's scans
+    are, and is the number of groups where all or none are true (`effective_size`); so a share of 0
+    or 1 still has an interval. Without scans `UNDEFINED`.
+
+    Raises `DataError` when the lengths differ.
+    """
+    h, ids = np.asarray(hits, dtype=np.float64), np.asarray(groups)
+    if h.shape != ids.shape:
+        raise DataError(f"{h.shape} answers and {ids.shape} group ids do not fit")
+    if not h.size:
+        return UNDEFINED
+    share = float(h.mean())
+    low, high = wilson_interval(share, effective_size(h, ids))
+    return Estimate(share, float(low), float(high), h.size)
 
 
 def auc_estimate(
@@ -75,28 +91,14 @@ def macro_auc_estimate(
     if table.ndim != 2 or truth.shape != ids.shape or truth.shape != table.shape[:1]:
         raise DataError(f"{truth.shape} classes, {table.shape} scores, {ids.shape} group ids")
     if not truth.size:
-        return UNKNOWN
+        return UNDEFINED
     wanted = [1] if table.shape[1] == 1 else range(table.shape[1])
-    weights = np.concatenate([np.ones((1, truth.size)), _resamples(ids, n_boot, seed)])
-    areas = [
-        weighted_roc_auc((truth == name).astype(np.int64), table[:, column], weights)
-        for column, name in enumerate(wanted)
-    ]
-    mean = np.mean(areas, axis=0)
-    return _estimate(float(mean[0]), mean[1:], truth.size)
 
+    def area(weights: Floats) -> dict[str, Floats]:
+        areas = [
+            weighted_roc_auc((truth == name).astype(np.int64), table[:, column], weights)
+            for column, name in enumerate(wanted)
+        ]
+        return {"area": np.asarray(np.mean(areas, axis=0))}
 
-def _resamples(groups: NDArray[np.generic], n_boot: int, seed: int) -> Floats:
-    """Return how often each scan is drawn, ``[n_boot, N]``."""
-    names, member = np.unique(groups, return_inverse=True)
-    shares = np.full(names.size, 1 / names.size)
-    draws = np.random.default_rng(seed).multinomial(names.size, shares, size=n_boot)
-    return np.asarray(draws[:, member], dtype=np.float64)
-
-
-def _estimate(value: float, drawn: Floats, n: int) -> Estimate:
-    defined = drawn[np.isfinite(drawn)]
-    if not math.isfinite(value) or not defined.size:
-        return Estimate(math.nan, math.nan, math.nan, n)
-    low, high = np.quantile(defined, (0.025, 0.975))
-    return Estimate(value, float(low), float(high), n)
+    return bootstrap(area, ids, n_boot=n_boot, seed=seed)["area"]

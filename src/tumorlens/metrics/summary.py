@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate, evaluate
-from tumorlens.metrics.calibration import Scheme, ece
+from tumorlens.metrics.binary import evaluate
+from tumorlens.metrics.calibration import Scheme, bin_indices, ece
+from tumorlens.metrics.intervals import Estimate, Floats, bootstrap
 
-Floats = NDArray[np.float64]
 ECE_BINS = 15
 SCHEMES: tuple[Scheme, ...] = ("width", "mass")
 
@@ -114,26 +114,14 @@ def ece_estimate(
     y, p = np.asarray(labels, dtype=np.float64), np.asarray(prob, dtype=np.float64)
     value = ece(y, p, ECE_BINS, scheme)
     ids = np.arange(y.size) if groups is None else np.asarray(groups)
-    names, member = np.unique(ids, return_inverse=True)
-    bins = np.zeros((y.size, ECE_BINS))
-    bins[np.arange(y.size), _bin_of(p, scheme)] = 1
-    # Per group, so that a resample is a small product: the gap and the scans of each bin.
-    gaps, counts = np.zeros((names.size, ECE_BINS)), np.zeros(names.size)
-    np.add.at(gaps, member, bins * (y - p)[:, None])
-    np.add.at(counts, member, 1)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(names.size, np.full(names.size, 1 / names.size), size=n_boot)
-    drawn = np.abs(draws @ gaps).sum(axis=1) / (draws @ counts)
-    low, high = _bias_corrected(value, drawn)
-    return Estimate(value, min(low, value), max(high, value), int(y.size))
+    gaps = np.zeros((y.size, ECE_BINS))
+    gaps[np.arange(y.size), bin_indices(p, ECE_BINS, scheme)] = y - p
 
+    def error(weights: Floats) -> dict[str, Floats]:
+        return {"ece": np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)}
 
-def _bin_of(p: Floats, scheme: Scheme) -> NDArray[np.int64]:
-    if scheme == "width":
-        return np.minimum((p * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    rank = np.empty(p.size, dtype=np.int64)
-    rank[np.argsort(p, kind="stable")] = np.arange(p.size)
-    return rank * ECE_BINS // p.size
+    found = bootstrap(error, ids, n_boot=n_boot, seed=seed, interval=_bias_corrected)["ece"]
+    return replace(found, value=value)
 
 
 def _bias_corrected(value: float, drawn: Floats) -> tuple[float, float]:
@@ -142,4 +130,4 @@ def _bias_corrected(value: float, drawn: Floats) -> tuple[float, float]:
     shift = 2 * normal.inv_cdf(share)
     levels = [normal.cdf(shift + normal.inv_cdf(level)) for level in (0.025, 0.975)]
     low, high = np.quantile(drawn, levels)
-    return float(low), float(high)
+    return min(float(low), value), max(float(high), value)

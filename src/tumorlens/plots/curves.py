@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate, pr_auc, roc_auc
+from tumorlens.metrics.binary import metric_values
 from tumorlens.metrics.calibration import ece, reliability
+from tumorlens.metrics.intervals import Estimate, wilson_interval
 from tumorlens.metrics.rates import Kind, rate_curve
 from tumorlens.plots.style import (
     CYCLE,
@@ -85,7 +86,7 @@ def roc_plot(
     point = (float(np.mean(called[truth == 0])), float(np.mean(called[truth == 1])))
     _operating_point(axes, *point)
     axes.set(
-        title=f"ROC: area {roc_auc(labels, prob):.3f}",
+        title=f"ROC: area {metric_values(labels, prob)['roc_auc']:.3f}",
         xlabel="1 − specificity (false alarms)",
         ylabel="sensitivity (tumours found)",
     )
@@ -113,7 +114,7 @@ def pr_plot(
         recall, precision = np.mean(called[truth == 1]), np.mean(truth[called])
         _operating_point(axes, float(recall), float(precision))
     axes.set(
-        title=f"Precision–recall: average precision {pr_auc(labels, prob):.3f}",
+        title=f"Precision–recall: average precision {metric_values(labels, prob)['pr_auc']:.3f}",
         xlabel="recall (tumours found)",
         ylabel="precision (alarms that are right)",
     )
@@ -129,7 +130,7 @@ def reliability_plot(labels: ArrayLike, prob: ArrayLike, bins: int = 10) -> Figu
     """
     bins = max(1, min(bins, np.asarray(prob).size // 8))
     found = reliability(labels, prob, bins, "mass")
-    low, high = _wilson(found.frequency, found.count)
+    low, high = wilson_interval(found.frequency, found.count)
     figure = new_figure(4.6, 5.4)
     axes, below = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2, label="perfect")
@@ -275,12 +276,3 @@ def _called(
     if truth.size == 0 or truth.shape != p.shape or limit.shape not in ((), p.shape):
         raise DataError(f"{truth.size} labels, {p.size} probabilities, {limit.size} thresholds")
     return truth, p >= limit
-
-
-def _wilson(
-    share: NDArray[np.float64], count: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    z2 = 1.96**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    reach = np.sqrt(share * (1 - share) * z2 / count + z2**2 / (4 * count**2)) / (1 + z2 / count)
-    return np.minimum(middle - reach, share), np.maximum(middle + reach, share)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.plots.style import CYCLE, FAINT, INK, new_figure, styled
 
 if TYPE_CHECKING:
@@ -50,16 +50,8 @@ class LevelCurve:
             "name": self.name,
             "unit": self.unit,
             "strengths": list(self.strengths),
-            "levels": [plain_estimates(level) for level in self.levels],
+            "levels": [to_dicts(level) for level in self.levels],
         }
-
-
-def plain_estimates(level: Mapping[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    """Return metric → its four fields, with None where a figure is not defined."""
-    return {
-        name: {k: v if math.isfinite(v) else None for k, v in estimate.to_dict().items()}
-        for name, estimate in level.items()
-    }
 
 
 @styled

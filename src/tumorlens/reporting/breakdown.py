@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions, summarize, summarize_by
 from tumorlens.modelfile.markdown import HEADLINE
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate, to_dicts
 
 SCHEMA = "tumorlens-report/1"
 Metrics = Mapping[str, Estimate]
@@ -70,9 +70,9 @@ def to_json(report: Report) -> str:
         "part": report.part,
         "facts": dict(report.facts),
         "notes": list(report.notes),
-        "metrics": _metrics_out(report.metrics),
+        "metrics": to_dicts(report.metrics),
         **{
-            table: {name: _metrics_out(values) for name, values in getattr(report, table).items()}
+            table: {name: to_dicts(values) for name, values in getattr(report, table).items()}
             for table in ("parts", "sources", "views")
         },
         "settings": dict(report.settings),
@@ -105,16 +105,6 @@ def from_json(text: str) -> Report:
         return Report(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not a report of schema {SCHEMA} ({error})") from error
-
-
-def _metrics_out(metrics: Metrics) -> dict[str, dict[str, float | int | None]]:
-    return {
-        name: {
-            key: value if math.isfinite(value) else None
-            for key, value in estimate.to_dict().items()
-        }
-        for name, estimate in metrics.items()
-    }
 
 
 def _metrics_in(values: Mapping[str, Mapping[str, float | None]]) -> dict[str, Estimate]:

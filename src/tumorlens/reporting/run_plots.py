@@ -13,7 +13,7 @@ from tumorlens.imaging.image import Image
 from tumorlens.imaging.preprocess import preprocess
 from tumorlens.inference.overlay import as_scan
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.metrics import binary as metrics
-from tumorlens.metrics.binary import Estimate
 from tumorlens.metrics.calibration import fit_temperature, sigmoid
 from tumorlens.metrics.decision import (
     Conformal,
@@ -23,6 +21,7 @@ from tumorlens.metrics.decision import (
     fit_conformal,
     threshold_for_sensitivity,
 )
+from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.summary import SCHEMES, ece_estimate
 
 # Fewer images of a class than this fix neither a temperature nor a threshold.
@@ -126,21 +125,11 @@ def write_metrics(
     metrics: dict[str, dict[str, Estimate]], calibration: Calibration, path: Path
 ) -> None:
     """Write every part's metrics with interval and n, and the calibration, as JSON."""
-
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
     content: dict[str, Any] = {
         "temperature": calibration.temperature,
         "threshold": calibration.threshold.value,
         "threshold_origin": calibration.threshold.origin,
-        "parts": {
-            part: {
-                name: {key: number(value) for key, value in estimate.to_dict().items()}
-                for name, estimate in values.items()
-            }
-            for part, values in metrics.items()
-        },
+        "parts": {part: to_dicts(values) for part, values in metrics.items()},
     }
     with atomic_file(path) as stream:
         stream.write(json.dumps(content, indent=1).encode())

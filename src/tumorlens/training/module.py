@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from tumorlens.augmentation.pipeline import Loaded, augmented, progress_of, seeds_of
 from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.errors import ConfigError
-from tumorlens.metrics import binary as metrics
+from tumorlens.metrics.binary import metric_values
 from tumorlens.models.output import Evidence, MapPooling
 from tumorlens.training.losses import LossSpec, image_loss, map_loss
 
@@ -135,13 +135,11 @@ class Classifier(L.LightningModule):
         logit, label = (in_order(each, self._count()) for each in self.all_gather((logit, label)))
         loss = image_loss(logit, label, LossSpec())
         truth, prob = label.cpu().numpy().astype(np.int64), torch.sigmoid(logit).cpu().numpy()
-        values = {
-            "val/loss": float(loss),
-            "val/accuracy": metrics.accuracy(truth, prob, 0.5),
-        }
-        if 0 < truth.sum() < len(truth):
-            values["val/balanced_accuracy"] = metrics.balanced_accuracy(truth, prob, 0.5)
-            values["val/roc_auc"] = metrics.roc_auc(truth, prob)
+        values = {"val/loss": float(loss)}
+        found = metric_values(truth, prob, threshold=0.5)
+        for name in ("accuracy", "balanced_accuracy", "roc_auc"):
+            if math.isfinite(found[name]):  # two of them need both classes
+                values[f"val/{name}"] = found[name]
         # The same in every process, since each has gathered all answers.
         self.log_dict(values, prog_bar=True, sync_dist=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions
 from tumorlens.runs.scores import Calibration
 

@@ -17,7 +17,7 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split, data_digest
 from tumorlens.errors import ConfigError, DataError, OutputError
 from tumorlens.export.onnx import write_weights
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.out_of_fold import OutOfFold, out_of_fold_temperature
 from tumorlens.metrics.summary import Predictions, summarize
 from tumorlens.runs.config import plain, without_logger
@@ -159,7 +159,7 @@ def _write_out_of_fold(found: OutOfFold, calibrated: dict[str, Estimate], path: 
         "temperature": found.temperature,
         "by_fold": found.by_fold,
         "threshold": 0.5,
-        "metrics": {name: estimate.to_dict() for name, estimate in calibrated.items()},
+        "metrics": to_dicts(calibrated),
     }
     with atomic_file(path) as stream:
         stream.write(json.dumps(content, indent=1).encode())

@@ -13,8 +13,8 @@ from torch import nn
 from tumorlens.data.manifest import Record
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.imaging.skull_strip import stripped_inputs
-from tumorlens.metrics.binary import Estimate
-from tumorlens.metrics.coverage import share_estimate
+from tumorlens.metrics.intervals import Estimate
+from tumorlens.metrics.shares import share_estimate
 from tumorlens.modelfile import Guard, GuardCheck
 from tumorlens.ood.detector import Floats, InDomainGuard
 from tumorlens.ood.fit import (

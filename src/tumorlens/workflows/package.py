@@ -11,7 +11,7 @@ from torch import nn
 import tumorlens
 from tumorlens.export.onnx import to_onnx, write_weights
 from tumorlens.inference.engine import Engine
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.modelfile import Metric, ModelCard, Pooling, write_model
 from tumorlens.modelfile.self_test import make_self_test
 from tumorlens.reporting.cards import write_cards

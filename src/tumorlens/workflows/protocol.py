@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from tumorlens.data.splits import RANDOM_LEAKY
 from tumorlens.errors import ConfigError
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.paired import paired_difference
 from tumorlens.metrics.summary import Predictions, summarize
 from tumorlens.models.registry import build

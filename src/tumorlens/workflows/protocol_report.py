@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from tumorlens.atomic import atomic_file
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.plots.style import FAINT, HEALTHY, TUMOUR, encode, new_figure, styled
 from tumorlens.workflows.protocol import (
     METRICS,
@@ -151,7 +150,7 @@ def _shown(estimate: Estimate, *, sign: bool = False) -> str:
 def _numbers(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
     return {
         name: {
-            key: round(value, 5) if math.isfinite(value) else None
+            key: None if value is None else round(value, 5)
             for key, value in estimate.to_dict().items()
         }
         for name, estimate in metrics.items()

@@ -24,7 +24,7 @@ from tumorlens.imaging.preprocess import PreprocessSpec, prepare
 from tumorlens.imaging.quality import Quality
 from tumorlens.inference.engine import Outputs
 from tumorlens.inference.predictor import NetworkInput, Predictor
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 
 SIDE, CELL = 64, 8
 LESION, MARK = 255, 200

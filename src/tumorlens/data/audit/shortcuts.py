@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from tumorlens.data.audit.image_summary import ImageSummary
 from tumorlens.data.manifest import Plane
 from tumorlens.errors import MissingExtraError
-from tumorlens.metrics.binary import Estimate, evaluate
+from tumorlens.metrics.binary import evaluate
+from tumorlens.metrics.intervals import Estimate
 
 FEATURES = ("file type", "size", "aspect", "border", "view", "thumbnail")
 SUSPICIOUS = 0.6

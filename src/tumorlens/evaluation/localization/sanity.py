@@ -17,7 +17,7 @@ from tumorlens.evaluation.localization.baselines import Maker
 from tumorlens.evaluation.localization.cases import Case, Heat
 from tumorlens.inference.overlay import as_heat
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import rank_correlation
 from tumorlens.metrics.shares import mean_estimate
 from tumorlens.modelfile import ModelCard

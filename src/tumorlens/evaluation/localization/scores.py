@@ -7,7 +7,7 @@ interval that resamples groups of copies and patients.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from tumorlens.evaluation.localization.baselines import (
 )
 from tumorlens.evaluation.localization.cases import place, read_case
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.shares import mean_estimate
 from tumorlens.modelfile import Metric
 
@@ -93,10 +93,10 @@ class ExplanationScores:
             "part": self.part,
             "measures": dict(MEASURES),
             "maps": {
-                name: {source: _plain(values) for source, values in by_source.items()}
+                name: {source: to_dicts(values) for source, values in by_source.items()}
                 for name, by_source in self.scores.items()
             },
-            "randomised_weights_rank_correlation": _plain(self.randomised),
+            "randomised_weights_rank_correlation": to_dicts(self.randomised),
             "parity": None if self.parity is None else asdict(self.parity),
             "left_out": list(self.left_out),
         }
@@ -227,13 +227,3 @@ def _draw_by_source(records: Sequence[Record], count: int, seed: int) -> set[int
 def _spread(indices: np.ndarray[Any, np.dtype[np.int64]], count: int, seed: int) -> set[int]:
     drawn = np.random.default_rng(seed).choice(indices, min(count, indices.size), replace=False)
     return {int(index) for index in drawn}
-
-
-def _plain(values: Mapping[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    return {
-        name: {
-            key: value if math.isfinite(value) else None
-            for key, value in estimate.to_dict().items()
-        }
-        for name, estimate in values.items()
-    }

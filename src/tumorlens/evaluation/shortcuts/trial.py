@@ -14,7 +14,7 @@ from tumorlens.evaluation.sampling import Answers, ask
 from tumorlens.evaluation.shortcuts.interventions import Mask, Picture, Shift, free_place
 from tumorlens.evaluation.shortcuts.samples import Scan
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.binary import Estimate
+from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.shares import auc_estimate, mean_estimate
 
 
@@ -61,12 +61,14 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-ready; an undefined figure is None."""
-        figure = {
-            key: value if math.isfinite(value) else None
-            for key, value in self.estimate.to_dict().items()
-        }
         limits = {"at_least": self.at_least, "at_most": self.at_most}
-        return {"test": self.test, "name": self.name, **figure, **limits, "fails": self.fails}
+        return {
+            "test": self.test,
+            "name": self.name,
+            **self.estimate.to_dict(),
+            **limits,
+            "fails": self.fails,
+        }
 
 
 @dataclass(frozen=True, eq=False)
