@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
@@ -21,9 +22,19 @@ def draw_heads(root: Path, each: int = 20, size: int = 64) -> Path:
     for folder, lesion in (("yes", True), ("no", False)):
         (root / "heads" / folder).mkdir(parents=True)
         for number in range(each):
-            head = draw_phantom(number + (0 if lesion else 500), lesion=lesion, size=size).image
-            assert cv2.imwrite(str(root / "heads" / folder / f"{number:02}.png"), head)
+            seed = number + (0 if lesion else 500)
+            head = draw_phantom(seed, lesion=lesion, size=size).image
+            assert cv2.imwrite(
+                str(root / "heads" / folder / f"{number:02}.png"), _folded(head, seed)
+            )
     return root
+
+
+def _folded(head: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Return the head with folds of its own: drawn heads alone are near-duplicates."""
+    folds = np.random.default_rng(seed).uniform(0.5, 1.0, (12, 12)).astype(np.float32)
+    shade = cv2.resize(folds, head.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.clip(head * shade, 0, 255).astype(np.uint8)
 
 
 def tiny_settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:

@@ -10,9 +10,10 @@ import cv2
 import pytest
 from rich.console import Console
 
+from tests.data.drawn_sets import write_manifest
 from tumorlens.cli.app import run
 from tumorlens.cli.explanations import show_explanations
-from tumorlens.data.manifest import Record, write_manifest
+from tumorlens.data.manifest import Record
 from tumorlens.evaluation.localization.sanity import Parity
 from tumorlens.evaluation.localization.scores import MEASURES, ExplanationScores
 from tumorlens.imaging.phantom import draw_phantom

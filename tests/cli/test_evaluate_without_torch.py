@@ -9,8 +9,9 @@ from pathlib import Path
 
 import cv2
 
+from tests.data.drawn_sets import write_manifest
 from tests.models_for_tests import write_tiny_model
-from tumorlens.data.manifest import Record, write_manifest
+from tumorlens.data.manifest import Record
 from tumorlens.imaging.phantom import draw_phantom
 
 WITHOUT = """

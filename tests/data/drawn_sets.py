@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -40,6 +43,31 @@ def draw_head(seed: int, *, lesion: bool = False, size: int = 200) -> NDArray[np
 
 def save(path: Path, picture: NDArray[np.generic]) -> None:
     assert cv2.imwrite(str(path), picture), path
+
+
+def write_manifest(records: Sequence[Record], path: Path) -> None:
+    """Write records to a manifest in a folder that holds their files."""
+    labels = {1: "tumor", 0: "healthy", None: ""}
+    with path.open("w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table)
+        rows.writerow(
+            [
+                "path",
+                "source",
+                "label",
+                "tumour_type",
+                "view",
+                "group",
+                "sha256",
+                "boxes",
+                "polygons",
+            ]
+        )
+        for r in records:
+            relative = r.path.resolve().relative_to(path.parent.resolve()).as_posix()
+            shapes = (json.dumps(r.boxes or []), json.dumps(r.polygons or []))
+            rows.writerow([relative, r.source, labels[r.label], r.tumour_type, r.view, r.group,
+                           r.sha256, *shapes])  # fmt: skip
 
 
 def grouped_records(groups: list[int], *, source: str = "s", tumours: int = 0) -> list[Record]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tumorlens.data.manifest import Record, read_manifest, write_manifest
-from tumorlens.errors import ManifestError, OutputError
+from tumorlens.data.manifest import Record, read_manifest
+from tumorlens.errors import ManifestError
 
 
 def manifest(folder: Path, *lines: str) -> Path:
@@ -39,23 +39,6 @@ def test_a_row_becomes_a_record_and_empty_cells_stay_unknown(tmp_path: Path) -> 
     assert second == Record(f"{tmp_path.name}:b.png", tmp_path / "b.png", tmp_path.name)
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "a.png").write_bytes(b"x")
-    record = Record(
-        key="s:sub/a.png",
-        path=tmp_path / "sub" / "a.png",
-        source="s",
-        label=0,
-        boxes=((0.0, 0.25, 0.5, 1.0),),
-        sha256="ab",
-        group=3,
-    )
-    write_manifest([record], tmp_path / "manifest.csv")
-    assert read_manifest(tmp_path / "manifest.csv") == [record]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.csv", "sub"]
-
-
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
@@ -86,21 +69,6 @@ def test_a_picture_named_csv_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ManifestError, match="cannot be read as a CSV table"):
         read_manifest(tmp_path / "manifest.csv")
-
-
-def test_a_record_outside_the_folder_has_no_row(tmp_path: Path) -> None:
-    outside = Record("s:a", tmp_path / "a.png", "s")
-    with pytest.raises(ManifestError, match="lies outside"):
-        write_manifest([outside], tmp_path / "inner" / "manifest.csv")
-    slice_ = Record("s:v", tmp_path / "v.nii.gz#axial:4", "s")
-    with pytest.raises(ManifestError, match="slice of a volume"):
-        write_manifest([slice_], tmp_path / "manifest.csv")
-
-
-def test_a_folder_in_the_way_is_an_output_error(tmp_path: Path) -> None:
-    (tmp_path / "manifest.csv").mkdir()
-    with pytest.raises(OutputError, match="is a folder"):
-        write_manifest([Record("s:a", tmp_path / "a.png", "s")], tmp_path / "manifest.csv")
 
 
 def test_a_slice_knows_its_file() -> None:

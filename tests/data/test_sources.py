@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.drawn_sets import draw_set
-from tumorlens.data.manifest import write_manifest
+from tests.data.drawn_sets import draw_set, write_manifest
 from tumorlens.data.sources import KNOWN_SOURCES, load_source, source_info
 from tumorlens.errors import SourceNotFoundError
 

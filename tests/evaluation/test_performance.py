@@ -11,11 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.data.drawn_sets import write_manifest
 from tests.drawn_data import draw_heads
 from tests.models_for_tests import write_tiny_model
 from tumorlens.cli.app import run
 from tumorlens.data.grouping import group_records
-from tumorlens.data.manifest import write_manifest
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import grouped_split, make_split, write_split
 from tumorlens.errors import DataError, DecodeError, SplitError

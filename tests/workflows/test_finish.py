@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.drawn_sets import write_manifest
 from tests.drawn_data import draw_heads, tiny_config
-from tumorlens.data.manifest import write_manifest
 from tumorlens.data.sources import load_source
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.phantom import draw_phantom

@@ -17,7 +17,7 @@ from tumorlens.data.near_duplicates.fingerprint_cache import (
     read_bytes,
 )
 from tumorlens.data.near_duplicates.numbering import neighbouring_numbers
-from tumorlens.data.near_duplicates.search import find_pairs
+from tumorlens.data.near_duplicates.search import Proposal, propose_pairs
 from tumorlens.data.views import known_view
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
@@ -28,18 +28,13 @@ from tumorlens.imaging.fingerprint import (
 )
 
 
-def group_records(
-    records: Sequence[Record],
-    cache: FingerprintCache | None = None,
-    *,
-    max_distance: int = DEFAULT_MAX_DISTANCE,
-) -> list[Record]:
+def group_records(records: Sequence[Record], cache: FingerprintCache | None = None) -> list[Record]:
     """Return the records in the same order, each with its group and its file's SHA-256.
 
     A scan of a public source gets its view too, where its manifest does not state it (see `views`).
 
     Grouped together, across sources and transitively: near-duplicates by hash (heads within
-    ``max_distance`` of 256 bits in the best of eight poses, or whole images within
+    `DEFAULT_MAX_DISTANCE` of 256 bits in the best of eight poses, or whole images within
     `FRAME_MAX_DISTANCE`), more distant pairs that are confirmed on pixels (see
     `confirmed_pairs`), slices of one patient of one source, records that already share a group in
     their manifest, and in a source whose numbers run from patient to patient
@@ -49,7 +44,6 @@ def group_records(
     Args:
         records: of any number of sources; all that a split is to hold.
         cache: of fingerprints; the default cache when None.
-        max_distance: see `tumorlens.imaging.fingerprint.DEFAULT_MAX_DISTANCE`.
 
     Raises:
         InputError: a file cannot be read.
@@ -58,12 +52,13 @@ def group_records(
     check_unique(records)
     prints = fingerprint_records(records, cache)
     digests = _digests(records, prints)
+    proposed = _proposed(prints)
     links = [
-        *_near_duplicates(prints, max_distance),
+        *((pair.first, pair.second) for pair in proposed if _is_near_duplicate(pair)),
         *_same_patient_or_group(records),
         *neighbouring_numbers(records, prints),
     ]
-    links += confirmed_pairs(records, prints, connected_groups(len(records), links))
+    links += confirmed_pairs(records, proposed, connected_groups(len(records), links))
     groups = connected_groups(len(records), links)
     return [
         replace(record, group=int(group), sha256=digest, view=record.view or known_view(digest))
@@ -71,19 +66,21 @@ def group_records(
     ]
 
 
-def _near_duplicates(
-    prints: Sequence[Fingerprint | None], max_distance: int
-) -> Iterator[tuple[int, int]]:
+def _proposed(prints: Sequence[Fingerprint | None]) -> list[Proposal]:
     at = [i for i, found in enumerate(prints) if found is not None]
     known = [found for found in prints if found is not None]
     if not known:
-        return
+        return []
     heads = np.stack([found.bits for found in known])
     frames = np.stack([found.frame_bits for found in known])
-    closest = min(max_distance, FRAME_MAX_DISTANCE)
-    for pairs in (find_pairs(heads, max_distance), find_pairs(frames, closest)):
-        for i, j, _ in pairs.tolist():
-            yield at[i], at[j]
+    return [
+        pair._replace(first=at[pair.first], second=at[pair.second])
+        for pair in propose_pairs(heads, frames)
+    ]
+
+
+def _is_near_duplicate(pair: Proposal) -> bool:
+    return pair.head <= DEFAULT_MAX_DISTANCE or pair.frame <= FRAME_MAX_DISTANCE
 
 
 def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:

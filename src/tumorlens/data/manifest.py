@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tumorlens.atomic import atomic_file
 from tumorlens.errors import ManifestError
 
 Box = tuple[float, float, float, float]
@@ -22,10 +20,6 @@ VIEWS: tuple[str | None, ...] = ("axial", "coronal", "sagittal", None)
 MANIFEST_NAME = "manifest.csv"
 _BESIDE = 0.25  # a coordinate further outside than this is a wrong unit, not an imprecise one
 LABELS = {"healthy": 0, "tumor": 1}
-_COLUMNS = (
-    "path", "source", "label", "tumour_type", "view", "patient", "group", "sha256", "boxes",
-    "polygons",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,23 +94,6 @@ def read_manifest(path: str | Path) -> list[Record]:
     return records
 
 
-def write_manifest(records: Sequence[Record], path: str | Path) -> None:
-    """Write records to a CSV table whose folder holds them all; the file appears at once, whole.
-
-    Raises:
-        ManifestError: a record is a slice of a volume, or lies outside the manifest's folder.
-        OutputError: the table cannot be written.
-    """
-    path = Path(path)
-    rows = [_row(record, path) for record in records]
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_file(path, parents=True) as file:
-        file.write(table.getvalue().encode())
-
-
 def check_unique(records: Iterable[Record]) -> None:
     """Raise `ManifestError` when two records have one key."""
     seen: set[str] = set()
@@ -182,30 +159,3 @@ def _shapes(cell: str | None, where: str) -> tuple[Any, ...]:
         raise ManifestError(f"{where}: not a list of lists of fractions")
     shapes = convert(parsed)
     return shapes if isinstance(shapes, tuple) else ()
-
-
-def _row(record: Record, manifest: Path) -> dict[str, object]:
-    if record.is_slice:
-        raise ManifestError(f"{record.path}: a slice of a volume has no row in a manifest")
-    try:
-        relative = record.path.resolve().relative_to(manifest.parent.resolve())
-    except ValueError as error:
-        raise ManifestError(
-            f"{record.path}: lies outside {manifest.parent}; write the manifest above the images"
-        ) from error
-    labels = {number: word for word, number in LABELS.items()}
-    return {
-        "path": relative.as_posix(),
-        "source": record.source,
-        "label": "" if record.label is None else labels[record.label],
-        "tumour_type": record.tumour_type or "",
-        "view": record.view or "",
-        "patient": record.patient or "",
-        "group": "" if record.group is None else record.group,
-        "sha256": record.sha256 or "",
-        "boxes": json.dumps(record.boxes or []),
-        "polygons": json.dumps(record.polygons or []),
-    }
-
-
-VIEWS = ("axial", "coronal", "sagittal", None)

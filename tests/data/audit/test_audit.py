@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.drawn_sets import draw_set, save
+from tests.data.drawn_sets import draw_set, save, write_manifest
 from tumorlens.cli.app import run
 from tumorlens.data.audit import shortcuts as shortcuts_module
 from tumorlens.data.audit.audit import Audit, audit
 from tumorlens.data.audit.html_report import html_report
 from tumorlens.data.audit.image_summary import ImageSummary, summarize
 from tumorlens.data.audit.shortcuts import find_shortcuts
-from tumorlens.data.manifest import Record, write_manifest
+from tumorlens.data.manifest import Record
 from tumorlens.data.sources import load_source
 from tumorlens.errors import MissingExtraError, SourceNotFoundError
 from tumorlens.imaging.phantom import draw_phantom

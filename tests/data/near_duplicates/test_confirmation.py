@@ -15,6 +15,7 @@ from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.near_duplicates.confirmation import confirmed_pairs
 from tumorlens.data.near_duplicates.fingerprint_cache import FingerprintCache, fingerprint_records
+from tumorlens.data.near_duplicates.search import Proposal, propose_pairs
 from tumorlens.data.sources import load_source
 
 NEAR = 16  # bits; sharpened heads lie further apart
@@ -31,6 +32,13 @@ def sharpened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.clip(sharp, 0, 255).astype(np.uint8)
 
 
+def proposed(records: list[Record], cache: FingerprintCache) -> list[Proposal]:
+    prints = [found for found in fingerprint_records(records, cache) if found is not None]
+    return propose_pairs(
+        np.stack([found.bits for found in prints]), np.stack([found.frame_bits for found in prints])
+    )
+
+
 def groups_of(records: list[Record]) -> list[int | None]:
     return [record.group for record in records]
 
@@ -44,10 +52,11 @@ def test_a_sharpened_copy_is_grouped_by_its_pixels(
     records = load_source(tmp_path / "set")
     names = [record.path.stem for record in records]
     assert names == ["00", "01", "02", "00", "01", "02", "10", "11"]
-    found = group_records(records, cache, max_distance=NEAR)
+    monkeypatch.setattr(grouping, "DEFAULT_MAX_DISTANCE", NEAR)
+    found = group_records(records, cache)
     assert groups_of(found) == [0, 1, 2, 3, 4, 5, 3, 4]
     monkeypatch.setattr(grouping, "confirmed_pairs", lambda *_: [])
-    by_hash = group_records(records, cache, max_distance=NEAR)
+    by_hash = group_records(records, cache)
     assert groups_of(by_hash) == list(range(8))
 
 
@@ -73,7 +82,7 @@ def test_numbered_slices_are_bound_in_step(
         save(folder / f"{number}.png", sharpened(draw_head(of)))
     records = load_source(tmp_path / source)
     people = np.array([int(record.path.stem) // 30 for record in records], np.int64)
-    pairs = confirmed_pairs(records, fingerprint_records(records, cache), people)
+    pairs = confirmed_pairs(records, proposed(records, cache), people)
     assert len(pairs) == bound
     for i, j in pairs:
         one, other = int(records[i].path.stem), int(records[j].path.stem)
@@ -82,10 +91,10 @@ def test_numbered_slices_are_bound_in_step(
 
 def test_what_is_bound_already_is_not_read_again(tmp_path: Path, cache: FingerprintCache) -> None:
     records = load_source(draw_set(tmp_path / "set", 2, 2))
-    prints = fingerprint_records(records, cache)
+    pairs = proposed(records, cache)
     for record in records:
         record.path.unlink()
-    assert confirmed_pairs(records, prints, np.zeros(4, np.int64)) == []
+    assert confirmed_pairs(records, pairs, np.zeros(4, np.int64)) == []
     assert confirmed_pairs([], [], np.zeros(0, np.int64)) == []
 
 

@@ -147,7 +147,7 @@ def _overlap(
 ) -> dict[tuple[str, str], int]:
     sources = [image.record.source for image in images]
     having: dict[tuple[str, str], set[int]] = {
-        between: set() for between in product({*sources}, repeat=2)
+        between: set() for between in product({*sources}, {*sources})
     }
     for pair in pairs:
         for i, j in ((pair.first, pair.second), (pair.second, pair.first)):

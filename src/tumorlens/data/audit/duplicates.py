@@ -59,11 +59,12 @@ def find_near_duplicates(
         frame_queries=np.stack([image.zoom_bits for image in images]),
         method=method,
     )
-    for i, j, distance in proposed:
+    for pair in proposed:
+        i, j = pair.first, pair.second
         if (i, j) not in exact:
-            agreement = contrast.agreement(i, j, whole=distance <= FRAME_MAX_DISTANCE)
+            agreement = contrast.agreement(i, j, whole=pair.distance <= FRAME_MAX_DISTANCE)
             if agreement is not None:
-                found.append(NearDuplicate(i, j, False, distance, agreement))
+                found.append(NearDuplicate(i, j, False, pair.distance, agreement))
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 

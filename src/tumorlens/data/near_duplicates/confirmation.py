@@ -22,9 +22,9 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.near_duplicates.contrast import ContrastMatcher, Samples, to_uint8
 from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.data.near_duplicates.numbering import running_number
-from tumorlens.data.near_duplicates.search import propose_pairs
+from tumorlens.data.near_duplicates.search import Proposal
 from tumorlens.imaging.decode import decode
-from tumorlens.imaging.fingerprint import FRAME_MAX_DISTANCE, Fingerprint
+from tumorlens.imaging.fingerprint import FRAME_MAX_DISTANCE
 from tumorlens.imaging.headbox import samples
 
 Pair = tuple[int, int]
@@ -36,14 +36,14 @@ _KEPT_SAMPLES = 4096
 
 def confirmed_pairs(
     records: Sequence[Record],
-    prints: Sequence[Fingerprint | None],
+    proposed: Sequence[Proposal],
     groups: NDArray[np.int64],
 ) -> list[Pair]:
     """Return pairs of different groups that show one slice, or slices of one patient.
 
     Args:
-        records: `N` of them; slices of volumes are skipped.
-        prints: fingerprints of the records; None for slices of volumes.
+        records: `N` of them.
+        proposed: pairs of them to compare, sorted.
         groups: ``int64 [N]``; pairs inside one group are not compared.
 
     Raises:
@@ -60,11 +60,12 @@ def confirmed_pairs(
     confirmed: list[Pair] = []
     numbered: dict[Pair, list[Pair]] = defaultdict(list)
     joined: set[Pair] = set()
-    for i, j, distance in _proposed(prints):
+    for pair in proposed:
+        i, j = pair.first, pair.second
         between = (int(min(groups[i], groups[j])), int(max(groups[i], groups[j])))
         if between[0] == between[1] or between in joined:
             continue
-        if contrast.agreement(i, j, whole=distance <= FRAME_MAX_DISTANCE) is None:
+        if contrast.agreement(i, j, whole=pair.distance <= FRAME_MAX_DISTANCE) is None:
             continue
         if _of_one_numbered_source(records[i], records[j]):
             numbered[between].append((i, j))
@@ -75,16 +76,6 @@ def confirmed_pairs(
         if _any_in_step(records, groups, pairs):
             confirmed.append(pairs[0])
     return confirmed
-
-
-def _proposed(prints: Sequence[Fingerprint | None]) -> list[tuple[int, int, int]]:
-    at = [i for i, found in enumerate(prints) if found is not None]
-    known = [found for found in prints if found is not None]
-    if len(known) < 2:
-        return []
-    heads = np.stack([found.bits for found in known])
-    frames = np.stack([found.frame_bits for found in known])
-    return [(at[i], at[j], distance) for i, j, distance in propose_pairs(heads, frames)]
 
 
 def _of_one_numbered_source(one: Record, other: Record) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,23 @@ _WINDOWS = 10
 _MIXING_SEED = 20_260_101
 _MIXED_AT_ONCE = 1 << 18
 _ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
+
+
+class Proposal(NamedTuple):
+    """Two images and the bits of 256 in which the hashes of heads and of whole images differ.
+
+    A distance beyond the search limit is given as 256.
+    """
+
+    first: int
+    second: int
+    head: int
+    frame: int
+
+    @property
+    def distance(self) -> int:
+        """The smaller of the two distances."""
+        return min(self.head, self.frame)
 
 
 def find_pairs(
@@ -70,7 +87,7 @@ def find_pairs(
 
 def propose_pairs(
     heads: Bits, frames: Bits, *, frame_queries: Bits | None = None, method: Method = "auto"
-) -> list[tuple[int, int, int]]:
+) -> list[Proposal]:
     """Propose pairs of images to compare on pixels: those that one of two hashes finds close.
 
     Args:
@@ -80,13 +97,18 @@ def propose_pairs(
         method: see `find_pairs`.
 
     Returns:
-        Sorted ``(i, j, distance)`` with ``i < j`` and the smaller of the two distances.
+        Pairs with ``first < second``, sorted, each once.
     """
-    found = [
-        find_pairs(heads, HEAD_PROPOSAL_DISTANCE, method=method),
-        find_pairs(frames, FRAME_PROPOSAL_DISTANCE, queries=frame_queries, method=method),
-    ]
-    return [(i, j, distance) for i, j, distance in _ordered(np.concatenate(found)).tolist()]
+    found: dict[tuple[int, int], list[int]] = {}
+    for column, pairs in enumerate(
+        (
+            find_pairs(heads, HEAD_PROPOSAL_DISTANCE, method=method),
+            find_pairs(frames, FRAME_PROPOSAL_DISTANCE, queries=frame_queries, method=method),
+        )
+    ):
+        for i, j, distance in pairs.tolist():
+            found.setdefault((i, j), [BITS, BITS])[column] = distance
+    return [Proposal(i, j, *distances) for (i, j), distances in sorted(found.items())]
 
 
 def _exact_with_faiss(bits: Bits, queries: Bits, max_distance: int) -> NDArray[np.int64]:
