@@ -13,18 +13,18 @@ from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.metrics.decision import Conformal, Threshold
-from tumorlens.modelfile import Guard, ModelCard, Pooling, SelfTest, write_model
+from tumorlens.modelfile import ModelCard, OodDetector, Pooling, SelfTest, write_model
 
 TINY_SPEC = PreprocessSpec(size=64)
 _CELL = 8
 
 
 def tiny_onnx(
-    spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True, guard: float | None = None
+    spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True, ood: float | None = None
 ) -> bytes:
     """Return an ONNX model: ``map = 4 * (mean of 8x8 pixels) - 1``, ``logit = mean(map)``.
 
-    With ``guard`` it has the output ``in_domain = guard - logit``: bright pictures are refused.
+    With ``ood`` it has the output ``in_domain = ood - logit``: bright images are refused.
     """
     weight = np.full((1, spec.channels, _CELL, _CELL), 4 / (_CELL * _CELL * spec.channels))
     cells = spec.size // _CELL
@@ -38,10 +38,10 @@ def tiny_onnx(
         shape = ["N", cells, cells]
         outputs.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, shape))
     constants = []
-    if guard is not None:
-        nodes.append(helper.make_node("Sub", ["guard", "logit"], ["in_domain"]))
+    if ood is not None:
+        nodes.append(helper.make_node("Sub", ["ood", "logit"], ["in_domain"]))
         outputs.append(helper.make_tensor_value_info("in_domain", TensorProto.FLOAT, ["N"]))
-        constants.append(numpy_helper.from_array(np.array(guard, dtype=np.float32), "guard"))
+        constants.append(numpy_helper.from_array(np.array(ood, dtype=np.float32), "ood"))
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -79,7 +79,7 @@ def tiny_card(onnx_bytes: bytes, spec: PreprocessSpec = TINY_SPEC, **changes: An
         "preprocess": spec,
         "pooling": Pooling(kind="mean") if engine.has_map else None,
         "has_map": engine.has_map,
-        "guard": Guard(method="brightness", n_mri=1, n_pictures=1) if engine.has_guard else None,
+        "ood": OodDetector(method="brightness", n_mri=1, n_negatives=1) if engine.has_ood else None,
         "temperature": 0.5,
         "threshold": Threshold(value=0.5, target=None, origin="default", n=0),
         "conformal": (Conformal(alpha=0.1, tumor=0.6, healthy=0.6, n_tumor=50, n_healthy=50),),

@@ -14,7 +14,8 @@
     │   ├── ModelNotFoundError
     │   ├── ModelDamagedError          hash or self-test fails, truncated
     │   ├── ForeignModelError          no TumorLens card inside
-    │   └── NewerModelError            written by a newer TumorLens
+    │   ├── NewerModelError            the format of a newer TumorLens
+    │   └── OlderModelError            a format that is not read any more
     ├── ExplanationUnavailableError    the model has no class map
     ├── DataError                      a data set, manifest or split cannot be used
     │   ├── SourceNotFoundError
@@ -84,7 +85,11 @@ class ForeignModelError(ModelFileError):
 
 
 class NewerModelError(ModelFileError):
-    """The file was written by a newer TumorLens than this one."""
+    """The file has the format of a newer TumorLens than this one."""
+
+
+class OlderModelError(ModelFileError):
+    """The file has a format that this TumorLens does not read any more."""
 
 
 class ExplanationUnavailableError(TumorLensError):

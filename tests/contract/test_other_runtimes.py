@@ -12,6 +12,7 @@ from tests.models_for_tests import tiny_card
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
+from tumorlens.inference.predictor import find_model
 from tumorlens.modelfile import read_model, write_model
 
 torch = pytest.importorskip("torch")
@@ -40,7 +41,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["exported"])
+@pytest.fixture(scope="module")
+def packaged() -> Path:
+    return find_model(None)
+
+
+@pytest.fixture(params=["exported", "packaged"])
 def path(request: pytest.FixtureRequest) -> Path:
     return Path(request.getfixturevalue(request.param))
 
@@ -60,4 +66,6 @@ def test_openvino_computes_the_answers_of_onnx_runtime(path: Path) -> None:
 
 
 def test_the_onnx_library_finds_it_sound(path: Path) -> None:
-    onnx.checker.check_model(onnx.load(path), full_check=True)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.SerializeToString() == path.read_bytes()

@@ -76,17 +76,17 @@ def test_another_dtype_or_rank_is_refused(batch: NDArray[np.float32]) -> None:
         Engine(tiny_onnx(), threads=1).run(batch)
 
 
-def test_a_guard_is_a_third_output() -> None:
+def test_an_ood_score_is_a_third_output() -> None:
     batch = checkerboard(3)
-    guarded = Engine(tiny_onnx(guard=0.25), threads=1)
-    logits, maps, scores = guarded.run(batch)
-    assert guarded.has_guard
+    detecting = Engine(tiny_onnx(ood=0.25), threads=1)
+    logits, maps, scores = detecting.run(batch)
+    assert detecting.has_ood
     assert maps is not None
     assert scores is not None
     np.testing.assert_allclose(scores, 0.25 - logits, atol=1e-6)
-    np.testing.assert_array_equal(guarded.run(batch)[0], logits)
+    np.testing.assert_array_equal(detecting.run(batch)[0], logits)
     plain = Engine(tiny_onnx(), threads=1)
-    assert not plain.has_guard
+    assert not plain.has_ood
     assert plain.run(batch).in_domain is None
 
 

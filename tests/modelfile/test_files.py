@@ -19,6 +19,7 @@ from tumorlens.errors import (
     ModelFileError,
     ModelNotFoundError,
     NewerModelError,
+    OlderModelError,
     OutputError,
 )
 from tumorlens.modelfile import FORMAT_VERSION, read_card, read_model, write_model
@@ -139,8 +140,17 @@ def test_a_newer_file_is_refused_even_when_its_card_has_other_fields(tmp_path: P
     path = tmp_path / "newer.onnx"
     newer = json.dumps({"format_version": FORMAT_VERSION + 1, "novelty": True}).encode()
     path.write_bytes(signed(tiny_onnx(), newer))
-    told = rf"format {FORMAT_VERSION + 1}.*up to {FORMAT_VERSION}: pip install --upgrade"
+    told = rf"format {FORMAT_VERSION + 1}.* {FORMAT_VERSION} only: pip install --upgrade"
     with pytest.raises(NewerModelError, match=told):
+        read_model(path)
+
+
+def test_an_older_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "older.onnx"
+    older = json.dumps({"format_version": FORMAT_VERSION - 1, "name": "x"}).encode()
+    path.write_bytes(signed(tiny_onnx(), older))
+    told = rf"format {FORMAT_VERSION - 1}.* {FORMAT_VERSION} only: .*train anew"
+    with pytest.raises(OlderModelError, match=told):
         read_model(path)
 
 
@@ -151,7 +161,7 @@ def test_a_newer_file_is_refused_even_when_its_card_has_other_fields(tmp_path: P
         (b"[]", "TypeError"),
         (b"{}", "format_version"),
         (b'{"format_version": "1"}', "TypeError"),
-        (b'{"format_version": 1}', "name: Field required"),
+        (f'{{"format_version": {FORMAT_VERSION}}}'.encode(), "name: Field required"),
         (b"\x80", "UnicodeDecodeError"),
     ],
 )

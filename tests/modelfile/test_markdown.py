@@ -6,7 +6,7 @@ import re
 
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.metrics.decision import Conformal
-from tumorlens.modelfile import DataSource, Guard, GuardCheck, Metric
+from tumorlens.modelfile import DataSource, Metric, OodCheck, OodDetector
 from tumorlens.modelfile.markdown import model_card_markdown, table
 
 SECTIONS = [
@@ -39,7 +39,7 @@ def test_figures_data_and_limits_are_the_card_s() -> None:
     assert "| test | roc auc | 0.912 | 0.870 to 0.950 | 321 |" in text
     assert "| br35h | 60 | unclear: a \\| b | – | `cdcdcdcdcdcdcdcd` |" in text
     assert "of these sources cheng2017 states a licence clearly" in text
-    assert "flatter the model" in text
+    assert "optimistically biased" in text
     assert "- knows brightness only" in text
     assert "with seed 3" in text
 
@@ -51,16 +51,16 @@ def test_subsets_of_a_part_have_figures_and_are_not_counted_twice() -> None:
     assert "Scans by part: test 321." in text
 
 
-def test_sets_and_guard_are_stated_with_their_n_and_their_limits() -> None:
+def test_sets_and_detector_are_stated_with_their_n_and_their_limits() -> None:
     sets = Conformal(0.05, 0.31, 0.62, 335, 235, 26, 13, 126.4, 59.0)
-    check = GuardCheck(pictures="scans", mri=True, refused=0.004, low=0.001, high=0.02, n=570)
-    guard = Guard(method="by distance", n_mri=1600, n_pictures=1400, checks=(check,))
-    card = tiny_card(tiny_onnx(guard=1.0), conformal=(sets,), guard=guard)
+    check = OodCheck(images="scans", mri=True, refused=0.004, low=0.001, high=0.02, n=570)
+    ood = OodDetector(method="by distance", n_mri=1600, n_negatives=1400, checks=(check,))
+    card = tiny_card(tiny_onnx(ood=1.0), conformal=(sets,), ood=ood)
     text = model_card_markdown(card)
     assert "| 95% | tumor | 0.31 | 335 | 26 | 126 |" in text
     assert "| 95% | healthy | 0.62 | 235 | 13 | 59 |" in text
     assert "another hospital's scans" in text
-    assert "Fitted on 1600 scans and 1400 drawn pictures: by distance." in text
+    assert "Fitted on 1600 scans and 1400 images that are no brain MRI: by distance." in text
     assert "| scans | keep | 0.004 | 0.001 to 0.020 | 570 |" in text
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
 

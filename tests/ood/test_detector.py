@@ -16,7 +16,7 @@ from tumorlens.export.onnx import probe_inputs, to_onnx, write_weights
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.modelfile import Guard, write_model
+from tumorlens.modelfile import OodDetector, write_model
 from tumorlens.models.registry import build
 from tumorlens.models.weights import read_weights
 from tumorlens.ood import fit as guard_fit
@@ -244,9 +244,9 @@ def test_networks_without_features_and_too_few_scans_are_told() -> None:
 
 
 def test_a_run_whose_guard_is_lost_is_not_exported_without_it(tmp_path: Path) -> None:
-    network, onnx_bytes = build("cnn", widths=[4]), tiny_onnx(guard=1.0)
-    said = Guard(method="by distance", n_mri=1, n_pictures=1)
-    card = tiny_card(onnx_bytes, architecture="cnn", architecture_args={"widths": [4]}, guard=said)
+    network, onnx_bytes = build("cnn", widths=[4]), tiny_onnx(ood=1.0)
+    said = OodDetector(method="by distance", n_mri=1, n_negatives=1)
+    card = tiny_card(onnx_bytes, architecture="cnn", architecture_args={"widths": [4]}, ood=said)
     write_model(onnx_bytes, card, tmp_path / "model.onnx")
     write_weights(network, tmp_path / "weights.pt")
     with pytest.raises(ModelNotFoundError, match=r"guard\.pt: no such weights file"):

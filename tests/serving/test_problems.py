@@ -27,6 +27,7 @@ EXPECTED = {
     "ModelDamagedError": "not-ready",
     "ForeignModelError": "not-ready",
     "NewerModelError": "not-ready",
+    "OlderModelError": "not-ready",
     "ExplanationUnavailableError": "explanation-unavailable",
     "DataError": "internal-error",
     "SourceNotFoundError": "internal-error",

@@ -77,7 +77,7 @@ def test_validation_places_it_and_calibration_measures_it(monkeypatch: pytest.Mo
     assert groups_of(fits.held.inputs) == [own.group for own in records["validation"]]
     assert groups_of(fits.measured[0]) == [own.group for own in records["calibration"]]
     assert found[1].method.endswith("of training scans and the validation scans")
-    assert found[1].checks[0].pictures == "calibration scans"
+    assert found[1].checks[0].images == "calibration scans"
 
 
 def test_without_validation_halves_of_calibration_do_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_without_validation_halves_of_calibration_do_both(monkeypatch: pytest.Mo
     assert found[1].method.endswith(
         "of training scans and the calibration scans of one half of the groups"
     )
-    assert [check.pictures for check in found[1].checks[:3]] == [
+    assert [check.images for check in found[1].checks[:3]] == [
         "calibration scans of the other half of the groups",
         "calibration scans of the other half of the groups, of other",
         "calibration scans of the other half of the groups, of s",

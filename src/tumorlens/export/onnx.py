@@ -25,34 +25,36 @@ from tumorlens.ood.detector import InDomainGuard
 
 OPSET = 18
 TOLERANCE = 1e-4
-# Of the guard's score, whose logarithms of distances run into the tens.
-GUARD_TOLERANCE = 1e-3
+# Of the OOD detector's score, whose logarithms of distances run into the tens.
+OOD_TOLERANCE = 1e-3
 
 
 class _Outputs(nn.Module):
     """The graph's outputs by name, without the None of a map-less network."""
 
-    def __init__(self, network: nn.Module, has_map: bool, guard: InDomainGuard | None) -> None:
+    def __init__(self, network: nn.Module, has_map: bool, detector: InDomainGuard | None) -> None:
         super().__init__()
-        self.network, self.has_map, self.guard = network, has_map, guard
+        self.network, self.has_map, self.detector = network, has_map, detector
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        if self.guard is None:
+        if self.detector is None:
             logit, evidence = self.network(image)
             domain = None
         else:
             features = self.network.features(image)  # type: ignore[operator]
             logit, evidence = self.network.answer(features)  # type: ignore[operator]
-            domain = self.guard(features)
+            domain = self.detector(features)
         found = {"logit": logit, "map": evidence if self.has_map else None, "in_domain": domain}
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
-def to_onnx(network: nn.Module, spec: PreprocessSpec, guard: InDomainGuard | None = None) -> bytes:
+def to_onnx(
+    network: nn.Module, spec: PreprocessSpec, detector: InDomainGuard | None = None
+) -> bytes:
     """Return the network as ONNX bytes: input ``image``, outputs ``logit`` and, if any, ``map``.
 
-    With a guard fitted to the network the graph has the output ``in_domain`` too, computed from
-    the same features. The batch axis is dynamic. The graph is checked against torch on drawn
+    With an OOD detector fitted to the network the graph has the output ``in_domain`` too, computed
+    from the same features. The batch axis is dynamic. The graph is checked against torch on drawn
     heads and on noise before it is returned.
 
     Raises:
@@ -63,7 +65,7 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec, guard: InDomainGuard | Non
     probe = torch.from_numpy(probe_inputs(spec))
     with torch.no_grad():
         has_map = network(probe[:1]).map is not None
-        wrapped = _Outputs(network, has_map, guard).eval()
+        wrapped = _Outputs(network, has_map, detector).eval()
         expected = wrapped(probe)
     with tempfile.TemporaryDirectory() as folder, _quiet_exporter():
         path = Path(folder) / "model.onnx"
@@ -119,15 +121,15 @@ def check_parity(
     """Return the largest difference between torch's answer and ONNX Runtime's.
 
     Raises:
-        ExportError: It exceeds 1e-4 (1e-3 in the guard's score), or one of them has a map or a
-            guard and the other has none.
+        ExportError: It exceeds 1e-4 (1e-3 in the OOD score), or one of them has a map or an OOD
+            detector and the other has none.
     """
     found = Engine(onnx_bytes, threads=1).run(inputs)
     worst = 0.0
     checks = (
         ("logit", found.logits, logit, TOLERANCE),
         ("class map", found.maps, evidence, TOLERANCE),
-        ("guard", found.in_domain, in_domain, GUARD_TOLERANCE),
+        ("OOD score", found.in_domain, in_domain, OOD_TOLERANCE),
     )
     for name, ours, wanted, allowed in checks:
         if (ours is None) != (wanted is None):

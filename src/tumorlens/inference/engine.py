@@ -36,8 +36,8 @@ class Outputs(NamedTuple):
     Attributes:
         logits: float32 ``[N]``, before the temperature.
         maps: float32 ``[N, h, w]``, class maps in logit units; None in a model without.
-        in_domain: float32 ``[N]``, the guard's score; 0 and above is a brain MRI to it. None in a
-            model without a guard.
+        in_domain: float32 ``[N]``, the score of the OOD detector, high for brain MRI. None in a
+            model without one.
     """
 
     logits: NDArray[np.float32]
@@ -78,7 +78,7 @@ class Engine:
         except _RUNTIME_ERRORS as error:
             raise ModelDamagedError(f"the ONNX runtime refuses the model: {error}") from error
         self._names = self._check_signature()
-        self.has_map, self.has_guard = "map" in self._names, "in_domain" in self._names
+        self.has_map, self.has_ood = "map" in self._names, "in_domain" in self._names
 
     def run(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
         """Run a batch float32 ``[N, C, H, W]``, ``batch_size`` rows at a time (None: all at once).

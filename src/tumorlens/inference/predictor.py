@@ -158,10 +158,10 @@ class Predictor:
         card, threshold, conformal = self.card, self.card.threshold, self._conformal
         prob = float(self.calibrate(outputs.logits[row]))
         label: Label = "tumor" if prob >= threshold.value else "healthy"
-        score, guard = outputs.in_domain, card.guard
+        score, ood = outputs.in_domain, card.ood
         # Written so that a score that is no number refuses.
-        if (quality.usable and guard is not None and score is not None
-                and not score[row] >= guard.threshold):  # fmt: skip
+        if (quality.usable and ood is not None and score is not None
+                and not score[row] >= ood.threshold):  # fmt: skip
             quality = Quality(usable=False, reason=NOT_AN_MRI)
         return Prediction(
             label=label,
@@ -252,8 +252,8 @@ class Predictor:
     def _check_itself(self) -> None:
         if self._engine.has_map != self.card.has_map:
             raise ModelDamagedError("the card and the graph disagree on whether there is a map")
-        if self._engine.has_guard != (self.card.guard is not None):
-            raise ModelDamagedError("the card and the graph disagree on whether there is a guard")
+        if self._engine.has_ood != (self.card.ood is not None):
+            raise ModelDamagedError("the card and the graph disagree on an OOD detector")
         failure = self_test_failure(lambda batch: float(self.infer(batch).logits[0]), self.card)
         if failure:
             raise ModelDamagedError(f"{failure}; this onnxruntime computes something else")

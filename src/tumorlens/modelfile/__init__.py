@@ -1,16 +1,16 @@
 """The model file: one ``.onnx`` that carries its own card.
 
 ``write_model`` puts a `ModelCard` into an ONNX model, ``read_card`` and ``read_model``
-take it out again and refuse what is damaged, foreign or newer.
+take it out again and refuse what is damaged, foreign or of another format.
 """
 
 from tumorlens.modelfile.card import (
     FORMAT_VERSION,
     DataSource,
-    Guard,
-    GuardCheck,
     Metric,
     ModelCard,
+    OodCheck,
+    OodDetector,
     Pooling,
     SelfTest,
 )
@@ -19,11 +19,11 @@ from tumorlens.modelfile.files import ModelFile, read_card, read_model, write_mo
 __all__ = [
     "FORMAT_VERSION",
     "DataSource",
-    "Guard",
-    "GuardCheck",
     "Metric",
     "ModelCard",
     "ModelFile",
+    "OodCheck",
+    "OodDetector",
     "Pooling",
     "SelfTest",
     "read_card",

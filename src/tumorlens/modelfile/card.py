@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,9 +19,8 @@ from tumorlens.errors import ConfigError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.metrics.decision import Conformal, Threshold
 
-# 2: a guard, and with it a third output of the graph. 3: what surrounds a scan can be hidden.
-# Files of earlier versions are read as before.
-FORMAT_VERSION = 3
+# Only files of this version are read; a field that changes its name or meaning raises it.
+FORMAT_VERSION: Final = 4
 
 
 def _as_spec(value: object) -> object:
@@ -46,20 +45,16 @@ class _Record(BaseModel):
 class Pooling(_Record):
     """How the logit follows from the class map ``[h, w]``.
 
-    ``mean``: the mean of all cells. ``topk``: the mean of the ``k`` largest. ``lse``:
-    ``log(mean(exp(r * map))) / r``.
+    ``mean``: the mean of all cells. ``topk``: the mean of the ``k`` largest.
     """
 
-    kind: Literal["mean", "topk", "lse"]
+    kind: Literal["mean", "topk"]
     k: Annotated[int, Field(ge=1)] | None = None
-    r: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _has_its_parameter(self) -> Pooling:
         if (self.k is not None) != (self.kind == "topk"):
             raise ValueError(f"pooling '{self.kind}': k belongs to 'topk', and only there")
-        if (self.r is not None) != (self.kind == "lse"):
-            raise ValueError(f"pooling '{self.kind}': r belongs to 'lse', and only there")
         return self
 
 
@@ -97,10 +92,13 @@ class SelfTest(_Record):
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
 
 
-class GuardCheck(_Record):
-    """How many of ``n`` pictures of one kind the guard refused, with the 95 % interval."""
+class OodCheck(_Record):
+    """How many of ``n`` images of one kind the detector refused, with the 95 % interval.
 
-    pictures: str
+    ``mri`` tells whether they are brain MRI, and so should be kept.
+    """
+
+    images: str
     mri: bool
     refused: Annotated[float, Field(ge=0, le=1)]
     low: Annotated[float, Field(ge=0, le=1)]
@@ -108,21 +106,21 @@ class GuardCheck(_Record):
     n: Annotated[int, Field(ge=1)]
 
 
-class Guard(_Record):
-    """The in-domain guard in the graph, whose output ``in_domain`` scores a picture.
+class OodDetector(_Record):
+    """The out-of-distribution detector in the graph, whose output ``in_domain`` scores an image.
 
     Attributes:
-        threshold: Scores from here on are kept as brain MRI.
+        threshold: Images with this score or a higher one are kept as brain MRI.
         method: How the score is computed and fitted, in words.
-        n_mri: Real scans it was fitted on; ``n_pictures`` drawn pictures that are none.
-        checks: What it refused of pictures it was not fitted on, without the quality rules.
+        n_mri: Real scans it was fitted on; ``n_negatives`` images that are no brain MRI.
+        checks: What it refused of images it was not fitted on, without the quality rules.
     """
 
     threshold: float = 0.0
     method: str
     n_mri: Annotated[int, Field(ge=0)]
-    n_pictures: Annotated[int, Field(ge=0)]
-    checks: tuple[GuardCheck, ...] = ()
+    n_negatives: Annotated[int, Field(ge=0)]
+    checks: tuple[OodCheck, ...] = ()
 
 
 class ModelCard(_Record):
@@ -138,11 +136,12 @@ class ModelCard(_Record):
         threshold: ``label`` is ``tumor`` from this probability on.
         conformal: Quantiles by error rate; the first entry is the one decisions use. A decision
             is `uncertain` unless its set holds the label at the threshold and nothing else.
-        guard: The in-domain guard; None in a file without the output ``in_domain``.
-        recipe: The full training configuration, with its seed.
+        ood: The out-of-distribution detector; None in a file without the output ``in_domain``.
+        recipe: The full training configuration as it was, with its seed: a record, never settings
+            of today's TumorLens.
     """
 
-    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
+    format_version: Literal[4] = FORMAT_VERSION
     name: Annotated[str, Field(min_length=1)]
     version: Annotated[str, Field(min_length=1)]
     created: str
@@ -155,7 +154,7 @@ class ModelCard(_Record):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     threshold: Threshold
     conformal: tuple[Conformal, ...] | None = None
-    guard: Guard | None = None
+    ood: OodDetector | None = None
     metrics: tuple[Metric, ...] = ()
     data: tuple[DataSource, ...] = ()
     recipe: dict[str, Any] = {}
@@ -177,6 +176,4 @@ class ModelCard(_Record):
             raise ValueError("pooling must be given exactly when has_map is true")
         if not 0 <= self.threshold.value <= 1:
             raise ValueError(f"threshold {self.threshold.value} is outside 0..1")
-        if self.guard is not None and self.format_version < 2:
-            raise ValueError("a guard belongs to format version 2 and above")
         return self

@@ -28,6 +28,7 @@ from tumorlens.errors import (
     ModelFileError,
     ModelNotFoundError,
     NewerModelError,
+    OlderModelError,
 )
 from tumorlens.modelfile.card import FORMAT_VERSION, ModelCard
 from tumorlens.modelfile.wire import (
@@ -87,8 +88,8 @@ def read_model(path: str | Path) -> ModelFile:
     """Read and verify a model file.
 
     Raises `ModelNotFoundError` (no file there), `ModelDamagedError` (cut off, or a byte
-    changed), `ForeignModelError` (not ONNX, or ONNX without a card) or `NewerModelError`
-    (written by a newer TumorLens).
+    changed), `ForeignModelError` (not ONNX, or ONNX without a card), or `NewerModelError` or
+    `OlderModelError` (the format of another version of TumorLens).
     """
     data = _read(Path(path))
     try:
@@ -113,8 +114,14 @@ def _card(path: str | Path, text: bytes) -> ModelCard:
         version = raw["format_version"]
         if version > FORMAT_VERSION:
             raise NewerModelError(
-                f"{path}: model format {version}, and this TumorLens reads up to "
-                f"{FORMAT_VERSION}: pip install --upgrade tumorlens"
+                f"{path}: model format {version}, and this TumorLens reads {FORMAT_VERSION} only: "
+                "pip install --upgrade tumorlens"
+            )
+        if version < FORMAT_VERSION:
+            raise OlderModelError(
+                f"{path}: model format {version}, and this TumorLens reads {FORMAT_VERSION} only: "
+                "use the packaged model, train anew (tumorlens train), or keep the TumorLens that "
+                "wrote the file"
             )
         return ModelCard.model_validate(raw)
     except (ValueError, TypeError, KeyError) as error:

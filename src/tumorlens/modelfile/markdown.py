@@ -19,7 +19,7 @@ def model_card_markdown(card: ModelCard) -> str:
         ("Metrics", _metrics(card)),
         ("Evaluation data", _evaluation_data(card)),
         ("Training data", _training_data(card)),
-        ("Quantitative analyses", [*_figures(card), *_sets(card), *_guard(card)]),
+        ("Quantitative analyses", [*_figures(card), *_sets(card), *_ood(card)]),
         ("Ethical considerations", _ethics(card)),
         (
             "Caveats and recommendations",
@@ -85,7 +85,8 @@ def _evaluation_data(card: ModelCard) -> list[str]:
     split = card.recipe.get("data", {}).get("split", {})
     kind = split.get("kind", "not stated")
     leak = (
-        " Copies of one scan may stand on both sides of this split: its figures flatter the model."
+        " Near-duplicates of one scan may stand on both sides of this split: its figures are "
+        "optimistically biased."
         if kind == "random-leaky"
         else " Near-duplicates and known patients never cross it."
         if kind == "grouped"
@@ -141,23 +142,23 @@ def _sets(card: ModelCard) -> list[str]:
     ]
 
 
-def _guard(card: ModelCard) -> list[str]:
+def _ood(card: ModelCard) -> list[str]:
     """Say what is taken for an MRI, and how well that works."""
-    if card.guard is None:
+    if card.ood is None:
         return []
-    guard = card.guard
+    ood = card.ood
     rows = [
-        (c.pictures, "keep" if c.mri else "refuse", f"{c.refused:.3f}",
+        (c.images, "keep" if c.mri else "refuse", f"{c.refused:.3f}",
          f"{c.low:.3f} to {c.high:.3f}", c.n)
-        for c in guard.checks
+        for c in ood.checks
     ]  # fmt: skip
-    heads = ("pictures", "should", "refused", "95 % interval", "n")
+    heads = ("images", "should", "refused", "95 % interval", "n")
     return [
         "",
-        "### In-domain guard",
+        "### Out-of-distribution detector",
         "",
-        f"Fitted on {guard.n_mri} scans and {guard.n_pictures} drawn pictures: {guard.method}. "
-        "It stands beside the rules for quality; either may refuse.",
+        f"Fitted on {ood.n_mri} scans and {ood.n_negatives} images that are no brain MRI: "
+        f"{ood.method}. It stands beside the rules for quality; either may refuse.",
         "",
         *(table(heads, rows) if rows else ["Not measured."]),
     ]

@@ -105,7 +105,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read ``name -> tensor`` from ``.safetensors``, ``.onnx``, or a file of ``torch.save``.
 
     A training checkpoint gives its ``state_dict``, one of our model files the network's weights
-    (without counters of batches, and without the guard's).
+    (without counters of batches, and without the OOD detector's).
 
     Raises:
         ModelNotFoundError: No file at ``path``.
@@ -160,7 +160,7 @@ def _read_model_file(path: Path) -> dict[Any, Any]:
         graph = onnx.load_from_string(path.read_bytes()).graph
     except (OSError, DecodeError, ValueError) as error:
         raise ConfigError(f"{path}: not a model file, or damaged ({error})") from error
-    # Names are those of the exported module: the network, and beside it the guard. Weights stored
+    # Names are those of the exported module: the network, and the OOD detector. Weights stored
     # in 16 bits end in .half, those in 8 bits in .int8 with their .scale beside them; the values of
     # both are exact in 32.
     stored = {

@@ -141,10 +141,10 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
             "is_patch_data": False,
             "channel_def": {"0": "class map in logit units, whose pooling is the logit"},
         }
-    if card.guard is not None:
+    if card.ood is not None:
         outputs["in_domain"] = {
             **outputs["logit"],
-            "channel_def": {"0": "0 and above is a slice of a head's MRI to the guard"},
+            "channel_def": {"0": "0 and above is a slice of a head's MRI to the OOD detector"},
         }
     part = _main_part(card)
     return {

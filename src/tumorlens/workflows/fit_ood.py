@@ -15,7 +15,7 @@ from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.imaging.skull_strip import stripped_inputs
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.shares import share_estimate
-from tumorlens.modelfile import Guard, GuardCheck
+from tumorlens.modelfile import OodCheck, OodDetector
 from tumorlens.ood.detector import Floats, InDomainGuard
 from tumorlens.ood.fit import (
     MOST_REFUSED,
@@ -37,7 +37,7 @@ _SMALLEST = 50
 _CHECKED_PICTURES = 200
 _METHOD = (
     "distance of the channels' means and deviations from those of training scans, whitened in "
-    "three blocks of stages, and a small classifier of the same against drawn pictures, the mean "
+    "three blocks of stages, and a small classifier of the same against drawn images, the mean "
     f"over the members; placed to refuse at most {MOST_REFUSED:.2%} of training scans and "
 )
 
@@ -53,7 +53,7 @@ class _Held:
 
 def guard_for(
     network: nn.Module, parts: Parts, spec: PreprocessSpec, seed: int
-) -> tuple[InDomainGuard, Guard] | None:
+) -> tuple[InDomainGuard, OodDetector] | None:
     """Fit a guard to a trained network and measure it: some minutes a member, on one core.
 
     It learns from the training part and from scans left out because they are no MRI, is placed on
@@ -71,17 +71,17 @@ def guard_for(
     train = Scans(parts.inputs["train"], _strata(parts.records["train"]))
     held = Scans(placing.inputs, _strata(placing.records))
     guard = fit_guard(network, train, held, spec, seed, parts.not_mri)
-    said = Guard(
+    said = OodDetector(
         method=f"{_METHOD}the {placing.name}",
         n_mri=min(SCANS, sizes["train"]),
-        n_pictures=PICTURES + (0 if parts.not_mri is None else len(parts.not_mri)),
+        n_negatives=PICTURES + (0 if parts.not_mri is None else len(parts.not_mri)),
         checks=(
             *_on_scans(guard, network, measuring),
             *_on_brains(guard, network, measuring, spec, seed),
             *_on_pictures(guard, network, spec, seed),
         ),
     )
-    log.info("guard fitted", **{check.pictures: check.refused for check in said.checks})
+    log.info("guard fitted", **{check.images: check.refused for check in said.checks})
     return guard, said
 
 
@@ -127,7 +127,7 @@ def _strata(records: Sequence[Record]) -> list[str]:
     return [f"{record.source} {record.view} {record.label}" for record in records]
 
 
-def _on_scans(guard: InDomainGuard, network: nn.Module, held: _Held) -> list[GuardCheck]:
+def _on_scans(guard: InDomainGuard, network: nn.Module, held: _Held) -> list[OodCheck]:
     if not held.records:
         return []
     refused = scores_of(guard, statistics_of(network, held.inputs)) < 0
@@ -143,7 +143,7 @@ def _on_scans(guard: InDomainGuard, network: nn.Module, held: _Held) -> list[Gua
 
 def _on_brains(
     guard: InDomainGuard, network: nn.Module, held: _Held, spec: PreprocessSpec, seed: int
-) -> list[GuardCheck]:
+) -> list[OodCheck]:
     """Measure on scans whose skull was taken off, as research archives publish them."""
     brains, rows = stripped_inputs(held.inputs, np.random.default_rng([seed, 5]), spec)
     if not len(brains):
@@ -159,14 +159,14 @@ def _groups(records: Sequence[Record]) -> NDArray[np.int64]:
 
 def _on_pictures(
     guard: InDomainGuard, network: nn.Module, spec: PreprocessSpec, seed: int
-) -> list[GuardCheck]:
+) -> list[OodCheck]:
     drawn: Inputs = draw_negatives(_CHECKED_PICTURES, [], spec, seed + 1_000_000)
     scores: Floats = scores_of(guard, statistics_of(network, drawn))
     found = share_estimate(scores < 0, np.arange(len(drawn)))
-    return [_check("drawn pictures of another seed", False, found)]
+    return [_check("drawn images of another seed", False, found)]
 
 
-def _check(pictures: str, mri: bool, found: Estimate) -> GuardCheck:
-    return GuardCheck(
-        pictures=pictures, mri=mri, refused=found.value, low=found.low, high=found.high, n=found.n
+def _check(images: str, mri: bool, found: Estimate) -> OodCheck:
+    return OodCheck(
+        images=images, mri=mri, refused=found.value, low=found.low, high=found.high, n=found.n
     )

@@ -65,7 +65,7 @@ def package_model(
         temperature=calibration.temperature,
         threshold=calibration.threshold,
         conformal=calibration.conformal,
-        guard=said,
+        ood=said,
         metrics=card_metrics(metrics, calibration.fitted_on),
         data=data_sources(parts.records["train"]),
         recipe=recipe(config, Path(config.data.root)),

@@ -12,7 +12,7 @@ from tumorlens.data.splits import read_split
 from tumorlens.errors import DataError, ExportError
 from tumorlens.export.onnx import to_onnx, write_weights
 from tumorlens.inference.engine import Engine
-from tumorlens.modelfile import FORMAT_VERSION, ModelCard, read_card, write_model
+from tumorlens.modelfile import ModelCard, read_card, write_model
 from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights, read_weights
@@ -58,7 +58,7 @@ def reexport(
         guard, found = _refit(network, card, run_dir)
         changes |= found
     else:
-        guard = _read_guard(run_dir / GUARD_NAME) if card.guard is not None else None
+        guard = _read_guard(run_dir / GUARD_NAME) if card.ood is not None else None
     onnx_bytes = to_onnx(network, card.preprocess, guard)
     engine = Engine(onnx_bytes, threads=1)
     if failure := self_test_failure(lambda batch: float(engine.run(batch).logits[0]), card):
@@ -86,7 +86,7 @@ def _refit(
             f"{missing[0]}; restore the data"
         )
     parts = decode_parts(config, split, records)
-    changes: dict[str, Any] = {"format_version": FORMAT_VERSION, "conformal": None, "guard": None}
+    changes: dict[str, Any] = {"conformal": None, "ood": None}
     if UNSEEN_PART in parts.records:
         inputs, records = parts.inputs[UNSEEN_PART], parts.records[UNSEEN_PART]
         scores = score(network, records, inputs, torch.device("cpu"))
@@ -94,7 +94,7 @@ def _refit(
     fitted = guard_for(network, parts, card.preprocess, int(card.recipe.get("seed", 0)))
     if fitted is None:
         return None, changes
-    return fitted[0], changes | {"guard": fitted[1]}
+    return fitted[0], changes | {"ood": fitted[1]}
 
 
 def _read_guard(path: Path) -> InDomainGuard:

@@ -123,22 +123,22 @@ def value(found: Battery, test: str, name: str) -> Estimate:
     [
         ("untouched", "ROC-AUC", 1.0, 1.0),
         ("border only", "ROC-AUC", 0.5, 1.0),
-        ("masked centre", "still called tumour", 0.0, 1.0),
-        ("masked centre", "healthy now called tumour", 0.0, 0.0),
+        ("masked centre", "still predicted positive", 0.0, 1.0),
+        ("masked centre", "healthy flips to tumour", 0.0, 0.0),
         ("masked tumour", "inpainted: probability drops", 1.0, 0.0),
-        ("masked tumour", "inpainted: turns to healthy", 1.0, 0.0),
-        ("masked tumour", "grey: turns to healthy", 1.0, 0.0),
-        ("masked tumour", "own tissue: turns to healthy", 1.0, 0.0),
-        ("masked elsewhere", "inpainted: turns to healthy", 0.0, 0.0),
+        ("masked tumour", "inpainted: flips to healthy", 1.0, 0.0),
+        ("masked tumour", "grey: flips to healthy", 1.0, 0.0),
+        ("masked tumour", "own tissue: flips to healthy", 1.0, 0.0),
+        ("masked elsewhere", "inpainted: flips to healthy", 0.0, 0.0),
         ("masked elsewhere", "grey: mean drop", 0.0, 0.0),
-        ("pasted lesion", "called tumour", 1.0, 0.0),
+        ("pasted lesion", "predicted positive", 1.0, 0.0),
         ("pasted lesion", "peak inside", 1.0, 0.0),
-        ("pasted tissue", "called tumour", 0.0, 0.0),
+        ("pasted tissue", "predicted positive", 0.0, 0.0),
         ("thumbnail 16 × 16", "ROC-AUC", None, 1.0),
-        ("skull stripped", "still called tumour", 1.0, 0.0),
-        ("skull stripped", "healthy now called tumour", 0.0, 0.0),
+        ("skull stripped", "still predicted positive", 1.0, 0.0),
+        ("skull stripped", "healthy flips to tumour", 0.0, 0.0),
         ("swapped background", "of the other class: answers change", 0.0, 1.0),
-        ("swapped background", "of the other class: healthy now called tumour", 0.0, 1.0),
+        ("swapped background", "of the other class: healthy flips to tumour", 0.0, 1.0),
         ("swapped background", "of the same class: answers change", 0.0, 0.0),
     ],
 )
@@ -151,7 +151,7 @@ def test_the_battery_tells_a_lesion_reader_from_a_mark_reader(
 
 
 def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_path: Path) -> None:
-    names = "tumour's half gone: still called tumour", "healthy now called tumour"
+    names = "tumour's half gone: still predicted positive", "healthy flips to tumour"
     beside = drawn(tmp_path, 46, "axial")  # the clear half is the one with the mark
     for honest, called in ((True, 0.0), (False, 1.0)):
         gone, healthy = (
@@ -167,9 +167,9 @@ def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_pat
 def test_n_counts_what_each_test_was_done_on(honest: Battery) -> None:
     assert value(honest, "untouched", "ROC-AUC").n == 40
     assert value(honest, "masked tumour", "grey: mean drop").n == 20
-    assert value(honest, "pasted lesion", "called tumour").n == 20
+    assert value(honest, "pasted lesion", "predicted positive").n == 20
     assert (
-        value(honest, "swapped background", "of the other class: tumour now called healthy").n == 20
+        value(honest, "swapped background", "of the other class: tumour flips to healthy").n == 20
     )
 
 
@@ -237,11 +237,11 @@ def test_tumours_alone_without_boxes_leave_most_undefined(records: list[Record])
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     (masked,) = [f for f in document["figures"] if f["name"] == "grey: probability drops"]
     assert (masked["value"], masked["n"], masked["fails"]) == (None, 0, False)
-    assert value(found, "border only", "called tumour").value == 0.0
+    assert value(found, "border only", "predicted positive").value == 0.0
     assert found.findings() == ()
     assert {metric.name for metric in found.to_metrics()} == {
-        "shortcut: border only: called tumour",
-        "shortcut: skull stripped: still called tumour",
+        "shortcut: border only: predicted positive",
+        "shortcut: skull stripped: still predicted positive",
         "shortcut: swapped background: of the same class: answers change",
     }
 

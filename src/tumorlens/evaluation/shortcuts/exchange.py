@@ -27,14 +27,14 @@ def pasted(trial: Trial) -> list[Figure]:
     hosts = np.flatnonzero((trial.labels == 0) & ~trial.called)
     rows, lesions, tissues, places = _grafts(trial, hosts)
     ill, well = trial.ask(lesions), trial.ask(tissues)
-    risen = "Only {} of lesions pasted into healthy scans are called a tumour"
-    alarm = "Healthy tissue pasted into healthy scans is called a tumour in {}"
+    risen = "Only {} of lesions pasted into healthy scans are predicted positive"
+    alarm = "Healthy tissue pasted into healthy scans is predicted positive in {}"
     figures = [
-        Figure("pasted lesion", "called tumour", trial.share(trial.calls(ill), rows),
+        Figure("pasted lesion", "predicted positive", trial.share(trial.calls(ill), rows),
                0.8, None, risen),
         Figure("pasted lesion", "probability rises",
                trial.share(ill.prob > trial.base.prob[rows], rows)),
-        Figure("pasted tissue", "called tumour", trial.share(trial.calls(well), rows),
+        Figure("pasted tissue", "predicted positive", trial.share(trial.calls(well), rows),
                None, 0.1, alarm),
         Figure("pasted tissue", "mean rise", trial.share(well.prob - trial.base.prob[rows], rows),
                share=False),
@@ -59,7 +59,7 @@ def swapped(trial: Trial) -> list[Figure]:
     within = _backgrounds(trial, [_partner(trial, row, labels[row]) for row in _all(trial)])
     says = "{} of answers change when the background is that of a scan of the other class"
     figures = [_changes(trial, across, "of the other class: answers change", 0.05, says)]
-    for label, name in ((0, "healthy now called tumour"), (1, "tumour now called healthy")):
+    for label, name in ((0, "healthy flips to tumour"), (1, "tumour flips to healthy")):
         rows = [row for row in across[0] if labels[row] == label]
         figures.append(_changes(trial, across, f"of the other class: {name}", keep=rows))
     figures.append(_changes(trial, within, "of the same class: answers change"))

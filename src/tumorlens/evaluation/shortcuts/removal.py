@@ -53,7 +53,7 @@ def without_head(trial: Trial) -> list[Figure]:
     called = trial.share(trial.calls(answers), np.arange(len(trial.scans)))
     return [
         Figure("border only", "ROC-AUC", trial.auc(answers), None, 0.6, says, share=False),
-        Figure("border only", "called tumour", called),
+        Figure("border only", "predicted positive", called),
     ]
 
 
@@ -89,11 +89,14 @@ def without_centre(trial: Trial) -> list[Figure]:
     covered = np.array([_covered(s, d) for s, d in zip(trial.scans, discs, strict=True)])
     lost = np.flatnonzero(covered & called & (trial.labels == 1))
     healthy = np.flatnonzero((trial.labels == 0) & ~called)
-    says = "With the middle of the head made noise, and the tumour with it, {} are still called one"
+    says = (
+        "With the middle of the head made noise, and the tumour with it, {} are still predicted "
+        "positive"
+    )
     still = trial.share(calls[lost], lost)
     return [
-        Figure("masked centre", "still called tumour", still, None, 0.15, says),
-        Figure("masked centre", "healthy now called tumour", trial.share(calls[healthy], healthy)),
+        Figure("masked centre", "still predicted positive", still, None, 0.15, says),
+        Figure("masked centre", "healthy flips to tumour", trial.share(calls[healthy], healthy)),
         Figure("masked centre", "ROC-AUC", trial.auc(answers), share=False),
     ]
 
@@ -127,8 +130,8 @@ def without_tumour(trial: Trial) -> list[Figure]:
 def without_tumour_half(trial: Trial) -> list[Figure]:
     """Make axial and coronal heads of the half without a tumour and its mirror image.
 
-    What is left is a head of the same scanner and sequence with nothing to call a tumour; where
-    that is still called one, contrast medium, source or scanner is what is read. Healthy heads are
+    What is left is a head of the same scanner and sequence without a tumour; where that is still
+    predicted positive, contrast medium, source or scanner is what is read. Healthy heads are
     mirrored as a control. A tumour across the middle, and one of unknown place, are left out.
     """
     rows, pictures = [], []
@@ -145,13 +148,14 @@ def without_tumour_half(trial: Trial) -> list[Figure]:
     calls, was = trial.calls(trial.ask(pictures)), trial.called[index]
     gone, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
     return [
-        Figure("mirrored half", "tumour's half gone: still called tumour",
+        Figure("mirrored half", "tumour's half gone: still predicted positive",
                trial.share(calls[gone], index[gone]), None, 0.15,
                "With the half that holds the tumour made the other's mirror image, {} are still "
-               "called one"),
-        Figure("mirrored half", "healthy now called tumour",
+               "predicted positive"),
+        Figure("mirrored half", "healthy flips to tumour",
                trial.share(calls[healthy], index[healthy]), None, 0.1,
-               "Made of one half and its mirror image, {} of the healthy scans are called tumours"),
+               "Made of one half and its mirror image, {} of the healthy scans are predicted "
+               "positive"),
     ]  # fmt: skip
 
 
@@ -172,11 +176,11 @@ def without_skull(trial: Trial) -> list[Figure]:
     tumour, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
     says = "Without the skull, only {} of the tumours found before are found"
     return [
-        Figure("skull stripped", "still called tumour",
+        Figure("skull stripped", "still predicted positive",
                trial.share(calls[tumour], index[tumour]), 0.85, None, says),
-        Figure("skull stripped", "healthy now called tumour",
+        Figure("skull stripped", "healthy flips to tumour",
                trial.share(calls[healthy], index[healthy]), None, 0.1,
-               "Without the skull, {} of the healthy scans are called tumours"),
+               "Without the skull, {} of the healthy scans are predicted positive"),
     ]  # fmt: skip
 
 
@@ -191,7 +195,7 @@ def _drop(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) -> 
         Figure("masked tumour", f"{fill}: probability drops", drops, 0.9, None, says),
         Figure("masked tumour", f"{fill}: mean drop", trial.share(before - answers.prob, rows),
                share=False),
-        Figure("masked tumour", f"{fill}: turns to healthy", turned),
+        Figure("masked tumour", f"{fill}: flips to healthy", turned),
     ]  # fmt: skip
 
 
@@ -203,7 +207,7 @@ def _control(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) 
     drop = trial.share(before - answers.prob, rows)
     return [
         Figure("masked elsewhere", f"{fill}: mean drop", drop, share=False),
-        Figure("masked elsewhere", f"{fill}: turns to healthy", lost, None, 0.1, says),
+        Figure("masked elsewhere", f"{fill}: flips to healthy", lost, None, 0.1, says),
     ]
 
 
