@@ -123,7 +123,7 @@ def test_a_file_over_the_limit_is_refused_without_sending_it(page: Page, tmp_pat
     large.write_bytes(bytes(33 * 2**20))
     page.set_input_files("#file", large)
     wait_for(page, "refused")
-    expect(page.locator("#refused-detail")).to_contain_text("33.0 MiB; this server takes 32.0 MiB")
+    expect(page.locator("#refused-detail")).to_contain_text("33.0 MiB; the limit is 32.0 MiB")
     assert not [url for url in asked if url.endswith("/explain")]
 
 
@@ -138,7 +138,7 @@ def test_a_silent_server_keeps_the_scan_for_another_try(page: Page) -> None:
     page.context.set_offline(True)
     upload(page, scans.png_scan())
     wait_for(page, "offline")
-    expect(page.locator("#offline-title")).to_have_text("The server does not answer")
+    expect(page.locator("#offline-title")).to_have_text("The server does not respond")
     page.context.set_offline(False)
     page.click("#retry")
     wait_for(page, "result")

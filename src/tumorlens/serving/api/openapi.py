@@ -60,14 +60,9 @@ def problem_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {}
     for slug in slugs:
         kind = TYPES[slug]
-        schema = {"$ref": "#/components/schemas/Problem"}
-        entry = found.setdefault(
-            kind.status,
-            {
-                "description": kind.title,
-                "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}},
-            },
-        )
+        media = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+        entry = found.setdefault(kind.status, {"description": "", "content": {MEDIA_TYPE: media}})
+        entry["description"] += f" / {kind.title}" if entry["description"] else kind.title
         example = {
             "type": f"/problems/{slug}",
             "title": kind.title,
@@ -122,7 +117,9 @@ def _correct(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     responses = operation["responses"]
     if "description" in operation:
         # FastAPI's summary is the function's name; the docstring's first line says more.
-        operation["summary"] = operation["description"].partition("\n")[0].rstrip(".")
+        operation["summary"] = (
+            operation["description"].partition("\n")[0].rstrip(".").replace("``", "")
+        )
     content = responses.get("422", {}).get("content", {})
     if "application/json" in content:
         del responses["422"]

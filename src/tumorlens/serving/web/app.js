@@ -1,4 +1,4 @@
-// The page of TumorLens: choose a scan, ask this server, show the answer. No library, no
+// The page of TumorLens: choose a scan, send it to this server, show the answer. No library, no
 // request to any other origin. Every path is relative, so a proxy prefix works too.
 
 const byId = (id) => document.getElementById(id);
@@ -7,14 +7,14 @@ const ANSWER_SECONDS = 90;
 
 let card = null; // GET /model, or null while unknown
 let last = null; // the file of the last attempt, for "Try again"
-let running = null; // AbortController of the request under way
+let pending = null; // AbortController of the request under way
 let preview = null; // object URL of the file as the browser shows it
 let apiKey = "";
 
 const HEADLINES = {
-  tumor: ["Tumour suspected", "The probability reaches the model's threshold."],
-  healthy: ["No tumour suspected", "The probability stays below the model's threshold."],
-  uncertain: ["Uncertain", "The model cannot tell on this scan. Treat it as no answer."],
+  tumor: ["Tumour suspected", "The probability is at or above the model's threshold."],
+  healthy: ["No tumour suspected", "The probability is below the model's threshold."],
+  uncertain: ["Uncertain", "The model cannot decide on this scan. Treat this as no result."],
 };
 
 function announce(text) {
@@ -56,7 +56,7 @@ function showPreview(file) {
   setPicture("scan", preview, "The chosen scan");
 }
 
-// ---- asking the server
+// ---- requests to the server
 
 function headers() {
   return apiKey ? { Authorization: `Bearer ${apiKey}` } : {};
@@ -70,19 +70,19 @@ async function loadCard() {
     byId("model-chip").textContent = `${card.name} ${card.version} · ${card.sha256.slice(0, 8)}`;
     byId("model-chip").hidden = false;
   } catch {
-    card = null; // the first question will say that the server is away
+    card = null; // the first upload will say that the server does not respond
   }
 }
 
-async function ask(file) {
+async function send(file) {
   const form = new FormData();
   form.append("file", file, "scan");
   const path = card && !card.has_map ? "predict" : "explain";
-  running = new AbortController();
-  const timer = setTimeout(() => running?.abort("late"), ANSWER_SECONDS * 1000);
+  pending = new AbortController();
+  const timer = setTimeout(() => pending?.abort("late"), ANSWER_SECONDS * 1000);
   try {
     return await fetch(path, {
-      method: "POST", body: form, signal: running.signal,
+      method: "POST", body: form, signal: pending.signal,
       headers: { ...headers(), Accept: "application/json" },
     });
   } finally {
@@ -90,24 +90,24 @@ async function ask(file) {
   }
 }
 
-async function read(file) {
+async function analyse(file) {
   if (!file) return;
-  running?.abort("replaced");
+  pending?.abort("replaced");
   last = file;
   showPreview(file);
   show("reading");
-  announce("Reading the scan.");
+  announce("Analysing the scan.");
   const limit = card?.limits?.max_upload_bytes;
   if (limit && file.size > limit) {
-    refuse({ title: "The file is too large", detail: `It has ${megabytes(file.size)}; this server takes ${megabytes(limit)}.` });
+    refuse({ title: "The file is too large", detail: `The file has ${megabytes(file.size)}; the limit is ${megabytes(limit)}.` });
     return;
   }
   try {
     if (!card) await loadCard();
-    await settle(await ask(file));
+    await settle(await send(file));
   } catch (error) {
-    if (running?.signal.aborted && running.signal.reason !== "late") return;
-    offline("The server does not answer", "Your scan is still here. Check that the server runs, then try again.");
+    if (pending?.signal.aborted && pending.signal.reason !== "late") return;
+    offline("The server does not respond", "Your scan is still here. Check that the server is running, then try again.");
   }
 }
 
@@ -119,7 +119,7 @@ async function settle(answer) {
   const problem = await answer.json().catch(() => ({}));
   if (answer.status >= 500) {
     const wait = answer.headers.get("Retry-After");
-    const title = answer.status === 503 ? "The server is busy" : "The server failed";
+    const title = answer.status === 503 ? "The server is busy" : "The server reported an error";
     offline(title, `${problem.detail ?? ""} ${wait ? `Try again in ${wait} s.` : ""}`.trim(), "No answer");
   } else {
     refuse(problem, answer.status);
@@ -131,13 +131,13 @@ const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 // ---- the five states
 
 function refuse(problem, status = 0) {
-  byId("refused-title").textContent = problem.title ?? "The scan was not read";
+  byId("refused-title").textContent = problem.title ?? "The scan could not be analysed";
   byId("refused-detail").textContent = problem.detail ?? "";
   byId("refused-advice").textContent = ADVICE[(problem.type ?? "").split("/").pop()] ?? "";
   byId("refused-id").textContent = problem.request_id ? `Request ${problem.request_id}` : "";
   byId("key-form").hidden = status !== 401;
   show("refused", "refused-title");
-  announce(`Not read. ${problem.title ?? ""}. ${problem.detail ?? ""}`);
+  announce(`No result. ${problem.title ?? ""}. ${problem.detail ?? ""}`);
 }
 
 const ADVICE = {
@@ -163,11 +163,11 @@ function present(answer) {
   byId("probability").dataset.value = answer.prob;
   byId("gauge-fill").setAttribute("width", String(Math.max(12, answer.prob * 1000)));
   byId("gauge-mark").setAttribute("x", String(answer.threshold * 1000 - 2));
-  byId("threshold-text").textContent = `The line marks the threshold, ${(answer.threshold * 100).toFixed(0)} %: ${answer.threshold_origin}.`;
+  byId("threshold-text").textContent = `The line marks the decision threshold, ${(answer.threshold * 100).toFixed(0)} % (${answer.threshold_origin}).`;
   drawDots(percent);
   byId("frequency").textContent = inWords(percent);
   byId("label").textContent = answer.label === "tumor" ? "tumor" : "healthy";
-  byId("set").textContent = answer.prediction_set.length ? answer.prediction_set.join(" or ") : "none of the classes fits";
+  byId("set").textContent = answer.prediction_set.length ? answer.prediction_set.join(" or ") : "neither class fits";
   byId("model-name").textContent = `${answer.model.name} ${answer.model.version}`;
   byId("model-hash").textContent = answer.model.sha256;
   byId("latency").textContent = `${answer.latency_ms.toFixed(0)} ms`;
@@ -188,9 +188,9 @@ function showEvidence(answer) {
 
 function inWords(percent) {
   const share = Math.round(percent);
-  if (share >= 100) return "Of 100 scans the model scores like this one, nearly all show a tumour.";
-  if (share <= 0) return "Of 100 scans the model scores like this one, almost none shows a tumour.";
-  return `Of 100 scans the model scores like this one, about ${share} show${share === 1 ? "s" : ""} a tumour and ${100 - share} ${share === 99 ? "does" : "do"} not, if they come from scans like those it was checked on.`;
+  if (share >= 100) return "Of 100 scans with this score, nearly all show a tumour.";
+  if (share <= 0) return "Of 100 scans with this score, almost none shows a tumour.";
+  return `Of 100 scans with this score, about ${share} show${share === 1 ? "s" : ""} a tumour and ${100 - share} ${share === 99 ? "does" : "do"} not, provided they resemble the scans the model was calibrated on.`;
 }
 
 function drawDots(percent) {
@@ -207,7 +207,7 @@ function drawDots(percent) {
 }
 
 function again() {
-  running?.abort("replaced");
+  pending?.abort("replaced");
   clearPictures();
   byId("file").value = "";
   show("empty");
@@ -215,14 +215,14 @@ function again() {
   announce("Choose a scan.");
 }
 
-// ---- what a person does
+// ---- user actions
 
 async function tryExample(kind) {
   try {
     const answer = await fetch(`examples/${kind}.png`);
-    await read(new File([await answer.blob()], "drawn.png", { type: "image/png" }));
+    await analyse(new File([await answer.blob()], "drawn.png", { type: "image/png" }));
   } catch {
-    offline("The server does not answer", "Check that the server runs, then try again.");
+    offline("The server does not respond", "Check that the server is running, then try again.");
   }
 }
 
@@ -233,9 +233,9 @@ function setOpacity() {
   byId("opacity").setAttribute("aria-valuetext", `${percent} percent`);
 }
 
-byId("file").addEventListener("change", (event) => read(event.target.files[0]));
+byId("file").addEventListener("change", (event) => analyse(event.target.files[0]));
 byId("cancel").addEventListener("click", again);
-byId("retry").addEventListener("click", () => (last ? read(last) : again()));
+byId("retry").addEventListener("click", () => (last ? analyse(last) : again()));
 byId("opacity").addEventListener("input", setOpacity);
 for (const button of document.querySelectorAll("[data-action=again]")) button.addEventListener("click", again);
 for (const button of document.querySelectorAll("[data-example]")) {
@@ -245,11 +245,11 @@ byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   apiKey = byId("key").value.trim(); // kept in memory only, gone with the tab
   await loadCard();
-  if (last) await read(last);
+  if (last) await analyse(last);
 });
 document.addEventListener("paste", (event) => {
   const file = event.clipboardData?.files?.[0];
-  if (file) { event.preventDefault(); read(file); }
+  if (file) { event.preventDefault(); analyse(file); }
 });
 let depth = 0;
 addEventListener("dragenter", (event) => { event.preventDefault(); depth += 1; byId("veil").hidden = false; });
@@ -259,7 +259,7 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   depth = 0;
   byId("veil").hidden = true;
-  read(event.dataTransfer?.files?.[0]);
+  analyse(event.dataTransfer?.files?.[0]);
 });
 
 loadCard();

@@ -1,4 +1,4 @@
-// Shows openapi.json to people. No library: the description has one shape, ours.
+// Shows openapi.json to people. No library: our OpenAPI document uses few of its features.
 
 const place = document.getElementById("routes");
 
@@ -49,7 +49,7 @@ function route(path, method, operation) {
     body.append(element("p", "muted small", `${parameter.in} ${parameter.name}: ${parameter.description ?? "text"}`));
   }
   if (operation.requestBody) {
-    body.append(element("p", "muted small mono", `takes ${Object.keys(operation.requestBody.content).join(", ")}`));
+    body.append(element("p", "muted small mono", `request body: ${Object.keys(operation.requestBody.content).join(", ")}`));
   }
   for (const [status, response] of Object.entries(operation.responses)) body.append(answer(status, response));
   box.append(head, body);
@@ -76,4 +76,4 @@ async function load() {
 }
 
 document.getElementById("origin").textContent = location.href.replace(/\/docs.*$/, "");
-load().catch(() => place.replaceChildren(element("p", "muted", "The server does not answer; reload the page to try again.")));
+load().catch(() => place.replaceChildren(element("p", "muted", "The server does not respond; reload the page to try again.")));
