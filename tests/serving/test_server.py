@@ -200,6 +200,22 @@ def test_a_believed_proxy_names_the_client(tiny_model_path: Path) -> None:
     assert statuses == [200, 200, 429]
 
 
+def test_a_prefix_that_a_proxy_strips_stands_in_addresses(tiny_model_path: Path) -> None:
+    with LiveServer(tiny_model_path, root_path="/lens") as server:
+        assert server.url.endswith("/lens")
+        direct = server.url.removesuffix("/lens")
+        assert predict(direct, png_scan()).status_code == 200
+        problem = predict(direct, b"text").json()
+        assert (problem["type"], problem["instance"]) == (
+            "/lens/problems/unsupported-format",
+            "/predict",
+        )
+        assert httpx.get(f"{direct}/openapi.json").json()["servers"] == [{"url": "/lens"}]
+        assert httpx.get(f"{direct}/assets/app.js").status_code == 200
+    routes = {line["route"] for line in server.log_lines("request")}
+    assert routes == {"/predict", "/openapi.json", "/assets/app.js"}
+
+
 def test_the_log_is_json_and_names_no_file(tiny_model_path: Path) -> None:
     with LiveServer(tiny_model_path) as server:
         httpx.post(

@@ -1,4 +1,4 @@
-"""Clients that ask one after another over kept-open connections, each answer timed."""
+"""Clients that send one request after another over open connections, each answer timed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import http.client
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,10 +25,6 @@ class Timing:
     p95_ms: float
     p99_ms: float
     per_second: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return asdict(self)
 
 
 def summarise(name: str, seconds: list[float], elapsed: float) -> Timing:
@@ -69,8 +64,9 @@ def ask(
 ) -> Timing:
     """Post ``upload`` from ``clients`` threads, ``requests`` in all, for at most ``seconds``.
 
-    Every client waits for its answer before it asks again, as a caller of an API does. Raises
-    `ConfigError` when an answer is not 200: a refusal is quick, and would flatter the figures.
+    Every client waits for its answer before its next request (closed loop). Raises
+    `ConfigError` when an answer is not 200: refusals are quick, and would make the service look
+    faster than it is.
     """
     shared = _Shared(requests, time.perf_counter() + seconds)
     threads = [
@@ -93,7 +89,7 @@ def _name(path: str, clients: int) -> str:
 
 
 class _Shared:
-    """What the clients share: how much is left to ask, and what came back."""
+    """What the clients share: the requests left, and the times measured."""
 
     def __init__(self, requests: int, deadline: float) -> None:
         self.taken: list[float] = []

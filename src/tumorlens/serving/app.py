@@ -45,8 +45,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAPI:
     """Return the ASGI application that answers with ``predictor``.
 
-    Nothing is started before the application's lifespan begins, apart from the inference
-    threads, which start with the first image. Raises :class:`ConfigError` when the key file
+    Nothing starts before the application's lifespan, and the inference threads start with the
+    first image. Raises :class:`ConfigError` when the key file
     cannot be used.
     """
     settings = settings or Settings()
@@ -60,7 +60,6 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     app = FastAPI(
         title="TumorLens",
         version=__version__,
-        root_path=settings.root_path,
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,

@@ -180,6 +180,12 @@ def overloaded(detail: str, retry_after: float = 1.0) -> ProblemError:
     return ProblemError("overloaded", detail, headers={"Retry-After": str(seconds)})
 
 
+def path_of(scope: Mapping[str, Any]) -> str:
+    """Return the request's path as the routes know it: without a proxy's prefix."""
+    path: str = scope.get("path", "/")
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def document(problem: ProblemError, scope: Mapping[str, Any]) -> dict[str, Any]:
     """Return the problem details object for the request in ``scope``."""
     root = scope.get("root_path", "")
@@ -188,7 +194,7 @@ def document(problem: ProblemError, scope: Mapping[str, Any]) -> dict[str, Any]:
         "title": problem.kind.title,
         "status": problem.kind.status,
         "detail": problem.detail,
-        "instance": scope.get("path", "/"),
+        "instance": path_of(scope),
         "request_id": scope.get("state", {}).get("request_id", ""),
     }
 

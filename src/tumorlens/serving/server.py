@@ -28,8 +28,8 @@ from tumorlens.serving.settings import PREFIX, Settings, load_settings
 
 WORKER_APP = "tumorlens.serving.server:worker_app"
 BACKLOG = 1024
-# Inference threads hand the interpreter over this often, in seconds. The default of 5 ms makes
-# the event loop wait that long behind each of them, which an overload multiplies.
+# Inference threads give up the interpreter lock this often, in seconds. With the default of 5 ms
+# the event loop waits that long behind each of them, which an overload multiplies.
 SWITCH_SECONDS = 0.0005
 # From glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
@@ -81,7 +81,7 @@ def _tune() -> None:
 
 
 def _return_freed_memory() -> None:
-    """Make glibc give freed pictures back to the system; does nothing on another C library.
+    """Make glibc return freed images to the system; does nothing with another C library.
 
     By itself it raises its threshold for separate mappings to the largest block it has seen
     freed, up to 32 MiB, and keeps such blocks in one heap a thread, where they fragment.
@@ -96,7 +96,7 @@ def _return_freed_memory() -> None:
 
 
 def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
-    # A model that cannot be used should stop the start here, not loop in the workers.
+    # A model that cannot be used stops the start here, instead of restarting workers for ever.
     open_predictor(settings)
     folder = Path(tempfile.mkdtemp(prefix="tumorlens-metrics-"))
     try:
@@ -115,10 +115,10 @@ _STOP_MARGIN_SECONDS = 2.0
 
 
 class _Supervisor(Multiprocess):
-    """Keeps the workers alive; lets go of the port as soon as it is asked to stop.
+    """Restarts workers that end; closes the port as soon as it is told to stop.
 
-    While this process held the port open after its workers had closed it, the kernel went on
-    taking connections that nobody would ever answer.
+    If this process kept the port open after its workers have closed it, the kernel would accept
+    connections that nobody answers.
     """
 
     def terminate_all(self) -> None:
@@ -129,7 +129,7 @@ class _Supervisor(Multiprocess):
     def join_all(self) -> None:
         """Wait for the workers within the stop limit; end one that hangs beyond it.
 
-        A worker that is told to stop while it still starts may never come to its end.
+        A worker that is told to stop while it still starts may never end by itself.
         """
         limit = (self.config.timeout_graceful_shutdown or 0) + _STOP_MARGIN_SECONDS
         deadline = time.monotonic() + limit
@@ -187,6 +187,7 @@ def _config(app: FastAPI | str, settings: Settings) -> ConnectionConfig:
         factory=isinstance(app, str),
         host=settings.host,
         port=settings.port,
+        root_path=settings.root_path,
         workers=settings.workers,
         http=BoundedConnection,
         ws="none",

@@ -36,40 +36,46 @@ class Settings(BaseSettings):
         default=None, description="Model file; empty means the packaged default."
     )
     reload_seconds: float = Field(
-        default=5.0, ge=0, description="How often the model file is looked at for a swap; 0 never."
+        default=5.0,
+        ge=0,
+        description="Seconds between checks of the model file; 0: no checks.",
     )
     inference_threads: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Images worked on at once in a worker; 0: cores / workers.",
+        description="Images processed at once per worker; 0: cores / workers.",
     )
     queue_size: int = Field(
-        default=3, ge=0, description="Images that may wait in a worker; one more is shed with 503."
+        default=3, ge=0, description="Images that may wait per worker; further ones get 503."
     )
-    max_upload_bytes: int = Field(default=32 * MIB, ge=1, description="Bytes of one request body.")
+    max_upload_bytes: int = Field(default=32 * MIB, ge=1, description="Largest request body.")
     max_pixels: int = Field(
-        default=16_777_216, ge=1, description="Pixels of one image, checked before it is decoded."
+        default=16_777_216,
+        ge=1,
+        description="Pixels of one image, checked before decoding.",
     )
     buffer_bytes: int = Field(
         default=64 * MIB,
         ge=1,
-        description="Bytes of all uploads a worker holds at once; more is shed.",
+        description="Bytes of all uploads in a worker together; further ones get 503.",
     )
-    batch_max_files: int = Field(default=64, ge=1, description="Images of one batch request.")
+    batch_max_files: int = Field(default=64, ge=1, description="Most images in one batch request.")
     batch_max_bytes: int = Field(
-        default=64 * MIB, ge=1, description="Bytes of one batch body, and of a zip once unpacked."
+        default=64 * MIB, ge=1, description="Largest batch body, and largest zip once unpacked."
     )
-    header_timeout: float = Field(default=10.0, gt=0, description="Seconds for a request's head.")
+    header_timeout: float = Field(default=10.0, gt=0, description="Seconds to receive the headers.")
     body_timeout: float = Field(
-        default=30.0, gt=0, description="Seconds for a request's body, and for an answer's."
+        default=30.0,
+        gt=0,
+        description="Seconds to receive a body, and to send an answer.",
     )
     request_timeout: float = Field(default=60.0, gt=0, description="Seconds for a whole request.")
     batch_timeout: float = Field(
         default=300.0, gt=0, description="Seconds for a whole batch request."
     )
     keep_alive: int = Field(default=5, ge=0, description="Seconds an idle connection stays open.")
-    max_connections: int = Field(default=512, ge=1, description="Open connections of a worker.")
+    max_connections: int = Field(default=512, ge=1, description="Most open connections per worker.")
     stop_timeout: int = Field(
         default=30, ge=0, description="Seconds to finish accepted work on SIGTERM."
     )
@@ -83,26 +89,26 @@ class Settings(BaseSettings):
     rate_window: int = Field(default=60, ge=1, description="Seconds of the rate limit's window.")
     cors_origins: Names = Field(default=(), description="Origins whose pages may call the API.")
     trusted_hosts: Names = Field(
-        default=(), description="Host names answered, *.example.org allowed; empty: all."
+        default=(), description="Host names that are accepted, also as *.example.org; empty: all."
     )
     forwarded_allow_ips: str = Field(
         default="127.0.0.1",
-        description="Proxies whose X-Forwarded-For is believed; * believes all.",
+        description="Proxies whose X-Forwarded-For is trusted; * trusts all.",
     )
     root_path: str = Field(
-        default="", description="Path prefix a proxy strips, such as /tumorlens."
+        default="", description="Path prefix that a proxy strips, such as /tumorlens."
     )
     ssl_certfile: Path | None = Field(default=None, description="TLS certificate chain (PEM).")
     ssl_keyfile: Path | None = Field(default=None, description="TLS private key (PEM).")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe log line written."
+        default="info", description="Lowest severity that is logged."
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",
         description="Form of the log lines; auto is console on a terminal, else json.",
     )
     metrics: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
-    metrics_key: bool = Field(default=False, description="Ask for an API key at /metrics too.")
+    metrics_key: bool = Field(default=False, description="Require an API key at /metrics too.")
     otel: bool = Field(
         default=False, description="Export traces with OpenTelemetry (OTEL_… variables say where)."
     )

@@ -89,13 +89,13 @@ def test_a_client_that_leaves_while_sending_gets_no_answer(predictor: Predictor)
 def stuck(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make the forward pass wait until the returned event is set."""
     free = threading.Event()
-    real = Predictor.outputs
+    real = Predictor.infer
 
     def wait(self: Predictor, batch: Any) -> Any:
         assert free.wait(20)
         return real(self, batch)
 
-    monkeypatch.setattr(Predictor, "outputs", wait)
+    monkeypatch.setattr(Predictor, "infer", wait)
     return free
 
 

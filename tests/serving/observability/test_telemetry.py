@@ -199,7 +199,7 @@ def test_a_fault_answers_500_and_keeps_its_message(
     def broken(*_: object) -> None:
         raise RuntimeError(f"cannot handle {SECRETS[0]}")
 
-    monkeypatch.setattr(jobs.Predictor, "assess", broken)
+    monkeypatch.setattr(jobs.Predictor, "prepare", broken)
     client = make_client()
     with capture_logs() as logs:
         answer = client.post("/predict", files={"file": ("a", scan)})

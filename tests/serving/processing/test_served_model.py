@@ -27,7 +27,7 @@ def client(path: Path) -> TestClient:
 
 
 def look(client: TestClient) -> None:
-    asyncio.run(client.app.state.service.model.look())  # type: ignore[attr-defined]
+    asyncio.run(client.app.state.service.model.check())  # type: ignore[attr-defined]
 
 
 def model_info(client: TestClient) -> dict[str, float]:

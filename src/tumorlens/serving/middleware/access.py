@@ -11,7 +11,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.errors import ConfigError
-from tumorlens.serving.problems import ProblemError
+from tumorlens.serving.problems import ProblemError, path_of
 from tumorlens.serving.settings import Settings
 
 # Open without a key: what a browser loads before a person can type one, what probes request,
@@ -24,7 +24,7 @@ def load_keys(settings: Settings) -> tuple[bytes, ...]:
     """Return the SHA-256 of each configured key; empty when none is set.
 
     Raises :class:`ConfigError` when the key file cannot be read or holds no key: an
-    operator who asked for keys must not get an open service.
+    operator who configures keys must not get an open service.
     """
     keys = settings.api_keys.get_secret_value().split(",")
     if settings.api_keys_file is not None:
@@ -81,12 +81,6 @@ class ApiKeys:
         if path_of(scope) == "/metrics":
             return self.metrics_open
         return is_open(scope)
-
-
-def path_of(scope: Scope) -> str:
-    """Return the request's path as the application's routes know it."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def is_open(scope: Scope) -> bool:

@@ -13,7 +13,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.serving.observability.metrics import Metrics
-from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, response
+from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, path_of, response
 from tumorlens.serving.processing.pool import Arrival, Pool
 from tumorlens.serving.settings import Settings
 
@@ -61,7 +61,7 @@ class _Body:
     ) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._budget = budget
-        batch = scope["path"].endswith(BATCH_PATH)
+        batch = path_of(scope) == BATCH_PATH
         self._limit = settings.batch_max_bytes if batch else settings.max_upload_bytes
         self._patience = settings.body_timeout
         headers = dict(scope["headers"])
@@ -183,7 +183,7 @@ class LoadShedding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 503."""
-        if scope["type"] != "http" or scope["path"] not in IMAGE_PATHS:
+        if scope["type"] != "http" or path_of(scope) not in IMAGE_PATHS:
             await self.app(scope, receive, send)
             return
         declared = _length(dict(scope["headers"]).get(b"content-length"))
@@ -211,7 +211,7 @@ class Deadline:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        batch = scope["path"].endswith(BATCH_PATH)
+        batch = path_of(scope) == BATCH_PATH
         seconds = self.settings.batch_timeout if batch else self.settings.request_timeout
         started = False
 

@@ -1,12 +1,13 @@
 """Every Prometheus metric of the service, named in one place.
 
 With several workers each process writes its values to files in
-``$PROMETHEUS_MULTIPROC_DIR`` and whichever worker is scraped adds all of them up.
+``$PROMETHEUS_MULTIPROC_DIR`` and the worker that is scraped adds them up.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import (
@@ -40,42 +41,40 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self.registry = registry
-        self.requests = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.requests = counter(
             "tumorlens_http_requests_total",
             "Requests answered, by route, method and status.",
             ("route", "method", "status"),
-            registry=registry,
         )
-        self.duration = Histogram(
+        self.duration = histogram(
             "tumorlens_http_request_duration_seconds",
             "Seconds from the request's head to the end of its answer.",
             ("route",),
             buckets=_SECONDS,
-            registry=registry,
         )
-        self.stage = Histogram(
+        self.stage = histogram(
             "tumorlens_stage_duration_seconds",
             "Seconds of one stage of the work: " + ", ".join(STAGES) + ".",
             ("stage",),
             buckets=_SECONDS,
-            registry=registry,
         )
-        self.problems = Counter(
+        self.problems = counter(
             "tumorlens_problems_total",
             "Requests and batch items refused, by problem.",
             ("problem",),
-            registry=registry,
         )
-        self.shed = Counter(
+        self.shed = counter(
             "tumorlens_shed_total",
             "Requests refused with 503 to protect the service.",
             ("reason",),
-            registry=registry,
         )
-        self.in_flight = self._gauge("tumorlens_http_requests_in_flight", "Requests being served.")
-        self.queue_depth = self._gauge("tumorlens_queue_depth", "Images waiting for a thread.")
-        self.working = self._gauge("tumorlens_inference_in_flight", "Images being worked on.")
-        self.ready = self._gauge("tumorlens_ready_workers", "Workers that are ready to serve.")
+        self.in_flight = gauge("tumorlens_http_requests_in_flight", "Requests being served.")
+        self.queue_depth = gauge("tumorlens_queue_depth", "Images waiting for a thread.")
+        self.working = gauge("tumorlens_inference_in_flight", "Images being processed.")
+        self.ready = gauge("tumorlens_ready_workers", "Workers that are ready to serve.")
         self.model_info = Gauge(
             "tumorlens_model_info",
             "1 for the model that answers.",
@@ -83,56 +82,39 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self.reloads = Counter(
+        self.reloads = counter(
             "tumorlens_model_reloads_total",
             "Changes of the model file seen, by outcome.",
             ("outcome",),
-            registry=registry,
         )
-        self._define_drift(registry)
-        if shared_folder() is None:
-            ProcessCollector(namespace="tumorlens", registry=registry)
-
-    def _define_drift(self, registry: CollectorRegistry) -> None:
-        self.decisions = Counter(
-            "tumorlens_predictions_total",
-            "Images answered, by decision.",
-            ("decision",),
-            registry=registry,
+        # Drift of the answers and of the inputs.
+        self.decisions = counter(
+            "tumorlens_predictions_total", "Images answered, by decision.", ("decision",)
         )
-        self.score = Histogram(
-            "tumorlens_score",
-            "Calibrated probability of a tumour.",
-            buckets=_TENTHS,
-            registry=registry,
+        self.score = histogram(
+            "tumorlens_score", "Calibrated probability of a tumour.", buckets=_TENTHS
         )
-        self.input_bytes = Histogram(
-            "tumorlens_input_size_bytes", "Bytes of an image.", buckets=_BYTES, registry=registry
+        self.input_bytes = histogram(
+            "tumorlens_input_size_bytes", "Bytes of an image.", buckets=_BYTES
         )
-        self.input_pixels = Histogram(
-            "tumorlens_input_pixels", "Pixels of an image.", buckets=_PIXELS, registry=registry
+        self.input_pixels = histogram(
+            "tumorlens_input_pixels", "Pixels of an image.", buckets=_PIXELS
         )
-        self.input_format = Counter(
-            "tumorlens_input_format_total",
-            "Images read, by format.",
-            ("format",),
-            registry=registry,
+        self.input_format = counter(
+            "tumorlens_input_format_total", "Images read, by format.", ("format",)
         )
-        self.input_mean = Histogram(
+        self.input_mean = histogram(
             "tumorlens_input_mean_ratio",
             "Mean intensity of an image as a share of its range.",
             buckets=_TENTHS,
-            registry=registry,
         )
-        self.input_contrast = Histogram(
+        self.input_contrast = histogram(
             "tumorlens_input_contrast_ratio",
             "Standard deviation of an image's intensity as a share of its range.",
             buckets=tuple(step / 20 for step in range(1, 11)),
-            registry=registry,
         )
-
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
+        if shared_folder() is None:
+            ProcessCollector(namespace="tumorlens", registry=registry)
 
     def expose(self) -> bytes:
         """Return the metrics of all workers in the Prometheus text format."""
@@ -155,9 +137,9 @@ def _forget_dead_workers(folder: Path) -> None:
 
 def _lives(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # asks only; no signal is sent
+        os.kill(pid, 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
-    except PermissionError:  # it lives, and is somebody else's
+    except PermissionError:  # it exists, under another user
         return True
     return True

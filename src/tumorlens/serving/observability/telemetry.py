@@ -1,4 +1,4 @@
-"""One log line, one id and one set of counts for every request.
+"""One log line and one set of counts for every request.
 
 Logged are the route's template, never the path as sent, and nothing of the body: file
 names, pixels and DICOM headers do not reach a log line, a metric or a trace.
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.observability.tracing import Tracer
-from tumorlens.serving.problems import ClientGoneError, ProblemError, response
+from tumorlens.serving.problems import ClientGoneError, ProblemError, path_of, response
 from tumorlens.serving.settings import Settings
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
@@ -32,7 +32,7 @@ CLIENT_GONE = 499  # no answer was possible; the figure proxies log for this
 def configure_logging(settings: Settings) -> None:
     """Send our log lines, and uvicorn's, to standard error in the chosen form.
 
-    Called by the server's entry point only: a library does not decide how a program logs.
+    Only the server's entry point calls this: a library does not decide how a program logs.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -64,7 +64,7 @@ def configure_logging(settings: Settings) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # Libraries log what they parse (pydicom quotes element values): keep only our own.
+    # Libraries log what they parse (pydicom quotes element values): silence them.
     for name in ("pydicom", "nibabel", "PIL", "python_multipart"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -112,7 +112,7 @@ class Telemetry:
             self._report(scope, state, status, time.perf_counter() - begin)
 
     def _report_fault(self, exc: Exception, state: dict[str, Any]) -> None:
-        # The message may quote the upload, so only the type and the places are logged.
+        # The message may quote the upload, so only the type and the code locations are logged.
         places = [
             f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(exc.__traceback__)[-8:]
@@ -149,7 +149,7 @@ class Telemetry:
 
 
 class _HiddenFaultError(RuntimeError):
-    """Stands for a fault that was already logged without its message."""
+    """Replaces a fault that was already logged, without its message."""
 
 
 def _identify(scope: Scope, state: dict[str, Any]) -> None:
@@ -176,5 +176,5 @@ def _route(scope: Scope) -> str:
         return path
     app = scope.get("app")
     known: frozenset[str] = app.state.known_routes if app is not None else frozenset()
-    asked: str = scope["path"]
-    return asked if asked in known else "unmatched"
+    path = path_of(scope)
+    return path if path in known else "unmatched"

@@ -1,7 +1,7 @@
 """Optional OpenTelemetry: one span a request, with a child span for each stage of the work.
 
 The spans are written when the request is done, from the times that were measured anyway, so
-that tracing costs the request nothing and the rest of the service does not know of it.
+that tracing costs the request nothing and the rest of the service is independent of it.
 """
 
 from __future__ import annotations

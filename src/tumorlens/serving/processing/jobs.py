@@ -20,7 +20,7 @@ from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving.problems import UPLOAD_NAME
 
-# Images of up to this many pixels are worked on side by side; no known slice has more.
+# Images of up to this many pixels are processed side by side; no known slice has more.
 USUAL_PIXELS = 2048 * 2048
 
 
@@ -64,10 +64,10 @@ def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Prog
     An image that is no usable slice of a head raises :class:`NotBrainMRIError`.
     """
 
-    def look(progress: Progress, bounds: Limits) -> Answer:
-        return _look(predictor, data, bounds, progress)[0]
+    def work(progress: Progress, bounds: Limits) -> Answer:
+        return _analyse(predictor, data, bounds, progress)[0]
 
-    return _large_ones_alone(look, limits)
+    return _large_images_alone(work, limits)
 
 
 def explain(
@@ -76,46 +76,46 @@ def explain(
     """Return the job that answers with pictures.
 
     With ``overlay_opacity`` (0..1) the one picture is the scan under the heat map, else the
-    scan (grey) and the heat map (RGBA) come apart, both in the scan's size, or with 2048
+    scan (grey) and the heat map (RGBA) are separate, both in the scan's size, or with 2048
     pixels on the longer side when the scan is larger.
     """
 
-    def look(progress: Progress, bounds: Limits) -> Answer:
+    def work(progress: Progress, bounds: Limits) -> Answer:
         if not predictor.card.has_map:
             raise ExplanationUnavailableError(
                 f"Model {predictor.card.name} has no class map; use /predict."
             )
-        answer, image, frame, class_map = _look(predictor, data, bounds, progress)
+        answer, image, frame, class_map = _analyse(predictor, data, bounds, progress)
         assert class_map is not None  # the card says so, and the predictor has checked it
         with progress.stage("encode"):
             shown = predictor.show(image, frame, class_map, answer.prediction)
             return _with_pictures(answer, shown, overlay_opacity)
 
-    return _large_ones_alone(look, limits)
+    return _large_images_alone(work, limits)
 
 
-def _large_ones_alone(
-    look: Callable[[Progress, Limits], Answer], limits: Limits
+def _large_images_alone(
+    work: Callable[[Progress, Limits], Answer], limits: Limits
 ) -> Callable[[Progress], Answer]:
-    """Let large images through one at a time, so that memory is bounded by one of them.
+    """Process large images one at a time, so that memory is bounded by one of them.
 
-    How large an image is, its header tells; nothing was decoded when the first try refuses.
+    The size comes from the image's header: nothing was decoded when the first try refuses.
     """
     usual = replace(limits, max_pixels=min(limits.max_pixels, USUAL_PIXELS))
 
     def job(progress: Progress) -> Answer:
         try:
-            return look(progress, usual)
+            return work(progress, usual)
         except TooLargeError:
             if usual == limits:
                 raise
         with progress.alone():
-            return look(progress, limits)
+            return work(progress, limits)
 
     return job
 
 
-def _look(
+def _analyse(
     predictor: Predictor, data: bytes, limits: Limits, progress: Progress
 ) -> tuple[Answer, Image, Frame, NDArray[np.float32] | None]:
     """Return the answer, the image as it can be shown, its frame, and the class map if any."""
@@ -133,7 +133,7 @@ def _look(
     if not prediction.in_domain:
         raise NotBrainMRIError(f"{UPLOAD_NAME}: {prediction.in_domain_reason}")
     answer = Answer(prediction, _facts(image, len(data)))
-    # The full picture is let go of here: what follows makes several more of its size.
+    # The full image is released here: what follows allocates several more of its size.
     image = replace(image, pixels=bounded(image.pixels))
     class_map = None if outputs.maps is None else outputs.maps[0]
     return answer, image, ready.frame, class_map

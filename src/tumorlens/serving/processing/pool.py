@@ -1,7 +1,7 @@
-"""The bounded thread pool that images are worked on in, off the event loop.
+"""The thread pool that processes images off the event loop, with a bounded queue.
 
-One image more than the pool has threads and places is refused at once with 503: a queue
-that grows only turns an overload into timeouts for everybody.
+An image that finds all threads and places taken is refused at once with 503: a growing queue
+would only turn an overload into timeouts for everybody.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 
 T = TypeVar("T")
-# How often an image that waits for its turn looks whether its client is still there.
+# How often an image that waits for its turn checks whether its client is still there.
 TURN_SECONDS = 0.1
 ARRIVAL_SECONDS = 0.2
 ARRIVAL_FACTOR = 3
@@ -40,7 +40,7 @@ class Ticket:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; raises :class:`ClientGoneError` first when nobody waits any more."""
+        """Time a stage; raises :class:`ClientGoneError` first when the caller has given up."""
         if self.abandoned:
             raise ClientGoneError
         begin = time.perf_counter()

@@ -1,7 +1,7 @@
-"""The model that answers now, and the watch over its file.
+"""The model in use, and the watch over its file.
 
-A file that is swapped for a good one takes over without a dropped request; one that is
-damaged, foreign or newer is refused, and the model in memory goes on answering.
+A valid new file takes over without a dropped request; one that is damaged, not a TumorLens
+model or of a newer format is refused, and the model in memory stays in use.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ class ServedModel:
         self._publish(1)
 
     async def watch(self) -> None:
-        """Look at the model file every ``reload_seconds``, until cancelled."""
+        """Check the model file every ``reload_seconds``, until cancelled."""
         if self._path is None or not self._settings.reload_seconds:
             return
         while True:
             await asyncio.sleep(self._settings.reload_seconds)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
-        """Open the model file if it changed since the last look.
+    async def check(self) -> None:
+        """Open the model file if it changed since the last check.
 
-        Only a file whose size and time stand still between two looks is opened by chance of
-        a copy in progress failing its hash; such a file is simply looked at again.
+        A file that is still being copied fails its hash; it changes again, and is opened again.
         """
         stamp = _stamp(self._path)
         if stamp == self._seen:

@@ -1,7 +1,7 @@
 """multipart/form-data, read from the stream into memory and never onto disk.
 
-Web frameworks spool uploads to temporary files; a scan must not be left on a disk, so the
-parts are collected in memory, under the limits of :mod:`tumorlens.serving.limits`.
+Web frameworks spool uploads to temporary files. A scan must not be left on a disk, so the
+parts are collected in memory, under the limits of :mod:`tumorlens.serving.middleware.limits`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ MAX_OTHER_PARTS = 16
 
 @dataclass
 class Upload:
-    """One uploaded file: its bytes and the type the client claims (never trusted).
+    """The bytes of one uploaded file.
 
-    The file name is deliberately not kept: it may hold a patient's name.
+    The file name is not kept, for it may hold a patient's name; nor is the claimed content type,
+    which is never trusted.
     """
 
-    content_type: str
     data: bytearray = field(default_factory=bytearray)
 
     def take(self) -> bytes:
-        """Return the bytes once and let go of them: two copies of a scan are one too many."""
+        """Return the bytes once and release them, so that no second copy stays in memory."""
         taken = bytes(self.data)
         self.data.clear()
         return taken
@@ -120,11 +120,10 @@ class FormReader:
                 raise ProblemError(
                     "too-large", f"The form has more than {self._max_files} file(s)."
                 )
-            claimed = self._headers.get(b"content-type", b"application/octet-stream")
-            self._current = Upload(claimed.decode("latin-1"))
+            self._current = Upload()
             self.files.append(self._current)
             return
-        # Other fields are ignored, but not without end.
+        # Other fields are ignored, up to a limit.
         self._current = None
         self._others += 1
         if self._others > MAX_OTHER_PARTS:
