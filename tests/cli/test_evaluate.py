@@ -35,9 +35,9 @@ def test_shortcuts_and_robustness_as_json_and_picture(
     assert {"model", "overall", "shortcuts", "robustness"} <= set(stated)
     assert stated["images"] == 24
     for part in ("shortcuts", "robustness"):
-        assert (stated[part]["images"], stated[part]["of"]) == (20, 24)
+        assert (stated[part]["images"], stated[part]["drawn_from"]) == (20, 24)
         assert stated[part]["part"] == "all records"
-    assert {figure["test"] for figure in stated["shortcuts"]["figures"]} >= {
+    assert {figure["test"] for figure in stated["shortcuts"]["measurements"]} >= {
         "border only",
         "swapped background",
     }
@@ -49,12 +49,12 @@ def test_shortcuts_and_robustness_as_json_and_picture(
 def test_shortcuts_as_text(arguments: list[str], capsys: Capture) -> None:
     assert run([*arguments, "--shortcuts"]) == 0
     out = capsys.readouterr().out
-    assert "shortcut battery: all records, 24 images\n" in out
+    assert "shortcut tests: all records, 24 images\n" in out
     (line,) = [
         line for line in out.splitlines() if line.startswith("border only") and "AUC" in line
     ]
     assert "at most 0.6" in line
-    assert "not tried: view among healthy: fewer than two classes" in out
+    assert "skipped: view among healthy: fewer than two classes" in out
 
 
 def test_the_plain_answer_has_no_more_than_before(arguments: list[str], capsys: Capture) -> None:

@@ -48,7 +48,7 @@ def test_explanations_are_part_of_the_json_and_a_page(
     own = stated["explanations"]["maps"]["class map"]["drawn"]
     assert set(own) == set(MEASURES)
     assert {figure["n"] for figure in own.values()} == {2}
-    assert "random weights" in stated["explanations"]["left_out"][0]
+    assert "random weights" in stated["explanations"]["skipped"][0]
     assert stated["images"] == 4
     assert page.read_text().count("<figure>") == 2
     assert f"hits and misses: {page}" in printed.err
@@ -83,4 +83,4 @@ def test_the_table_has_a_row_for_each_map_and_source() -> None:
     assert "occlusion all 8" + len(MEASURES) * " 0.250 [0.100, 0.500]" in lines
     assert "head 7 0.125 [0.000, 0.200]" in lines
     assert any("3e-06 in the logit and 4e-06 in the map (n = 40)" in line for line in lines)
-    assert "left out: nothing" in lines
+    assert "skipped: nothing" in lines

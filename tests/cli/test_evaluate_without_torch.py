@@ -52,6 +52,8 @@ def test_every_option_but_weights_works_without_torch(tmp_path: Path) -> None:
     assert {"overall", "shortcuts", "robustness", "explanations"} <= set(found)
     assert (tmp_path / "page.html").is_file()
     mirrored = [
-        figure["n"] for figure in found["shortcuts"]["figures"] if figure["test"] == "mirrored half"
+        figure["n"]
+        for figure in found["shortcuts"]["measurements"]
+        if figure["test"] == "mirrored half"
     ]
     assert sum(mirrored) > 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tumorlens.evaluation import corruptions
-from tumorlens.evaluation.corruptions import CORRUPTIONS, LEVELS, Corruption, Shown
+from tumorlens.evaluation.corruptions import CORRUPTIONS, LEVELS, Corruption, GreyImage
 from tumorlens.imaging.phantom import draw_phantom
 
 
@@ -27,11 +27,11 @@ class Fixed(np.random.Generator):
 UP, DOWN = Fixed(0.0), Fixed(0.9)
 
 
-def head() -> Shown:
+def head() -> GreyImage:
     return draw_phantom(5, lesion=True).image
 
 
-def disc(level: int = 100, side: int = 128) -> Shown:
+def disc(level: int = 100, side: int = 128) -> GreyImage:
     shown = np.zeros((side, side), dtype=np.uint8)
     return cv2.circle(shown, (side // 2, side // 2), side * 3 // 8, [level], cv2.FILLED)  # type: ignore[return-value]
 

@@ -19,7 +19,8 @@ from tumorlens.data.grouping import group_records
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import grouped_split, make_split, write_split
 from tumorlens.errors import DataError, DecodeError, SplitError
-from tumorlens.evaluation.performance import evaluate_model
+from tumorlens.evaluation.performance import Evaluation, measure
+from tumorlens.evaluation.target import choose_target
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics import binary as metrics
 from tumorlens.metrics.calibration import ece
@@ -47,6 +48,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
+def evaluate_model(
+    model: Path, data: list[Path], *, n_boot: int = 2000, **chosen: Any
+) -> Evaluation:
+    return measure(choose_target(model, data, threads=1, **chosen), n_boot=n_boot)
+
+
 def learned(n: int, source: str = "heads") -> DataSource:
     return DataSource(source=source, n=n, sha256="ab" * 32, licence="CC0-1.0")
 
@@ -54,7 +61,7 @@ def learned(n: int, source: str = "heads") -> DataSource:
 def test_the_figures_are_those_of_the_served_answers(heads: Path, tmp_path: Path) -> None:
     cut = Threshold(value=0.42, target=0.9, origin="sensitivity 0.9", n=50)
     model = write_tiny_model(tmp_path / "m.onnx", threshold=cut, temperature=0.7)
-    found = evaluate_model(model, [heads], n_boot=200, threads=1)
+    found = evaluate_model(model, [heads], n_boot=200)
     predictor = Predictor.open(model, threads=1)
     records = load_source(heads)
     served = np.array([predictor.predict(record.path).prob for record in records])
@@ -81,7 +88,7 @@ def test_the_figures_are_those_of_the_served_answers(heads: Path, tmp_path: Path
 def test_each_source_has_its_figures(heads: Path, tiny_model_path: Path, tmp_path: Path) -> None:
     other = draw_heads(tmp_path, each=2, size=72) / "heads"
     other = other.rename(tmp_path / "other")
-    found = evaluate_model(tiny_model_path, [heads, other], n_boot=50, threads=1)
+    found = evaluate_model(tiny_model_path, [heads, other], n_boot=50)
     assert {name: values["accuracy"].n for name, values in found.by_source.items()} == {
         "heads": 16,
         "other": 4,
@@ -96,7 +103,7 @@ def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> Non
     stated = [replace(record, view=planes.get(record.key)) for record in records]
     write_manifest(stated, data / "views.csv")
     model = write_tiny_model(tmp_path / "m.onnx")
-    found = evaluate_model(model, [data / "views.csv"], n_boot=50, threads=1)
+    found = evaluate_model(model, [data / "views.csv"], n_boot=50)
     assert {view: values["accuracy"].n for view, values in found.by_view.items()} == {
         "axial": 2,
         "sagittal": 5,
@@ -109,7 +116,7 @@ def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> Non
     lines = capsys.readouterr().out.splitlines()
     title = lines.index("by view, known of 7 of 8 images")
     assert " ".join(lines[title + 1].split()) == "metric axial (n = 2) sagittal (n = 5)"
-    assert evaluate_model(model, [data], n_boot=50, threads=1).by_view == {}
+    assert evaluate_model(model, [data], n_boot=50).by_view == {}
 
 
 def test_a_part_of_a_split_is_measured(heads: Path, tmp_path: Path) -> None:
@@ -124,7 +131,7 @@ def test_a_part_of_a_split_is_measured(heads: Path, tmp_path: Path) -> None:
         ("train", "in the model's training part"),
         ("validation", "choose the epoch"),
     ):
-        found = evaluate_model(model, [heads], split=where, part=part, n_boot=50, threads=1)
+        found = evaluate_model(model, [heads], split=where, part=part, n_boot=50)
         assert set(found.answers.keys) == set(split.parts()[part])
         assert found.part == part
         assert [warned in warning for warning in found.warnings if warned] == (
@@ -132,7 +139,7 @@ def test_a_part_of_a_split_is_measured(heads: Path, tmp_path: Path) -> None:
         )
         assert len(found.warnings) == bool(warned)
     with pytest.raises(SplitError, match="no part 'dev'"):
-        evaluate_model(model, [heads], split=where, part="dev", threads=1)
+        evaluate_model(model, [heads], split=where, part="dev")
 
 
 def test_a_copy_of_a_training_image_is_told(heads: Path, tmp_path: Path) -> None:
@@ -152,13 +159,13 @@ def test_a_copy_of_a_training_image_is_told(heads: Path, tmp_path: Path) -> None
         "optimistically biased",
     )
     # Without --split the one beside the model is found.
-    found = evaluate_model(model, [data], n_boot=10, threads=1)
+    found = evaluate_model(model, [data], n_boot=10)
     assert found.warnings[0].startswith("6 of 7 images were in the model's training part")
     # A split that is not the model's is not believed, and said to be another.
     other = write_tiny_model(tmp_path / "other.onnx", data=(learned(99),))
-    found = evaluate_model(other, [data], n_boot=10, threads=1)
+    found = evaluate_model(other, [data], n_boot=10)
     assert ["no split says which" in warning for warning in found.warnings] == [True]
-    found = evaluate_model(other, [data], split=tmp_path / "split.json", n_boot=10, threads=1)
+    found = evaluate_model(other, [data], split=tmp_path / "split.json", n_boot=10)
     assert "another split" in " ".join(found.warnings)
 
 
@@ -180,7 +187,6 @@ def test_other_data_than_the_split_s_is_told_or_refused(
             tiny_model_path,
             [other.rename(tmp_path / "other")],
             split=tmp_path / "more.json",
-            threads=1,
         )
 
 
@@ -210,7 +216,7 @@ def test_data_without_labels_is_refused(heads: Path, tiny_model_path: Path, tmp_
     folder.mkdir()
     (folder / "a.png").write_bytes((heads / "yes" / "00.png").read_bytes())
     with pytest.raises(DataError, match=r"1 of 1 images have no label, first scans:a\.png.*yes/"):
-        evaluate_model(tiny_model_path, [folder], threads=1)
+        evaluate_model(tiny_model_path, [folder])
 
 
 def test_an_unreadable_image_is_not_passed_over(tiny_model_path: Path, tmp_path: Path) -> None:
@@ -218,11 +224,11 @@ def test_an_unreadable_image_is_not_passed_over(tiny_model_path: Path, tmp_path:
     whole = (data / "no" / "01.png").read_bytes()
     (data / "no" / "01.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DecodeError, match=r"01\.png"):
-        evaluate_model(tiny_model_path, [data], threads=1)
+        evaluate_model(tiny_model_path, [data])
 
 
 def test_one_class_leaves_some_figures_undefined(heads: Path, tiny_model_path: Path) -> None:
-    found = evaluate_model(tiny_model_path, [heads / "yes"], n_boot=10, threads=1)
+    found = evaluate_model(tiny_model_path, [heads / "yes"], n_boot=10)
     stated = found.to_dict()["overall"]
     assert stated["roc_auc"] == {"value": None, "low": None, "high": None, "n": 8}
     assert stated["sensitivity"]["value"] is not None
@@ -239,7 +245,7 @@ def test_the_command(heads: Path, tmp_path: Path, capsys: Capture) -> None:
     (warning,) = [line for line in lines if line.startswith("warning: ")]
     assert "learned from 8 images of heads" in warning
     (accuracy,) = [line for line in lines if line.startswith("accuracy ")]
-    found = evaluate_model(model, [heads], threads=1).overall["accuracy"]
+    found = evaluate_model(model, [heads]).overall["accuracy"]
     assert accuracy.split()[1:] == [
         f"{found.value:.3f}",
         f"[{found.low:.3f},",
@@ -269,11 +275,11 @@ def test_scans_with_label_issues_count_and_figures_without_them_stand_beside(
     model = write_tiny_model(tmp_path / "m.onnx")
     records = sorted(load_source(heads), key=lambda record: record.key)
     issues = {r.key: kind for r, kind in zip(records, KINDS, strict=False)}
-    plain = evaluate_model(model, [heads], n_boot=50, threads=1)
+    plain = evaluate_model(model, [heads], n_boot=50)
     assert (plain.label_issues, plain.without_label_issues) == ({}, {})
     for room in ("tumorlens.data.label_issues", "tumorlens.evaluation.performance"):
         monkeypatch.setattr(f"{room}.label_issue_of", lambda record: issues.get(record.key))
-    found = evaluate_model(model, [heads], n_boot=50, threads=1)
+    found = evaluate_model(model, [heads], n_boot=50)
     assert found.label_issues == dict.fromkeys(KINDS, 1)
     assert found.overall == plain.overall
     assert found.without_label_issues["roc_auc"].n == len(records) - 2

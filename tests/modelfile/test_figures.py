@@ -37,10 +37,10 @@ def report(model: Path, name: str, **content: Any) -> Path:
 
 
 def test_figures_and_findings_go_onto_the_card_of_a_copy(model: Path) -> None:
-    battery = {"part": "test", "figures": [FIGURE, UNDEFINED], "findings": ["leans on blur"]}
+    shortcuts = {"part": "test", "measurements": [FIGURE, UNDEFINED], "findings": ["leans on blur"]}
     maps = {"part": "test", "maps": {"class map": {"all": MEASURES, "a": MEASURES}, "other": {}}}
     reports = [
-        report(model, "s.json", shortcuts=battery),
+        report(model, "s.json", shortcuts=shortcuts),
         report(model, "e.json", explanations=maps),
     ]
     before = read_model(model)

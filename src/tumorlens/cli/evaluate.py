@@ -17,18 +17,18 @@ from tumorlens.cli.app import complain
 from tumorlens.cli.explanations import measure_explanations, show_explanations
 from tumorlens.cli.extras import require
 from tumorlens.cli.output import open_output
-from tumorlens.cli.tables import show_battery, show_curves, show_figures
+from tumorlens.cli.tables import show_curves, show_evaluation, show_shortcuts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tumorlens.evaluation.target import Subject
+    from tumorlens.evaluation.target import EvaluationTarget
 
 Progress = Callable[[int, int], None]
 
 
 class Form(StrEnum):
-    """How the figures are written."""
+    """How the results are written."""
 
     table = "table"
     json = "json"
@@ -55,7 +55,7 @@ def evaluate(
         Path | None, typer.Option(help="Split file, such as a run's split.json: measure one part.")
     ] = None,
     part: Annotated[str, typer.Option(help="The part of the split.")] = "test",
-    form: Annotated[Form, typer.Option("--format", help="How figures are written.")] = Form.table,
+    form: Annotated[Form, typer.Option("--format", help="How results are written.")] = Form.table,
     output: Annotated[
         Path | None, typer.Option(help="Write to this file instead of stdout.")
     ] = None,
@@ -64,7 +64,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Threads of the network.  [default: all cores]")
     ] = None,
     shortcuts: Annotated[
-        bool, typer.Option("--shortcuts", help="Test whether it answers by anything but tumours.")
+        bool, typer.Option("--shortcuts", help="Test whether it predicts by anything but tumours.")
     ] = False,
     weights: Annotated[
         Path | None,
@@ -73,14 +73,17 @@ def evaluate(
         ),
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Measure on ten kinds of worse pictures too.")
+        bool,
+        typer.Option("--robustness", help="Measure on images with ten kinds of corruption too."),
     ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the curves of --robustness: a .png or .svg file.")
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Measure the heat maps beside rivals on annotated tumours."),
+        typer.Option(
+            "--explain", help="Measure the heat maps beside baselines on annotated tumours."
+        ),
     ] = False,
     gallery: Annotated[
         Path | None,
@@ -97,10 +100,10 @@ def evaluate(
 ) -> None:
     """Measure a model file on labelled images, at the temperature and threshold of its card.
 
-    Every figure has a 95 % interval that resamples groups of copies and patients, overall,
+    Every metric has a 95 % interval that resamples groups of near-duplicates and patients, overall,
     for each source and for each known view. Says so when the model has seen the images in training.
     """
-    from tumorlens.evaluation.target import choose_subject
+    from tumorlens.evaluation.target import choose_target
 
     if weights is not None and not (shortcuts or explain):
         raise typer.BadParameter(
@@ -110,68 +113,68 @@ def evaluate(
         raise typer.BadParameter("only --explain has hits and misses", param_hint="--gallery")
     kind = None if plot is None else _picture_kind(plot, robustness)
     if shortcuts:
-        require("audit", "the shortcut battery", "sklearn")
-    subject = choose_subject(model, data, split=split, part=part, threads=threads)
+        require("audit", "the shortcut tests", "sklearn")
+    target = choose_target(model, data, split=split, part=part, threads=threads)
     with _progress_bar() as stage:
-        sections = [_figures(subject, seed, stage("reading images"))]
+        sections = [_metrics(target, seed, stage("reading images"))]
         if shortcuts:
-            sections.append(_shortcuts(subject, limit, seed, weights, stage("shortcut battery")))
+            sections.append(_shortcuts(target, limit, seed, weights, stage("shortcut tests")))
         if robustness:
-            sections.append(_robustness(subject, limit, seed, plot, kind, stage("worse pictures")))
+            sections.append(_robustness(target, limit, seed, plot, kind, stage("corrupted images")))
         if explain:
             bar = stage("explanations")
-            sections.append(_explanations(subject, limit, seed, weights, gallery, bar))
+            sections.append(_explanations(target, limit, seed, weights, gallery, bar))
     with open_output(output) as out:
         if form is Form.json:
             _write_json(sections, out)
         else:
             _write_text(sections, out)
     if form is Form.json or output is not None:
-        for warning in subject.warnings:
+        for warning in target.warnings:
             complain(f"warning: {warning}")
 
 
-def _figures(subject: Subject, seed: int, progress: Progress) -> Section:
+def _metrics(target: EvaluationTarget, seed: int, progress: Progress) -> Section:
     """Every metric, over all, by source and by view."""
     from tumorlens.evaluation.performance import measure
 
-    found = measure(subject, seed=seed, progress=progress)
-    return Section(found.to_dict(), lambda console: show_figures(found, console))
+    found = measure(target, seed=seed, progress=progress)
+    return Section(found.to_dict(), lambda console: show_evaluation(found, console))
 
 
 def _shortcuts(
-    subject: Subject, limit: int | None, seed: int, weights: Path | None, progress: Progress
+    target: EvaluationTarget, limit: int | None, seed: int, weights: Path | None, progress: Progress
 ) -> Section:
-    """What the answer hangs on: tests that take things away, put them in or exchange them."""
-    from tumorlens.evaluation.shortcuts.suite import shortcut_battery
+    """What the prediction hangs on: tests that remove, insert or exchange parts of scans."""
+    from tumorlens.evaluation.shortcuts.suite import run_shortcut_tests
 
-    found = shortcut_battery(
-        subject.predictor,
-        subject.records,
-        part=subject.part or "all records",
+    found = run_shortcut_tests(
+        target.predictor,
+        target.records,
+        part=target.part or "all records",
         limit=limit,
         seed=seed,
         weights=weights,
         progress=progress,
     )
-    return Section({"shortcuts": found.to_dict()}, lambda console: show_battery(found, console))
+    return Section({"shortcuts": found.to_dict()}, lambda console: show_shortcuts(found, console))
 
 
 def _robustness(
-    subject: Subject,
+    target: EvaluationTarget,
     limit: int | None,
     seed: int,
     plot: Path | None,
     kind: Literal["svg", "png"] | None,
     progress: Progress,
 ) -> Section:
-    """ROC-AUC, sensitivity and specificity over five levels of nine corruptions."""
+    """ROC-AUC, sensitivity and specificity over five levels of ten corruptions."""
     from tumorlens.evaluation.robustness import robustness_curves
 
     found = robustness_curves(
-        subject.predictor,
-        subject.records,
-        part=subject.part or "all records",
+        target.predictor,
+        target.records,
+        part=target.part or "all records",
         limit=limit,
         seed=seed,
         progress=progress,
@@ -186,15 +189,15 @@ def _robustness(
 
 
 def _explanations(
-    subject: Subject,
+    target: EvaluationTarget,
     limit: int | None,
     seed: int,
     weights: Path | None,
     gallery: Path | None,
     progress: Progress,
 ) -> Section:
-    """Where the maps lie on annotated tumours, beside rivals, and a page of hits and misses."""
-    found = measure_explanations(subject, limit, seed, weights, gallery, progress)
+    """Where the maps lie on annotated tumours, beside baselines, and a page of hits and misses."""
+    found = measure_explanations(target, limit, seed, weights, gallery, progress)
     return Section(
         {"explanations": found.to_dict()}, lambda console: show_explanations(found, console)
     )

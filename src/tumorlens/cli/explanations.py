@@ -1,4 +1,4 @@
-"""``tumorlens evaluate --explain``: every map beside its rivals in one table."""
+"""``tumorlens evaluate --explain``: every map beside its baselines in one table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from tumorlens.cli.app import complain
 from tumorlens.cli.extras import require
-from tumorlens.cli.tables import figure_text, show_table
+from tumorlens.cli.tables import estimate_text, show_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tumorlens.evaluation.localization.scores import ExplanationScores
-    from tumorlens.evaluation.target import Subject
+    from tumorlens.evaluation.target import EvaluationTarget
 
 PAGE = "explanations.html"
 
 
 def measure_explanations(
-    subject: Subject,
+    target: EvaluationTarget,
     limit: int | None,
     seed: int,
     run_dir: Path | None,
@@ -40,19 +40,19 @@ def measure_explanations(
         require("train", "looking into a network", "torch", "monai")
         from tumorlens.evaluation.localization.sanity import load_network
 
-        network = load_network(run_dir, subject.predictor.card)
+        network = load_network(run_dir, target.predictor.card)
         page = page or run_dir / PAGE
     found = explanation_scores(
-        subject.predictor,
-        subject.records,
-        part=subject.part,
+        target.predictor,
+        target.records,
+        part=target.part,
         network=network,
         limit=limit,
         seed=seed,
         progress=progress,
     )
     if page is not None:
-        write_gallery(subject.predictor, subject.records, found, page, seed=seed)
+        write_gallery(target.predictor, target.records, found, page, seed=seed)
         complain(f"hits and misses: {page}")
     return found
 
@@ -62,7 +62,7 @@ def show_explanations(found: ExplanationScores, console: Console) -> None:
     from tumorlens.evaluation.localization.scores import MEASURES
 
     rows = [
-        [name, source, str(values["pointing"].n), *(figure_text(values[key]) for key in MEASURES)]
+        [name, source, str(values["pointing"].n), *(estimate_text(values[key]) for key in MEASURES)]
         for name, by_source in found.scores.items()
         for source, values in by_source.items()
     ]
@@ -74,7 +74,7 @@ def show_explanations(found: ExplanationScores, console: Console) -> None:
         show_table(
             console,
             ["layers down to", "n", "rank correlation"],
-            [[name, str(e.n), figure_text(e)] for name, e in found.randomised.items()],
+            [[name, str(e.n), estimate_text(e)] for name, e in found.randomised.items()],
             "map with random weights against the model's, from the answer down",
         )
     if found.parity is not None:
@@ -83,5 +83,5 @@ def show_explanations(found: ExplanationScores, console: Console) -> None:
             f"{found.parity.map:.2g} in the map (n = {found.parity.n})",
             soft_wrap=True,
         )
-    for missing in found.left_out:
-        console.print(f"left out: {missing}", soft_wrap=True)
+    for missing in found.skipped:
+        console.print(f"skipped: {missing}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Figures with their intervals as text tables: one look for every verb that shows some."""
+"""Estimates with their intervals as text tables: one look for every verb that shows some."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tumorlens.evaluation.performance import Evaluation
     from tumorlens.evaluation.robustness import Robustness
-    from tumorlens.evaluation.shortcuts.suite import Battery
+    from tumorlens.evaluation.shortcuts.suite import ShortcutResults
     from tumorlens.metrics.intervals import Estimate
 
 
@@ -29,7 +29,7 @@ def show_table(
     console.print(table)
 
 
-def figure_text(estimate: Estimate) -> str:
+def estimate_text(estimate: Estimate) -> str:
     """Return ``value [low, high]`` with three places, or ``not defined``."""
     if not math.isfinite(estimate.value):
         return "not defined"
@@ -45,8 +45,8 @@ def limit_text(at_least: float | None, at_most: float | None) -> str:
     return "" if at_most is None else f"at most {at_most:g}"
 
 
-def show_figures(found: Evaluation, console: Console) -> None:
-    """Write what model and data are, what speaks against the figures, and every metric."""
+def show_evaluation(found: Evaluation, console: Console) -> None:
+    """Write what model and data are, reasons to distrust the metrics, and every metric."""
     name = f"{found.model['name']} {found.model['version']} ({found.model['sha256'][:16]})"
     console.print(f"model: {name}", soft_wrap=True)
     console.print(
@@ -70,7 +70,9 @@ def show_figures(found: Evaluation, console: Console) -> None:
         title = f"by view, known of {known} of {len(found.answers)} images"
         _show_columns(console, found.by_view, title)
     if found.refused:
-        rows = [[name, figure_text(share), str(share.n)] for name, share in found.refusals.items()]
+        rows = [
+            [name, estimate_text(share), str(share.n)] for name, share in found.refusals.items()
+        ]
         show_table(console, ["scans", "refused", "n"], rows, "refused as no slice of a head")
     if found.conformal:
         _show_sets(found.conformal, console)
@@ -95,36 +97,44 @@ def _share_text(share: Mapping[str, Any]) -> str:
     return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}] {share['n']}"
 
 
-def show_battery(found: Battery, console: Console) -> None:
-    """Write the figures of the shortcut battery, and a sentence for each that misses its limit."""
-    drawn = "" if found.images == found.of else f", drawn from {found.of} (seed {found.seed})"
+def show_shortcuts(found: ShortcutResults, console: Console) -> None:
+    """Write every measurement of the shortcut tests, and a sentence for each missed limit."""
+    drawn = (
+        ""
+        if found.images == found.drawn_from
+        else f", drawn from {found.drawn_from} (seed {found.seed})"
+    )
     rows = [
         [
-            figure.test,
-            figure.name,
-            figure_text(figure.estimate),
-            str(figure.estimate.n),
-            limit_text(figure.at_least, figure.at_most),
-            "missed" if figure.fails else "",
+            each.test,
+            each.name,
+            estimate_text(each.estimate),
+            str(each.estimate.n),
+            limit_text(each.at_least, each.at_most),
+            "missed" if each.fails else "",
         ]
-        for figure in found.figures
+        for each in found.measurements
     ]
-    title = f"shortcut battery: {found.part}, {found.images} images{drawn}"
-    show_table(console, ["test", "figure", "value", "n", "should be", ""], rows, title)
-    for what in found.left_out:
-        console.print(f"not tried: {what}", soft_wrap=True)
+    title = f"shortcut tests: {found.part}, {found.images} images{drawn}"
+    show_table(console, ["test", "measurement", "value", "n", "should be", ""], rows, title)
+    for what in found.skipped:
+        console.print(f"skipped: {what}", soft_wrap=True)
     _show_findings(found.findings(), console)
 
 
 def show_curves(found: Robustness, console: Console) -> None:
     """Write the metrics at every level of every corruption, and what falls below the target."""
-    drawn = "" if found.images == found.of else f", drawn from {found.of} (seed {found.seed})"
-    rows = [["none", "", *(figure_text(found.clean[metric]) for metric in found.clean)]]
+    drawn = (
+        ""
+        if found.images == found.drawn_from
+        else f", drawn from {found.drawn_from} (seed {found.seed})"
+    )
+    rows = [["none", "", *(estimate_text(found.clean[metric]) for metric in found.clean)]]
     for curve in found.curves:
         for strength, level in zip(curve.strengths, curve.levels, strict=True):
-            figures = [figure_text(level[metric]) for metric in found.clean]
-            rows.append([curve.name, f"{strength:g} {curve.unit}", *figures])
-    title = f"worse pictures: {found.part}, {found.images} images{drawn}"
+            cells = [estimate_text(level[metric]) for metric in found.clean]
+            rows.append([curve.name, f"{strength:g} {curve.unit}", *cells])
+    title = f"corrupted images: {found.part}, {found.images} images{drawn}"
     show_table(console, ["corruption", "strength", *found.clean], rows, title)
     _show_findings(found.findings(), console)
 
@@ -138,7 +148,7 @@ def _show_columns(
         for name, values in columns.items()
     ]
     metrics = next(iter(columns.values()))
-    rows = [[name, *(figure_text(each[name]) for each in columns.values())] for name in metrics]
+    rows = [[name, *(estimate_text(each[name]) for each in columns.values())] for name in metrics]
     show_table(console, ["metric", *heads], rows, title)
 
 

@@ -1,8 +1,8 @@
 """What goes wrong with scans on their way to a model, in five steps each, the third the middle.
 
-Every function takes a whole picture uint8 ``[H, W]``, a strength and a generator, and returns a
-picture uint8 ``[H', W']``. Strengths are given relative to the head, so that they mean the same for
-every size of picture. `CORRUPTIONS` names them with their five strengths.
+Every function takes a whole image uint8 ``[H, W]``, a strength and a generator, and returns an
+image uint8 ``[H', W']``. Strengths are given relative to the head, so that they mean the same for
+images of every size. `CORRUPTIONS` names them with their five strengths.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tumorlens.imaging.head import find_head
 
-Shown = NDArray[np.uint8]
+GreyImage = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 LEVELS = 5
 MIDDLE = 3
@@ -32,103 +32,103 @@ _SPOTS = (
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil a picture.
+    """One way to corrupt an image.
 
     Attributes:
         name: Short, for tables and the JSON.
         unit: What the strengths are, for a plot's axis.
         strengths: Five, from mild to severe.
-        apply: ``(picture, strength, generator) -> picture``.
+        apply: ``(image, strength, generator) -> image``.
     """
 
     name: str
     unit: str
     strengths: tuple[float, float, float, float, float]
-    apply: Callable[[Shown, float, np.random.Generator], Shown]
+    apply: Callable[[GreyImage, float, np.random.Generator], GreyImage]
 
 
-def rotate(shown: Shown, degrees: float, rng: np.random.Generator) -> Shown:
+def rotate(image: GreyImage, degrees: float, rng: np.random.Generator) -> GreyImage:
     """Turn one way or the other on a canvas that loses nothing, filled with the darkest grey."""
     angle = degrees * _sign(rng)
-    height, width = shown.shape
+    height, width = image.shape
     turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, 1.0)
     cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
     # A hair less, or rounding at a quarter turn adds a row.
     reach = height * sin + width * cos, height * cos + width * sin
     size = (int(np.ceil(reach[0] - 1e-6)), int(np.ceil(reach[1] - 1e-6)))
     turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
-    return _levels(cv2.warpAffine(shown, turn, size, borderValue=float(shown.min())))
+    return _levels(cv2.warpAffine(image, turn, size, borderValue=float(image.min())))
 
 
-def blur(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+def blur(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
     """Blur by a Gaussian; the strength is its standard deviation in % of the head's side."""
-    return _levels(cv2.GaussianBlur(shown.astype(np.float32), (0, 0), _side(shown) * percent / 100))
+    return _levels(cv2.GaussianBlur(image.astype(np.float32), (0, 0), _side(image) * percent / 100))
 
 
-def noise(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+def noise(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
     """Make the magnitude of a complex signal with Gaussian noise in both parts (Rician).
 
-    The strength is the noise's standard deviation in % of the head's bright tissue; a picture of
+    The strength is the noise's standard deviation in % of the head's bright tissue; an image of
     magnitudes has Rician noise (Gudbjartsson & Patz, Magn. Reson. Med. 1995).
     """
-    sigma = percent / 100 * _bright(shown)
-    real = shown + rng.normal(0, sigma, shown.shape)
-    return _levels(np.hypot(real, rng.normal(0, sigma, shown.shape)))
+    sigma = percent / 100 * _bright(image)
+    real = image + rng.normal(0, sigma, image.shape)
+    return _levels(np.hypot(real, rng.normal(0, sigma, image.shape)))
 
 
-def contrast(shown: Shown, factor: float, rng: np.random.Generator) -> Shown:
+def contrast(image: GreyImage, factor: float, rng: np.random.Generator) -> GreyImage:
     """Divide the contrast by a factor, or multiply by it until both ends of the range saturate."""
     gain = factor if _sign(rng) > 0 else 1 / factor
-    _, head = find_head(shown)
-    middle = float(shown[head].mean()) if head.any() else 127.5
-    return _levels(middle + gain * (shown.astype(np.float32) - middle))
+    _, head = find_head(image)
+    middle = float(image[head].mean()) if head.any() else 127.5
+    return _levels(middle + gain * (image.astype(np.float32) - middle))
 
 
-def resolution(shown: Shown, pixels: float, rng: np.random.Generator) -> Shown:
+def resolution(image: GreyImage, pixels: float, rng: np.random.Generator) -> GreyImage:
     """Shrink until the head's side has so many pixels, and enlarge to the old size again."""
-    shrink = min(1.0, pixels / _side(shown))
-    height, width = shown.shape
+    shrink = min(1.0, pixels / _side(image))
+    height, width = image.shape
     small = (max(4, round(width * shrink)), max(4, round(height * shrink)))
-    less = cv2.resize(shown, small, interpolation=cv2.INTER_AREA)
+    less = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
     return _levels(cv2.resize(less, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def jpeg(shown: Shown, quality: float, rng: np.random.Generator) -> Shown:
+def jpeg(image: GreyImage, quality: float, rng: np.random.Generator) -> GreyImage:
     """Compress to JPEG of a quality (100 best)."""
-    _, data = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     return _levels(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)))
 
 
-def bias_field(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
+def bias_field(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
     """Multiply by a smooth field; the strength is its largest change in %, either way.
 
-    The field is a random polynomial of third order over the picture, as MONAI's bias field is.
+    The field is a random polynomial of third order over the image, as MONAI's bias field is.
     """
-    height, width = shown.shape
+    height, width = image.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     powers = [(i, j) for i in range(4) for j in range(4 - i) if i + j]
     terms = [rng.uniform(-1, 1) * x**i * y**j for i, j in powers]
     field = np.sum(terms, axis=0)
-    _, head = find_head(shown)
+    _, head = find_head(image)
     inside = field[head] if head.any() else field
     reach = np.quantile(np.abs(inside - inside.mean()), 0.9)
     field = np.clip((field - inside.mean()) / max(float(reach), 1e-6), -1, 1)
-    return _levels(shown * np.exp(np.log1p(percent / 100) * field))
+    return _levels(image * np.exp(np.log1p(percent / 100) * field))
 
 
-def gamma(shown: Shown, power: float, rng: np.random.Generator) -> Shown:
+def gamma(image: GreyImage, power: float, rng: np.random.Generator) -> GreyImage:
     """Raise the brightness to a power or its inverse, between the darkest and the brightest."""
-    low, high = float(shown.min()), max(float(shown.max()), float(shown.min()) + 1)
+    low, high = float(image.min()), max(float(image.max()), float(image.min()) + 1)
     exponent = power if _sign(rng) > 0 else 1 / power
-    return _levels(low + (high - low) * ((shown - low) / (high - low)) ** exponent)
+    return _levels(low + (high - low) * ((image - low) / (high - low)) ** exponent)
 
 
-def burned_in_text(shown: Shown, words: float, rng: np.random.Generator) -> Shown:
+def burned_in_text(image: GreyImage, words: float, rng: np.random.Generator) -> GreyImage:
     """Write white words: first in the corners, then at the edges and, at last, over the head."""
-    marked = shown.copy()
-    height, width = shown.shape
+    marked = image.copy()
+    height, width = image.shape
     scale = min(height, width) / 400
-    ink = float(max(shown.max(), 128))
+    ink = float(max(image.max(), 128))
     for x, y in _SPOTS[: round(words)]:
         text = _WORDS[rng.integers(len(_WORDS))]
         corner = (round(x * width), round(y * height))
@@ -138,16 +138,16 @@ def burned_in_text(shown: Shown, words: float, rng: np.random.Generator) -> Show
     return marked
 
 
-def page(shown: Shown, percent: float, rng: np.random.Generator) -> Shown:
-    """Put the picture on a white page with a caption, half of the time in a drawn frame.
+def page(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
+    """Put the image on a white page with a caption, half of the time in a drawn frame.
 
-    The strength is the page's mean breadth on each side, in % of the picture's longer side.
+    The strength is the page's mean breadth on each side, in % of the image's longer side.
     """
-    height, width = shown.shape
+    height, width = image.shape
     reach = percent / 100 * max(height, width)
     left, right, top, bottom = (round(reach * part) for part in rng.uniform(0.6, 1.4, 4))
-    white = int(max(shown.max(), 128))
-    framed = shown.copy()
+    white = int(max(image.max(), 128))
+    framed = image.copy()
     if _sign(rng) > 0:
         ink = int(rng.integers(white // 2, white))
         cv2.rectangle(framed, (1, 1), (width - 2, height - 2), [ink], max(1, width // 200))
@@ -170,7 +170,7 @@ CORRUPTIONS: tuple[Corruption, ...] = (
     Corruption("bias field", "% either way", (10, 20, 40, 60, 100), bias_field),
     Corruption("gamma", "power, either way", (1.2, 1.4, 1.7, 2.2, 3), gamma),
     Corruption("burned-in text", "words", (1, 4, 6, 8, 12), burned_in_text),
-    Corruption("page", "% of the picture's side", (2, 5, 15, 30, 50), page),
+    Corruption("page", "% of the image's side", (2, 5, 15, 30, 50), page),
 )
 
 
@@ -178,15 +178,15 @@ def _sign(rng: np.random.Generator) -> int:
     return 1 if rng.random() < 0.5 else -1
 
 
-def _side(shown: Shown) -> float:
-    (x0, y0, x1, y1), _ = find_head(shown)
+def _side(image: GreyImage) -> float:
+    (x0, y0, x1, y1), _ = find_head(image)
     return float(max(x1 - x0, y1 - y0))
 
 
-def _bright(shown: Shown) -> float:
-    _, head = find_head(shown)
-    return max(1.0, float(np.percentile(shown[head], 99.5))) if head.any() else 255.0
+def _bright(image: GreyImage) -> float:
+    _, head = find_head(image)
+    return max(1.0, float(np.percentile(image[head], 99.5))) if head.any() else 255.0
 
 
-def _levels(values: NDArray[np.generic]) -> Shown:
+def _levels(values: NDArray[np.generic]) -> GreyImage:
     return np.asarray(np.clip(np.rint(np.asarray(values, np.float64)), 0, 255), dtype=np.uint8)

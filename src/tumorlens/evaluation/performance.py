@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from tumorlens.data.label_issues import count_label_issues, disputes_label, label_issue_of
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
-from tumorlens.evaluation.target import Subject, choose_subject
+from tumorlens.evaluation.target import EvaluationTarget
 from tumorlens.imaging.image import Image
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.coverage import conformal_report
@@ -28,7 +27,7 @@ class Evaluation:
 
     Attributes:
         model: Name, version and sha256 of the file.
-        temperature, threshold, threshold_origin: The card's, which all figures are at.
+        temperature, threshold, threshold_origin: The card's, which all metrics are at.
         part: Part of the split that was measured; None for all of the data.
         overall: Metric → estimate with a 95 % grouped-bootstrap interval and n.
         by_source: The same for each source.
@@ -39,8 +38,8 @@ class Evaluation:
         conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
             as `conformal_report` gives them; empty without conformal sets.
         answers: One row a scan.
-        warnings: What speaks against trusting the figures.
-        label_issues: Scans with a known label issue, by kind. All other figures count
+        warnings: Reasons to distrust the metrics.
+        label_issues: Scans with a known label issue, by kind. All other metrics count
             them as their collections label them.
         without_label_issues: Every metric over the other scans; empty where none has an issue.
     """
@@ -62,7 +61,7 @@ class Evaluation:
     without_label_issues: dict[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single answers, JSON-ready; an undefined figure is None."""
+        """Return everything but the single answers, JSON-ready; an undefined value is None."""
         return {
             "model": self.model,
             "temperature": self.temperature,
@@ -82,80 +81,54 @@ class Evaluation:
         }
 
 
-def evaluate_model(
-    model: str | Path | None,
-    data: Sequence[str | Path],
+def measure(
+    target: EvaluationTarget,
     *,
-    split: str | Path | None = None,
-    part: str = "test",
     n_boot: int = 2000,
     seed: int = 0,
-    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Measure a model file on labelled data, at its card's temperature and threshold.
+    """Measure a model on the scans chosen for it, at its card's temperature and threshold.
 
     Args:
-        model: The file; None takes the default, as `Predictor.open` does.
-        data: Folders, manifests or names of sources, as `load_source` takes them.
-        split: Measure only the records that this split file holds in ``part``.
-        part: ``train``, ``validation``, ``calibration`` or ``test``; without a split all count.
+        target: Model and scans, as `choose_target` gives them.
         n_boot, seed: Of the bootstrap, which resamples groups of near-duplicates and patients.
-        threads: Threads of the network.
         progress: Called with scans done and scans in all.
 
     Raises:
-        ModelFileError: The model cannot be used.
-        DataError: The data, or the split, cannot be used, or a record has no label.
         InputError: A file cannot be decoded; none is passed over in silence.
     """
-    subject = choose_subject(model, data, split=split, part=part, threads=threads)
-    return measure(subject, n_boot=n_boot, seed=seed, progress=progress)
-
-
-def measure(
-    subject: Subject,
-    *,
-    n_boot: int = 2000,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Measure a model on the scans chosen for it; see `evaluate_model`.
-
-    Raises `InputError` when a file cannot be decoded.
-    """
-    predictor = subject.predictor
-    answers, refused = _answer(predictor, subject.records, progress)
+    predictor = target.predictor
+    answers, refused = _predict(predictor, target.records, progress)
     card = predictor.card
 
     def summary(rows: Predictions) -> dict[str, Estimate]:
         return summarize(rows, n_boot=n_boot, seed=seed)
 
     is_refused = np.array(refused, dtype=bool)
-    issues = np.array([label_issue_of(record) or "" for record in subject.records])
-    certain = ~np.array(
-        [disputes_label(label_issue_of(record)) for record in subject.records], bool
-    )
+    issues = [label_issue_of(record) for record in target.records]
+    certain = ~np.array([disputes_label(issue) for issue in issues], dtype=bool)
+    not_mri = np.array([issue == "not_mri" for issue in issues], dtype=bool)
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
         card.temperature,
         card.threshold.value,
         card.threshold.origin,
-        subject.part,
+        target.part,
         summary(answers),
         summarize_by(answers, answers.sources, summary),
         summarize_by(answers, answers.views, summary),
         int(is_refused.sum()),
         answers,
-        subject.warnings,
-        _refusals(is_refused, answers, issues == "not_mri"),
+        target.warnings,
+        _refusals(is_refused, answers, not_mri),
         conformal_report(answers, card.conformal),
-        dict(count_label_issues(subject.records)),
+        dict(count_label_issues(target.records)),
         {} if certain.all() or not certain.any() else summary(answers.take(certain)),
     )
 
 
-def _answer(
+def _predict(
     predictor: Predictor, records: Sequence[Record], progress: Callable[[int, int], None] | None
 ) -> tuple[Predictions, list[bool]]:
     def images() -> Iterable[Image]:

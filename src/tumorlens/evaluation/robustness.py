@@ -1,8 +1,7 @@
-"""How a model file bears worse pictures: metrics over five levels of ten corruptions."""
+"""How robust a model file is: metrics over five levels of ten image corruptions."""
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.corruptions import CORRUPTIONS, MIDDLE, Corruption
-from tumorlens.evaluation.sampling import ask, draw_by_group, prepare, working_copy
+from tumorlens.evaluation.sampling import draw_by_group, infer_all, prepare_image, working_copy
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.binary import evaluate
 from tumorlens.metrics.intervals import Estimate, to_dicts
-from tumorlens.modelfile import Metric
 from tumorlens.plots.levels import LevelCurve, levels_plot
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ class Robustness:
 
     Attributes:
         part: Part of the split that was measured, or ``all records``.
-        images: Scans measured; ``of``: scans they were drawn from.
+        images: Scans measured; ``drawn_from``: scans they were drawn from.
         seed: Of the draw, the corruptions and the intervals.
         threshold: The card's, at which sensitivity and specificity are.
         clean: Metric → estimate without corruption.
@@ -46,7 +44,7 @@ class Robustness:
 
     part: str
     images: int
-    of: int
+    drawn_from: int
     seed: int
     threshold: float
     clean: dict[str, Estimate]
@@ -55,22 +53,6 @@ class Robustness:
     def plot(self) -> Figure:
         """Draw the curves; raises `MissingExtraError` without matplotlib and seaborn."""
         return levels_plot(self.curves, self.clean, target=TARGET, middle=MIDDLE)
-
-    def to_metrics(self) -> tuple[Metric, ...]:
-        """Return the ROC-AUC at every middle level, named ``robustness: NAME, …``."""
-        middles = {curve.name: curve.at(MIDDLE)["roc_auc"] for curve in self.curves}
-        return tuple(
-            Metric(
-                name=f"robustness: {name}, middle level: ROC-AUC",
-                split=self.part,
-                value=e.value,
-                low=e.low,
-                high=e.high,
-                n=e.n,
-            )
-            for name, e in middles.items()
-            if math.isfinite(e.value)
-        )
 
     def findings(self) -> tuple[str, ...]:
         """Return a sentence for every middle level below the target, for a card's limitations."""
@@ -82,11 +64,11 @@ class Robustness:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready; an undefined figure is None."""
+        """Return everything, JSON-ready; an undefined value is None."""
         return {
             "part": self.part,
             "images": self.images,
-            "of": self.of,
+            "drawn_from": self.drawn_from,
             "seed": self.seed,
             "threshold": self.threshold,
             "target": TARGET,
@@ -107,11 +89,11 @@ def robustness_curves(
     corruptions: Sequence[Corruption] = CORRUPTIONS,
     progress: Progress | None = None,
 ) -> Robustness:
-    """Spoil whole pictures before preprocessing, and measure at the card's threshold.
+    """Corrupt whole images before preprocessing, and measure at the card's threshold.
 
     Args:
         predictor: The opened model.
-        records: Labelled and grouped, as `choose_subject` gives them.
+        records: Labelled and grouped, as `choose_target` gives them.
         part: Name of the part of a split that they are.
         limit: Take about so many, see `draw_by_group`; None takes all.
         seed: Of the draw, the corruptions and the bootstrap.
@@ -123,7 +105,7 @@ def robustness_curves(
         InputError: A file cannot be decoded.
     """
     chosen = draw_by_group(records, limit, seed)
-    shown = [working_copy(read_pixels(record)) for record in chosen]
+    images = [working_copy(read_pixels(record)) for record in chosen]
     labels = np.array([record.label for record in chosen], dtype=np.int64)
     groups = np.array([record.group for record in chosen], dtype=np.int64)
     threshold = predictor.card.threshold.value
@@ -131,22 +113,22 @@ def robustness_curves(
     rounds = 0
 
     def measured(
-        spoil: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
+        corrupt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
     ) -> dict[str, Estimate]:
         nonlocal rounds
-        prob = _probabilities(predictor, shown, spoil)
+        prob = _probabilities(predictor, images, corrupt)
         found = evaluate(labels, prob, groups=groups, threshold=threshold, n_boot=n_boot, seed=seed)
         rounds += 1
         if progress is not None:
             progress(rounds, total)
         return {name: found[name] for name in METRICS}
 
-    clean = measured(lambda picture, row: picture)
+    clean = measured(lambda image, row: image)
     curves = []
     for kind in corruptions:
         levels = [
-            measured(lambda picture, row, kind=kind, strength=strength: kind.apply(  # type: ignore[misc]
-                picture, strength, _generator(seed, chosen[row], kind)))
+            measured(lambda image, row, kind=kind, strength=strength: kind.apply(  # type: ignore[misc]
+                image, strength, _generator(seed, chosen[row], kind)))
             for strength in kind.strengths
         ]  # fmt: skip
         curves.append(LevelCurve(kind.name, kind.unit, kind.strengths, tuple(levels)))
@@ -155,15 +137,14 @@ def robustness_curves(
 
 def _probabilities(
     predictor: Predictor,
-    shown: Sequence[NDArray[np.uint8]],
-    spoil: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
+    corrupt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
 ) -> NDArray[np.float64]:
     found = []
-    for start in range(0, len(shown), _BATCH):
-        rows = range(start, min(start + _BATCH, len(shown)))
-        found.append(
-            ask(predictor, [prepare(predictor, spoil(shown[r], r)).tensor for r in rows]).prob
-        )
+    for start in range(0, len(images), _BATCH):
+        rows = range(start, min(start + _BATCH, len(images)))
+        inputs = [prepare_image(predictor, corrupt(images[row], row)).tensor for row in rows]
+        found.append(infer_all(predictor, inputs).prob)
     return np.concatenate(found)
 
 

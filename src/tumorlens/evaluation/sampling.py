@@ -1,4 +1,4 @@
-"""Which scans are asked about, drawn by group, and the answers to altered copies of them."""
+"""Which scans are measured, drawn by group, and the model's outputs for modified ones."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
-from tumorlens.evaluation.shortcuts.interventions import Picture
 from tumorlens.imaging.image import Image
 from tumorlens.inference.overlay import as_scan
 from tumorlens.inference.predictor import NetworkInput, Predictor
 
+ModelInput = NDArray[np.float32]
+"""The network's input for one scan, ``[C, S, S]`` in 0..1."""
+Mask = NDArray[np.bool_]
 WORKING_SIDE = 256
-"""Pictures are shrunk to this longest side before anything is done to them, so that a strength in
+"""Images are shrunk to this longest side before anything is done to them, so that a strength in
 pixels means the same for all; no network here sees more of them."""
+_BATCH = 16
 
 
 def working_copy(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -32,17 +35,17 @@ def working_copy(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def prepare(predictor: Predictor, shown: NDArray[np.uint8]) -> NetworkInput:
-    """Return the network's input for a whole picture, and where it lies on it."""
-    return predictor.prepare(Image(shown, "array", "picture"))
+def prepare_image(predictor: Predictor, image: NDArray[np.uint8]) -> NetworkInput:
+    """Return the network's input for a whole image, and where it lies on it."""
+    return predictor.prepare(Image(image, "array", "image"))
 
 
 def draw_by_group(records: Sequence[Record], limit: int | None, seed: int) -> list[Record]:
     """Draw at most ``limit`` records that keep the mix of labels and sources, spread over groups.
 
     Each pair of label and source gets its share of the limit, at least one. Inside it every group
-    gives one record before any gives a second, for copies of a scan add little. The same seed
-    draws the same records; their order stays. None takes all.
+    gives one record before any gives a second, for near-duplicates of a scan add little. The same
+    seed draws the same records; their order stays. None takes all.
     """
     if limit is None or limit >= len(records):
         return list(records)
@@ -68,12 +71,9 @@ def _by_turns(
     return [index for _, index in sorted(turns, key=lambda each: each[0])]
 
 
-_BATCH = 16
-
-
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a model says to N pictures.
+class ModelOutputs:
+    """What a model gives for N inputs.
 
     Attributes:
         prob: float64 ``[N]``, calibrated P(tumour).
@@ -86,10 +86,10 @@ class Answers:
     maps: NDArray[np.float32] | None
 
 
-def ask(predictor: Predictor, pictures: Sequence[Picture]) -> Answers:
-    """Run a model on inputs float32 ``[C, S, S]``, in batches; no pictures give empty answers."""
-    if not pictures:
-        return Answers(np.zeros(0), np.zeros(0), None)
-    outputs = predictor.infer(np.stack(pictures), _BATCH)
+def infer_all(predictor: Predictor, inputs: Sequence[ModelInput]) -> ModelOutputs:
+    """Run a model on inputs in batches; no inputs give empty outputs."""
+    if not inputs:
+        return ModelOutputs(np.zeros(0), np.zeros(0), None)
+    outputs = predictor.infer(np.stack(inputs), _BATCH)
     logits = outputs.logits.astype(np.float64)
-    return Answers(predictor.calibrate(logits), logits, outputs.maps)
+    return ModelOutputs(predictor.calibrate(logits), logits, outputs.maps)

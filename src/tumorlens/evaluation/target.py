@@ -1,4 +1,4 @@
-"""What is measured: an opened model file, labelled scans, and what speaks against the figures."""
+"""The evaluation target: a model file, labelled scans, and reasons to distrust the results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tumorlens.modelfile import ModelCard
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationTarget:
     """A model and the scans it is measured on.
 
     Attributes:
         predictor: The opened model file.
         records: Labelled and grouped.
         part: Part of the split that they are; None for all of the data.
-        warnings: What speaks against trusting figures on these scans.
+        warnings: Reasons to distrust results on these scans, such as an overlap with training.
     """
 
     predictor: Predictor
@@ -33,14 +33,14 @@ class Subject:
     warnings: tuple[str, ...]
 
 
-def choose_subject(
+def choose_target(
     model: str | Path | None,
     data: Sequence[str | Path],
     *,
     split: str | Path | None = None,
     part: str = "test",
     threads: int | None = None,
-) -> Subject:
+) -> EvaluationTarget:
     """Open a model file and choose the scans to measure it on.
 
     Args:
@@ -62,7 +62,9 @@ def choose_subject(
     warnings = _warnings(predictor.card, chosen, loaded, given, part)
     if given is None and (beside := _split_beside(model, predictor.card)) is not None:
         warnings = _overlap(beside, chosen, loaded)
-    return Subject(predictor, tuple(chosen), None if given is None else part, tuple(warnings))
+    return EvaluationTarget(
+        predictor, tuple(chosen), None if given is None else part, tuple(warnings)
+    )
 
 
 def _part_of(split: Split, part: str, loaded: Sequence[Record]) -> list[Record]:
@@ -94,7 +96,7 @@ def _warnings(
     split: Split | None,
     part: str,
 ) -> list[str]:
-    """Return what speaks against the figures, as far as card and split tell."""
+    """Return the reasons to distrust results that card and split tell of."""
     learned = {source.source: source.n for source in card.data}
     if split is None:
         return [
@@ -147,7 +149,7 @@ def _split_beside(model: str | Path | None, card: ModelCard) -> Split | None:
 
 
 def _overlap(split: Split, chosen: Sequence[Record], loaded: Sequence[Record]) -> list[str]:
-    """Tell how many records the training has seen: themselves, or a copy or the same patient."""
+    """Tell how many records training has seen: themselves, near-duplicates, the same patient."""
     train, total = set(split.train), len(chosen)
     groups = {record.group for record in loaded if record.key in train}
     seen = sum(record.key in train for record in chosen)

@@ -67,7 +67,8 @@ def rate_curve(
         for tp, fp in zip(*ranking.cumulated(weights), strict=True)
         if tp[-1] > 0 and fp[-1] > 0
     ]
-    x, height = _points(*(counts[0] for counts in ranking.cumulated(np.ones((1, y.size)))), kind)
+    tp, fp = ranking.cumulated(np.ones((1, y.size)))
+    x, height = _points(tp[0], fp[0], kind)
     band = np.quantile(drawn, [0.025, 0.975], axis=0) if drawn else np.full((2, 101), np.nan)
     return RateCurve(x, height, grid, band[0], band[1])
 

@@ -17,7 +17,7 @@ _LISTED = ("pointing", "pointing_15px", "energy_in_box", "iou_at_area")
 
 
 def add_figures(model: Path, reports: Sequence[Path], output: Path) -> ModelCard:
-    """Write a copy of a model file whose card tells what the shortcut battery and the maps gave.
+    """Write a copy of a model file whose card tells what the shortcut tests and the maps gave.
 
     Figures of the same name and split are replaced, and each finding becomes a limitation. The
     network, its temperature and its threshold stay as they are.
@@ -38,7 +38,7 @@ def add_figures(model: Path, reports: Sequence[Path], output: Path) -> ModelCard
     findings: list[str] = []
     for path in reports:
         report = _read(path, whole.sha256)
-        found = [*_battery(report), *_maps(report)]
+        found = [*_shortcuts(report), *_maps(report)]
         if not found:
             raise DataError(f"{path}: holds no figures; evaluate with --shortcuts or --explain")
         metrics |= {(metric.name, metric.split): metric for metric in found}
@@ -63,11 +63,11 @@ def _read(path: Path, sha256: str) -> dict[str, Any]:
     return dict(report)
 
 
-def _battery(report: Mapping[str, Any]) -> Iterator[Metric]:
-    battery = report.get("shortcuts", {})
-    for figure in battery.get("figures", []):
-        name = f"shortcut: {figure['test']}: {figure['name']}"
-        yield from _metric(name, battery["part"], figure)
+def _shortcuts(report: Mapping[str, Any]) -> Iterator[Metric]:
+    results = report.get("shortcuts", {})
+    for each in results.get("measurements", []):
+        name = f"shortcut: {each['test']}: {each['name']}"
+        yield from _metric(name, results["part"], each)
 
 
 def _maps(report: Mapping[str, Any]) -> Iterator[Metric]:

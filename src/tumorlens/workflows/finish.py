@@ -16,8 +16,8 @@ from tumorlens.evaluation.localization.sanity import load_network
 from tumorlens.evaluation.localization.scores import explanation_scores
 from tumorlens.evaluation.performance import measure
 from tumorlens.evaluation.shortcuts.probes import check_installed
-from tumorlens.evaluation.shortcuts.suite import shortcut_battery
-from tumorlens.evaluation.target import Subject
+from tumorlens.evaluation.shortcuts.suite import run_shortcut_tests
+from tumorlens.evaluation.target import EvaluationTarget
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile.figures import add_figures
 from tumorlens.reporting.cards import write_cards
@@ -39,7 +39,7 @@ def check_finish(config: DictConfig) -> None:
     Raises:
         ConfigError: ``after`` measures the test part, and ``score_test`` does not allow it; or it
             does, and the split leaves no scan there.
-        MissingExtraError: scikit-learn is not installed, and the shortcut battery needs it.
+        MissingExtraError: scikit-learn is not installed, and the shortcut tests need it.
     """
     after = _after(config)
     asked = [name for name in ("shortcuts", "explain") if after[name]]
@@ -85,13 +85,17 @@ def _measured(
 ) -> dict[str, Any]:
     predictor, seed = Predictor.open(run_dir / MODEL_NAME), int(config.seed)
     records = tuple(parts.records["test"])
-    found: dict[str, Any] = measure(Subject(predictor, records, "test", ()), seed=seed).to_dict()
+    found: dict[str, Any] = measure(
+        EvaluationTarget(predictor, records, "test", ()), seed=seed
+    ).to_dict()
     if after["shortcuts"]:
         try:
-            battery = shortcut_battery(predictor, records, part="test", seed=seed, weights=run_dir)
-            found["shortcuts"] = battery.to_dict()
+            results = run_shortcut_tests(
+                predictor, records, part="test", seed=seed, weights=run_dir
+            )
+            found["shortcuts"] = results.to_dict()
         except DataError as error:
-            log.warning("no shortcut battery", reason=str(error))
+            log.warning("no shortcut tests", reason=str(error))
     if after["explain"]:
         try:
             network = load_network(run_dir, predictor.card)

@@ -21,7 +21,7 @@ from tumorlens.evaluation.localization.baselines import (
     occlusion,
     positive_evidence,
 )
-from tumorlens.evaluation.localization.cases import Case, place, read_case, regions
+from tumorlens.evaluation.localization.cases import Case, read_case, regions, score_map
 from tumorlens.evaluation.localization.gallery import draw_case, write_gallery
 from tumorlens.evaluation.localization.sanity import (
     load_network,
@@ -122,7 +122,7 @@ def test_each_map_is_scored_by_source_with_its_n(scores: ExplanationScores) -> N
 
 
 def test_the_network_s_own_tests(scores: ExplanationScores) -> None:
-    assert scores.left_out == ()
+    assert scores.skipped == ()
     assert scores.parity is not None
     assert scores.parity.n == 3
     assert scores.parity.logit < 1e-4
@@ -131,14 +131,10 @@ def test_the_network_s_own_tests(scores: ExplanationScores) -> None:
     assert abs(scores.randomised["features"].value) < 0.99
 
 
-def test_scores_become_json_and_figures_of_a_card(scores: ExplanationScores) -> None:
+def test_scores_become_json(scores: ExplanationScores) -> None:
     plain = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
     assert plain["maps"]["class map"]["a"]["pointing"]["value"] == 0.5
     assert set(plain["measures"]) == set(MEASURES)
-    figures = {(figure.name, figure.split): figure for figure in scores.to_metrics()}
-    assert figures["pointing", "test/a"].value == 0.5
-    assert figures["energy_in_box", "test"].n == 3
-    assert {split for _, split in figures} == {"test", "test/a", "test/b"}
 
 
 def test_without_a_network_what_needs_one_is_left_out(
@@ -147,9 +143,8 @@ def test_without_a_network_what_needs_one_is_left_out(
     found = explanation_scores(predictor, records[:1], part=None, n_boot=10)
     assert found.parity is None
     assert not {"Grad-CAM", "random weights"} & set(found.scores)
-    assert "Grad-CAM" in found.left_out[0]
+    assert "Grad-CAM" in found.skipped[0]
     assert set(found.scores["class map"]) == {"a"}  # of one source there is no "all" beside it
-    assert found.to_metrics()[0].split == "all records/a"
 
 
 def test_what_cannot_be_measured_is_refused(
@@ -180,7 +175,7 @@ def test_a_run_s_weights_make_its_network(predictor: Predictor, tmp_path: Path, 
 
 
 def test_where_the_lesion_is_all_measures_agree(case: Case) -> None:
-    values = place(class_map(case), case)
+    values = score_map(class_map(case), case)
     assert values["pointing"] == values["pointing_15px"] == 1
     assert values["distance"] == 0
     assert 0.5 < values["iou_at_area"] <= 1
@@ -188,24 +183,24 @@ def test_where_the_lesion_is_all_measures_agree(case: Case) -> None:
     # The perfect map, and one that is only where it must not be.
     exact = np.zeros((SIDE, SIDE), np.float32)
     exact[128:160, 64:96] = 1
-    perfect = place(exact, case)
+    perfect = score_map(exact, case)
     assert [perfect[name] for name in ("energy_in_box", "iou_at_area", "box_iou")] == [1, 1, 1]
-    outside = place(case.background.astype(np.float32), case)
+    outside = score_map(case.background.astype(np.float32), case)
     assert outside["energy_on_background"] == 1
     assert outside["energy_in_box"] == outside["energy_on_rim"] == outside["pointing"] == 0
-    assert place(case.rim.astype(np.float32), case)["energy_on_rim"] == 1
+    assert score_map(case.rim.astype(np.float32), case)["energy_on_rim"] == 1
 
 
 def test_of_pixels_at_the_end_of_the_scale_the_most_evidence_is_the_peak(case: Case) -> None:
     heat, order = np.zeros((2, SIDE, SIDE), np.float32)
     heat[20:160, 64:96] = 1  # the first in reading order lies above the box
     order[130, 70], order[0, 0] = 5, 9  # the latter is not among the highest
-    assert place(heat, case)["pointing"] == 0
-    assert place(heat, case, order)["pointing"] == 1
+    assert score_map(heat, case)["pointing"] == 0
+    assert score_map(heat, case, order)["pointing"] == 1
 
 
 def test_a_flat_map_points_nowhere(case: Case) -> None:
-    values = place(np.zeros((SIDE, SIDE), np.float32), case)
+    values = score_map(np.zeros((SIDE, SIDE), np.float32), case)
     assert values["pointing"] == values["pointing_15px"] == values["energy_in_box"] == 0
     assert values["distance"] == 1
 
@@ -279,7 +274,7 @@ def test_the_gallery_shows_misses_first_and_nothing_from_elsewhere(
     assert "default-src 'none'" in text
     assert text.count("src=") == text.count('src="data:image/png;base64,') == 2
     assert "<1>" not in text  # names of files are escaped
-    far = round(scores.pictures["class map"][1].values["distance"] * 256)
+    far = round(scores.images["class map"][1].values["distance"] * 256)
     assert f"{far} px off" in text
 
 

@@ -6,15 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from tumorlens.evaluation.shortcuts import interventions as surgery
-from tumorlens.evaluation.shortcuts.interventions import Mask, Picture
+from tumorlens.evaluation.sampling import Mask, ModelInput
+from tumorlens.evaluation.shortcuts import interventions
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, prepare
 
 SIDE = 50
 
 
-def flat(level: float) -> Picture:
+def flat(level: float) -> ModelInput:
     return np.full((1, SIDE, SIDE), level, dtype=np.float32)
 
 
@@ -24,7 +24,7 @@ def square(top: int, left: int, side: int) -> Mask:
     return mask
 
 
-def with_patch(level: float, mask: Mask, inside: float) -> Picture:
+def with_patch(level: float, mask: Mask, inside: float) -> ModelInput:
     return np.where(mask, np.float32(inside), flat(level)).astype(np.float32)
 
 
@@ -32,7 +32,7 @@ def test_border_only_keeps_the_border_and_nothing_else() -> None:
     head = square(10, 10, 30)
     picture = with_patch(0.1, head, 0.8)
     picture[0, 2, 3] = 0.9  # a letter
-    left = surgery.border_only(picture, head)
+    left = interventions.remove_head(picture, head)
     assert left[0, 2, 3] == np.float32(0.9)
     left[0, 2, 3] = 0.1
     assert (left == np.float32(0.1)).all()
@@ -40,11 +40,11 @@ def test_border_only_keeps_the_border_and_nothing_else() -> None:
 
 
 def test_a_head_that_fills_the_picture_leaves_black() -> None:
-    assert (surgery.border_only(flat(0.7), np.ones((SIDE, SIDE), dtype=bool)) == 0).all()
+    assert (interventions.remove_head(flat(0.7), np.ones((SIDE, SIDE), dtype=bool)) == 0).all()
 
 
 def test_the_disc_lies_in_the_middle_of_the_head() -> None:
-    disc = surgery.centre_disc(square(10, 20, 20), 0.5)
+    disc = interventions.centre_disc(square(10, 20, 20), 0.5)
     # The box spans rows 10..29 and columns 20..39: middle (19.5, 29.5), reach 5.
     rows, columns = np.nonzero(disc)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (15, 24, 25, 34)
@@ -52,14 +52,14 @@ def test_the_disc_lies_in_the_middle_of_the_head() -> None:
     assert disc.sum() == sum(
         (y - 19.5) ** 2 + (x - 29.5) ** 2 <= 25 for y in range(SIDE) for x in range(SIDE)
     )
-    assert not surgery.centre_disc(np.zeros((SIDE, SIDE), dtype=bool), 0.5).any()
+    assert not interventions.centre_disc(np.zeros((SIDE, SIDE), dtype=bool), 0.5).any()
 
 
 def test_grey_is_the_rest_of_the_heads_median() -> None:
     head, tumour = square(5, 5, 40), square(20, 20, 10)
     picture = with_patch(0.0, head, 0.3)
     picture[0, tumour] = 1.0
-    filled = surgery.fill_grey(picture, tumour, head)
+    filled = interventions.fill_grey(picture, tumour, head)
     assert (filled[0, head] == np.float32(0.3)).all()
     assert (filled[0, ~head] == 0).all()
 
@@ -69,7 +69,7 @@ def test_inpainting_takes_the_surroundings_and_no_skull() -> None:
     picture = with_patch(0.0, head, 0.4)
     picture[0, tumour] = 0.9
     picture[0, 20:30, 3:5] = 1.0  # bright skull at the tumour's edge
-    filled = surgery.fill_inpainted(picture, tumour, head)
+    filled = interventions.fill_inpainted(picture, tumour, head)
     assert np.abs(filled[0, tumour] - 0.4).max() < 0.02
     assert (filled[0, ~tumour] == picture[0, ~tumour]).all()
 
@@ -81,7 +81,7 @@ def test_a_tumour_is_filled_with_tissue_at_its_own_brightness() -> None:
     tumour = square(20, 8, 6)
     picture[0, tumour] = 1.0
     picture[0, 22, 36] = 0.7  # a detail of the tissue, 0.1 above its surroundings
-    filled = surgery.fill_tissue(picture, tumour, (0, 25))
+    filled = interventions.fill_tissue(picture, tumour, (0, 25))
     assert filled[0, 22, 11] == pytest.approx(0.3, abs=0.02)
     assert filled[0, 24, 10] == pytest.approx(0.2, abs=0.02)
     assert (filled[0, :, 25:] == picture[0, :, 25:]).all()
@@ -90,7 +90,9 @@ def test_a_tumour_is_filled_with_tissue_at_its_own_brightness() -> None:
 def test_a_graft_keeps_its_contrast_and_says_where_it_is() -> None:
     patch = square(5, 5, 10)
     donor = with_patch(0.2, patch, 0.5)
-    result, place = surgery.graft(flat(0.4), np.zeros_like(patch), donor, (20, 15), patch)
+    result, place = interventions.insert_patch(
+        flat(0.4), np.zeros_like(patch), donor, (20, 15), patch
+    )
     assert (place == square(25, 20, 10)).all()
     assert result[0, 30, 25] == pytest.approx(0.7, abs=0.01)
     assert result[0, 10, 10] == np.float32(0.4)
@@ -105,47 +107,49 @@ def test_a_place_is_the_only_one_there_is() -> None:
     allowed = np.zeros_like(patch)
     allowed[30:33, 40:46] = allowed[30:36, 40:42] = True  # the same L elsewhere
     for seed in range(3):
-        assert surgery.free_place(patch, allowed, np.random.default_rng(seed)) == (28, 38)
+        assert interventions.random_shift(patch, allowed, np.random.default_rng(seed)) == (28, 38)
     allowed[30, 40] = False
-    assert surgery.free_place(patch, allowed, np.random.default_rng(0)) is None
-    assert surgery.free_place(np.zeros_like(patch), allowed, np.random.default_rng(0)) is None
+    assert interventions.random_shift(patch, allowed, np.random.default_rng(0)) is None
+    assert (
+        interventions.random_shift(np.zeros_like(patch), allowed, np.random.default_rng(0)) is None
+    )
 
 
 def test_every_drawn_place_is_allowed() -> None:
-    patch, allowed = square(0, 0, 7), surgery.grown(square(10, 10, 30), -0.02)
+    patch, allowed = square(0, 0, 7), interventions.grow(square(10, 10, 30), -0.02)
     allowed[20:24, 20:24] = False
     seen = set()
     for seed in range(40):
-        shift = surgery.free_place(patch, allowed, np.random.default_rng(seed))
+        shift = interventions.random_shift(patch, allowed, np.random.default_rng(seed))
         assert shift is not None
         seen.add(shift)
-        put = surgery.moved(patch, shift)
+        put = interventions.shifted(patch, shift)
         assert put.sum() == patch.sum()
         assert not (put & ~allowed).any()
     assert len(seen) > 10
 
 
 def test_masks_move_grow_and_shrink() -> None:
-    assert (surgery.moved(square(10, 10, 5), (3, -4)) == square(13, 6, 5)).all()
-    assert surgery.moved(square(10, 10, 5), (0, 37)).sum() == 5 * 3
-    assert surgery.grown(square(20, 20, 1), 0.04).sum() == 17  # a round kernel of 5 pixels
-    assert (surgery.grown(square(20, 20, 11), -0.02) == square(21, 21, 9)).all()
+    assert (interventions.shifted(square(10, 10, 5), (3, -4)) == square(13, 6, 5)).all()
+    assert interventions.shifted(square(10, 10, 5), (0, 37)).sum() == 5 * 3
+    assert interventions.grow(square(20, 20, 1), 0.04).sum() == 17  # a round kernel of 5 pixels
+    assert (interventions.grow(square(20, 20, 11), -0.02) == square(21, 21, 9)).all()
 
 
 def test_a_thumbnail_holds_the_means_of_its_blocks() -> None:
     picture = flat(0.2)
     picture[0, :25, :25] = 0.6
-    small = surgery.thumbnail(picture, 2)
+    small = interventions.thumbnail(picture, 2)
     assert small[0, 0, 0] == pytest.approx(0.6, abs=1e-5)
     assert small[0, -1, -1] == pytest.approx(0.2, abs=1e-5)
     picture[0, 10, 10] = 1.0  # one pixel of 625 moves its block by 0.4 / 625
-    assert surgery.thumbnail(picture, 2)[0, 0, 0] == pytest.approx(0.6 + 0.4 / 625, abs=1e-5)
+    assert interventions.thumbnail(picture, 2)[0, 0, 0] == pytest.approx(0.6 + 0.4 / 625, abs=1e-5)
 
 
 def test_a_blur_spreads_and_loses_nothing() -> None:
     picture = flat(0.0)
     picture[0, 25, 25] = 1.0
-    soft = surgery.blurred(picture, 0.04)  # a standard deviation of 2 pixels
+    soft = interventions.blurred(picture, 0.04)  # a standard deviation of 2 pixels
     assert soft.sum() == pytest.approx(1.0, abs=1e-3)
     assert soft.max() == pytest.approx(1 / (2 * np.pi * 4), rel=0.05)
 
@@ -158,7 +162,7 @@ def test_the_outline_holds_the_scalp_and_no_letter() -> None:
     )  # brain, parted from it by dark skull
     cv2.putText(shown, "L", (2, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.8, [255], 2)
     frame = prepare(shown, PreprocessSpec(size=200, crop="none")).frame
-    head = surgery.head_outline(shown, frame)
+    head = interventions.head_outline(shown, frame)
     assert head[18, 100]
     assert head[100, 32]
     assert not head[:30, :24].any()
@@ -168,7 +172,7 @@ def test_the_outline_holds_the_scalp_and_no_letter() -> None:
 def test_the_outline_follows_the_frame() -> None:
     shown = np.zeros((200, 260), dtype=np.uint8)
     cv2.ellipse(shown, (150, 90), (60, 75), 0, 0, 360, [180], cv2.FILLED)
-    head = surgery.head_outline(shown, prepare(shown, PreprocessSpec(size=64)).frame)
+    head = interventions.head_outline(shown, prepare(shown, PreprocessSpec(size=64)).frame)
     rows, columns = np.flatnonzero(head.any(axis=1)), np.flatnonzero(head.any(axis=0))
     # The frame is a square around the head with a margin of 3 % on the longer side.
     assert rows.size == pytest.approx(64 / 1.06, abs=1)
@@ -180,7 +184,7 @@ def test_a_swapped_background_brings_the_other_s_letters_and_keeps_the_head() ->
     mine, other = (draw_phantom(seed, lesion=False).image for seed in (1, 2))
     mine[4:16, 4:16] = 255
     other[-16:-4, -16:-4] = 255
-    swapped = surgery.swap_background(mine, other)
+    swapped = interventions.swap_background(mine, other)
     assert swapped[:20, :20].max() < 60, "my letter is gone"
     assert swapped[-24:, -24:].max() > 150, "the other's has come"
     middle = np.s_[96:160, 96:160]
@@ -191,6 +195,6 @@ def test_a_swapped_background_brings_the_other_s_letters_and_keeps_the_head() ->
 def test_a_background_of_another_size_is_stretched_to_the_head() -> None:
     mine = draw_phantom(1, lesion=False, size=256).image
     other = draw_phantom(2, lesion=False, size=128).image
-    swapped = surgery.swap_background(mine, other)
+    swapped = interventions.swap_background(mine, other)
     assert swapped.shape[0] == pytest.approx(256, rel=0.1)
     assert swapped.dtype == np.uint8

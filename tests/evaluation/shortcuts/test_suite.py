@@ -1,4 +1,4 @@
-"""The battery on models whose way of answering is known: it must tell them apart."""
+"""The shortcut tests on models whose way of predicting is known: they must tell them apart."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError, MissingExtraError
-from tumorlens.evaluation.sampling import draw_by_group, working_copy
-from tumorlens.evaluation.shortcuts.samples import read_scan
-from tumorlens.evaluation.shortcuts.suite import Battery, shortcut_battery
-from tumorlens.evaluation.shortcuts.trial import Figure
+from tumorlens.evaluation.sampling import draw_by_group, infer_all, working_copy
+from tumorlens.evaluation.shortcuts.measurement import Measurement
+from tumorlens.evaluation.shortcuts.removal import without_tumour_half
+from tumorlens.evaluation.shortcuts.scans import ScanSet, read_scan
+from tumorlens.evaluation.shortcuts.suite import ShortcutResults, run_shortcut_tests
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.image import Image
 from tumorlens.imaging.preprocess import PreprocessSpec, prepare
@@ -99,29 +100,29 @@ def drawn(folder: Path, column: int | None = None, view: Plane | None = None) ->
 
 
 @pytest.fixture(scope="module")
-def honest(records: list[Record]) -> Battery:
-    return battery(records, honest=True)
+def honest(records: list[Record]) -> ShortcutResults:
+    return results(records, honest=True)
 
 
 @pytest.fixture(scope="module")
-def cheat(records: list[Record]) -> Battery:
-    return battery(records, honest=False)
+def cheat(records: list[Record]) -> ShortcutResults:
+    return results(records, honest=False)
 
 
-def battery(records: list[Record], *, honest: bool) -> Battery:
+def results(records: list[Record], *, honest: bool) -> ShortcutResults:
     model = cast("Predictor", Model(honest=honest))
-    return shortcut_battery(model, records, part="test", n_boot=50)
+    return run_shortcut_tests(model, records, part="test", n_boot=50)
 
 
-def value(found: Battery, test: str, name: str) -> Estimate:
-    (figure,) = [f for f in found.figures if (f.test, f.name) == (test, name)]
-    return figure.estimate
+def value(found: ShortcutResults, test: str, name: str) -> Estimate:
+    (one,) = [each for each in found.measurements if (each.test, each.name) == (test, name)]
+    return one.estimate
 
 
 @pytest.mark.parametrize(
     ("test", "name", "by_lesion", "by_mark"),
     [
-        ("untouched", "ROC-AUC", 1.0, 1.0),
+        ("unmodified", "ROC-AUC", 1.0, 1.0),
         ("border only", "ROC-AUC", 0.5, 1.0),
         ("masked centre", "still predicted positive", 0.0, 1.0),
         ("masked centre", "healthy flips to tumour", 0.0, 0.0),
@@ -131,81 +132,91 @@ def value(found: Battery, test: str, name: str) -> Estimate:
         ("masked tumour", "own tissue: flips to healthy", 1.0, 0.0),
         ("masked elsewhere", "inpainted: flips to healthy", 0.0, 0.0),
         ("masked elsewhere", "grey: mean drop", 0.0, 0.0),
-        ("pasted lesion", "predicted positive", 1.0, 0.0),
-        ("pasted lesion", "peak inside", 1.0, 0.0),
-        ("pasted tissue", "predicted positive", 0.0, 0.0),
+        ("inserted lesion", "predicted positive", 1.0, 0.0),
+        ("inserted lesion", "peak inside", 1.0, 0.0),
+        ("inserted healthy tissue", "predicted positive", 0.0, 0.0),
         ("thumbnail 16 × 16", "ROC-AUC", None, 1.0),
         ("skull stripped", "still predicted positive", 1.0, 0.0),
         ("skull stripped", "healthy flips to tumour", 0.0, 0.0),
-        ("swapped background", "of the other class: answers change", 0.0, 1.0),
+        ("swapped background", "of the other class: predictions flip", 0.0, 1.0),
         ("swapped background", "of the other class: healthy flips to tumour", 0.0, 1.0),
-        ("swapped background", "of the same class: answers change", 0.0, 0.0),
+        ("swapped background", "of the same class: predictions flip", 0.0, 0.0),
     ],
 )
-def test_the_battery_tells_a_lesion_reader_from_a_mark_reader(
-    honest: Battery, cheat: Battery, test: str, name: str, by_lesion: float | None, by_mark: float
+def test_a_lesion_reader_is_told_from_a_mark_reader(
+    honest: ShortcutResults,
+    cheat: ShortcutResults,
+    test: str,
+    name: str,
+    by_lesion: float | None,
+    by_mark: float,
 ) -> None:
     if by_lesion is not None:
         assert value(honest, test, name).value == pytest.approx(by_lesion, abs=0.051)
     assert value(cheat, test, name).value == pytest.approx(by_mark, abs=0.051)
 
 
+def halves(records: list[Record], *, honest: bool) -> tuple[Estimate, Estimate]:
+    model = cast("Predictor", Model(honest=honest))
+    scans = tuple(read_scan(model, record) for record in records)
+    outputs = infer_all(model, [scan.tensor for scan in scans])
+    still, healthy = without_tumour_half(ScanSet(model, scans, outputs, seed=0, n_boot=50))
+    assert (still.test, healthy.name) == ("mirrored half", "healthy flips to tumour")
+    return still.estimate, healthy.estimate
+
+
 def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_path: Path) -> None:
-    names = "tumour's half gone: still predicted positive", "healthy flips to tumour"
     beside = drawn(tmp_path, 46, "axial")  # the clear half is the one with the mark
-    for honest, called in ((True, 0.0), (False, 1.0)):
-        gone, healthy = (
-            value(battery(beside, honest=honest), "mirrored half", name) for name in names
-        )
-        assert (gone.value, gone.n) == (called, 20)
+    for honest, share in ((True, 0.0), (False, 1.0)):
+        still, healthy = halves(beside, honest=honest)
+        assert (still.value, still.n) == (share, 20)
         assert (healthy.value, healthy.n) == (0.0, 20)
     for column, view in ((32, "axial"), (46, "sagittal")):
-        found = battery(drawn(tmp_path, column, cast("Plane", view)), honest=True)
-        assert value(found, "mirrored half", names[0]).n == 0
+        still, _ = halves(drawn(tmp_path, column, cast("Plane", view)), honest=True)
+        assert still.n == 0
 
 
-def test_n_counts_what_each_test_was_done_on(honest: Battery) -> None:
-    assert value(honest, "untouched", "ROC-AUC").n == 40
+def test_n_counts_what_each_test_was_done_on(honest: ShortcutResults) -> None:
+    assert value(honest, "unmodified", "ROC-AUC").n == 40
     assert value(honest, "masked tumour", "grey: mean drop").n == 20
-    assert value(honest, "pasted lesion", "predicted positive").n == 20
+    assert value(honest, "inserted lesion", "predicted positive").n == 20
     assert (
         value(honest, "swapped background", "of the other class: tumour flips to healthy").n == 20
     )
 
 
-def test_findings_name_what_fails_and_nothing_else(honest: Battery, cheat: Battery) -> None:
+def test_findings_name_what_fails_and_nothing_else(
+    honest: ShortcutResults, cheat: ShortcutResults
+) -> None:
     said = " ".join(cheat.findings())
     for part in (
         "Border and background alone, with the head taken out, give a ROC-AUC of 1.00",
         "Masking the tumour (grey) lowers the probability in only 0 % of tumour images",
-        "Only 0 % of lesions pasted",
-        "100 % of answers change when the background is that of a scan of the other class "
+        "Only 0 % of lesions inserted",
+        "100 % of predictions flip when the background is that of a scan of the other class "
         "(95 % interval 100 to 100 %, n = 40).",
     ):
         assert part in said
     assert not [text for text in honest.findings() if "detail" not in text]
 
 
-def test_figures_go_into_a_card(cheat: Battery) -> None:
-    metrics = {metric.name: metric for metric in cheat.to_metrics()}
-    changed = metrics["shortcut: swapped background: of the other class: answers change"]
-    assert (changed.split, changed.value, changed.low, changed.n) == ("test", 1.0, 1.0, 40)
+def test_the_results_as_json(cheat: ShortcutResults) -> None:
     document = json.loads(json.dumps(cheat.to_dict(), allow_nan=False))
-    assert document["images"] == document["of"] == 40
+    assert document["images"] == document["drawn_from"] == 40
     assert document["findings"] == list(cheat.findings())
-    (masked,) = [f for f in document["figures"] if f["name"] == "grey: probability drops"]
+    (masked,) = [f for f in document["measurements"] if f["name"] == "grey: probability drops"]
     assert masked == {
         "test": "masked tumour", "name": "grey: probability drops", "value": 0.0, "low": 0.0,
         "high": 0.0, "n": 20, "at_least": 0.9, "at_most": None, "fails": True,
     }  # fmt: skip
 
 
-def test_sources_that_look_alike_cannot_be_told(honest: Battery) -> None:
+def test_sources_that_look_alike_cannot_be_told(honest: ShortcutResults) -> None:
     for word in ("healthy", "tumour"):
         told = value(honest, "source from map and logit", f"macro ROC-AUC among {word}")
         assert told.low <= 0.5 <= told.high
-        assert value(honest, "answer and source", f"north against others, {word}").n == 20
-    assert honest.left_out == tuple(
+        assert value(honest, "logit by source", f"north against others, {word}").n == 20
+    assert honest.skipped == tuple(
         f"{target} among {word}: fewer than two classes with 5 groups of scans"
         for target in ("view", "resolution")
         for word in ("healthy", "tumour")
@@ -223,33 +234,38 @@ def test_a_source_that_shows_is_found(tmp_path: Path, records: list[Record]) -> 
         path = tmp_path / record.path.name
         assert cv2.imwrite(str(path), shown)
         marked.append(Record(**{**record.__dict__, "path": path}))
-    found = battery(marked, honest=True)
+    found = results(marked, honest=True)
     assert value(found, "source from map and logit", "macro ROC-AUC among healthy").value > 0.95
-    assert value(found, "answer and source", "north against others, healthy").value == 1.0
+    assert value(found, "logit by source", "north against others, healthy").value == 1.0
     said = " ".join(found.findings())
     assert "The source of healthy scans can be read from the map and logit" in said
-    assert "Among healthy scans the answer leans on the source: it tells north" in said
+    assert "Among healthy scans the prediction leans on the source: it tells north" in said
 
 
 def test_tumours_alone_without_boxes_leave_most_undefined(records: list[Record]) -> None:
     bare = [Record(**{**r.__dict__, "boxes": None}) for r in records[:12] if r.label == 1]
-    found = battery(bare, honest=True)
+    found = results(bare, honest=True)
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    (masked,) = [f for f in document["figures"] if f["name"] == "grey: probability drops"]
+    (masked,) = [f for f in document["measurements"] if f["name"] == "grey: probability drops"]
     assert (masked["value"], masked["n"], masked["fails"]) == (None, 0, False)
     assert value(found, "border only", "predicted positive").value == 0.0
     assert found.findings() == ()
-    assert {metric.name for metric in found.to_metrics()} == {
-        "shortcut: border only: predicted positive",
-        "shortcut: skull stripped: still predicted positive",
-        "shortcut: swapped background: of the same class: answers change",
+    defined = {
+        f"{each.test}: {each.name}"
+        for each in found.measurements
+        if np.isfinite([each.estimate.value, each.estimate.low, each.estimate.high]).all()
+    }
+    assert defined == {
+        "border only: predicted positive",
+        "skull stripped: still predicted positive",
+        "swapped background: of the same class: predictions flip",
     }
 
 
 def test_records_must_be_labelled_and_grouped(records: list[Record]) -> None:
     without = [Record(key="a", path=records[0].path, source="s", label=1)]
     with pytest.raises(DataError, match="label and a group"):
-        battery(without, honest=True)
+        results(without, honest=True)
 
 
 def test_the_missing_package_is_named(
@@ -257,7 +273,7 @@ def test_the_missing_package_is_named(
 ) -> None:
     monkeypatch.setattr("tumorlens.evaluation.shortcuts.probes.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="audit"):
-        battery(records, honest=True)
+        results(records, honest=True)
 
 
 def test_a_draw_keeps_the_mix_and_spreads_over_groups() -> None:
@@ -291,11 +307,11 @@ def test_large_pictures_are_worked_on_small() -> None:
 
 def test_a_scan_knows_where_its_tumour_is(records: list[Record]) -> None:
     tumour = read_scan(cast("Predictor", Model(honest=True)), records[0])
-    where = tumour.picture[0] > 0.9
+    where = tumour.tensor[0] > 0.9
     assert where.any()
     assert (tumour.tumour | ~where).all(), "every lesion pixel is masked"
     assert tumour.tumour.sum() < 4 * where.sum()
-    brain, anywhere = tumour.inside(tumour.tumour)
+    brain, anywhere = tumour.free_regions(tumour.tumour)
     assert not (brain & ~anywhere).any()
     assert not (anywhere & tumour.tumour).any()
     assert not (anywhere & ~tumour.head).any()
@@ -309,8 +325,8 @@ def test_a_scan_knows_where_its_tumour_is(records: list[Record]) -> None:
      (0.61, None, 0.6, True), (0.25, 0.3, 0.7, True), (float("nan"), 0.9, None, False),
      (0.1, None, None, False)],
 )  # fmt: skip
-def test_a_limit_is_missed_by_the_figure_itself(
+def test_a_limit_is_missed_by_the_value_itself(
     value: float, at_least: float | None, at_most: float | None, fails: bool
 ) -> None:
-    figure = Figure("t", "n", Estimate(value, 0.0, 1.0, 9), at_least, at_most, "So {}")
-    assert figure.fails is fails
+    found = Measurement("t", "n", Estimate(value, 0.0, 1.0, 9), at_least, at_most, "So {}")
+    assert found.fails is fails

@@ -1,6 +1,6 @@
-"""The maps that are measured beside each other: the model's own and rivals that need no torch.
+"""The maps that are measured beside each other: the model's own and baselines without torch.
 
-A maker turns a case into a map float32 ``[H, W]`` on the picture's pixels, in units of its own:
+A method turns a case into a map float32 ``[H, W]`` on the image's pixels, in units of its own:
 every measure is a matter of order or of shares.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from tumorlens.evaluation.localization.cases import Case, Heat
 from tumorlens.inference.predictor import Predictor
 
-Maker = Callable[[Case], Heat]
+MapMethod = Callable[[Case], Heat]
 
-# The patch is twice as wide as the step, so that every place is covered by four patches.
+# The patch is twice as wide as the step, so that every point is covered by four patches.
 _STEPS = 8
 
 
@@ -40,22 +40,22 @@ def centre_prior(case: Case) -> Heat:
     return np.asarray(np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2), dtype=np.float32)
 
 
-def occlusion(predictor: Predictor) -> Maker:
-    """Return a maker of occlusion maps (Zeiler & Fergus, ECCV 2014) of a model file.
+def occlusion(predictor: Predictor) -> MapMethod:
+    """Return the method of occlusion maps (Zeiler & Fergus, ECCV 2014) of a model file.
 
     A grey patch (the input's mean, a quarter of its side wide) is laid on 8 × 8 places; a
-    cell's value is how far the logit falls. One picture costs 64 answers, in batches of 32.
+    cell's value is how far the logit falls. One image costs 64 forward passes, in batches of 32.
     """
 
-    def maker(case: Case) -> Heat:
+    def method(case: Case) -> Heat:
         size = case.inputs.shape[-1]
         edges = np.round((np.arange(_STEPS)[:, None] + np.array([-0.5, 1.5])) * size / _STEPS)
         spans = [slice(max(int(low), 0), int(high)) for low, high in edges]
         covered = np.repeat(case.inputs[None], _STEPS**2, axis=0)
-        for number, picture in enumerate(covered):
-            picture[:, spans[number // _STEPS], spans[number % _STEPS]] = case.inputs.mean()
+        for number, image in enumerate(covered):
+            image[:, spans[number // _STEPS], spans[number % _STEPS]] = case.inputs.mean()
         whole = predictor.infer(case.inputs[None]).logits[0]
         drop = whole - predictor.infer(covered, _STEPS**2 // 2).logits
         return case.frame.map_to_image(drop.reshape(_STEPS, _STEPS))
 
-    return maker
+    return method

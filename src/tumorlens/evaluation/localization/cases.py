@@ -1,4 +1,4 @@
-"""Annotated tumour pictures, ready to be explained, and what the measures need beside the map."""
+"""Annotated tumour images, ready to be explained, and what the measures need beside the map."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ Heat = NDArray[np.float32]
 # a square of some 150 mm: the rim is this share of that square's side.
 RIM = 0.08
 # The box of a map goes round its cells of at least this share of the highest: a level of each
-# map's own, because the rivals have no common scale.
+# map's own, because the baselines have no common scale.
 BOX_LEVEL = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One annotated tumour picture under one model.
+    """One annotated tumour image under one model.
 
     Attributes:
         record: With boxes.
-        boxes: float64 ``[K, 4]``, fractions of the picture.
-        frame: Where the input lies on the picture.
+        boxes: float64 ``[K, 4]``, fractions of the image.
+        frame: Where the input lies on the image.
         inputs: float32 ``[C, S, S]``, what the network saw.
         class_map: float32 ``[h, w]`` in logit units.
         explanation: What a user is shown.
-        centre, extent: Of the head's box, x and y in fractions of the picture.
+        centre, extent: Of the head's box, x and y in fractions of the image.
         background: bool ``[H, W]``, outside the head and the boxes.
         rim: bool ``[H, W]``, scalp and skull: the head's outermost band, without the boxes.
     """
@@ -68,12 +68,12 @@ class Case:
 
     @property
     def evidence(self) -> Heat:
-        """The class map on the picture's pixels, float32 ``[H, W]`` in logit units."""
+        """The class map on the image's pixels, float32 ``[H, W]`` in logit units."""
         return self.frame.map_to_image(self.class_map)
 
 
 def read_case(record: Record, predictor: Predictor) -> Case:
-    """Read, answer and explain one picture.
+    """Read, answer and explain one image.
 
     Raises:
         InputError: The file cannot be decoded.
@@ -113,7 +113,7 @@ def regions(
 
     The background is what is neither head nor box. The rim is the part of the head within 8 % of
     the side of a square of its area from its outline, without the boxes: many meningiomas grow on
-    the skull. Where the picture's edge cuts the head there is no rim.
+    the skull. Where the image's edge cuts the head there is no rim.
     """
     free = box_coverage(head.shape, boxes) < 0.5
     depth = cv2.distanceTransform(head.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -121,13 +121,13 @@ def regions(
     return ~head & free, rim
 
 
-def place(heat: Heat, case: Case, order: Heat | None = None) -> dict[str, float]:
-    """Return every measure of one map on its picture; see `explain.MEASURES`.
+def score_map(heat: Heat, case: Case, order: Heat | None = None) -> dict[str, float]:
+    """Return every measure of one map on its image; see `scores.MEASURES`.
 
     Args:
-        heat: float32 ``[H, W]`` on the picture's pixels. A map that is the same everywhere points
-            nowhere: a miss, a whole picture's side away.
-        case: The picture.
+        heat: float32 ``[H, W]`` on the image's pixels. A map that is the same everywhere points
+            nowhere: a miss, a whole image's side away.
+        case: The image.
         order: Decides which of several highest pixels is the peak, as a heat that has run into
             the end of its scale leaves them.
     """

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
 from tumorlens.evaluation.localization.cases import Case, read_case
-from tumorlens.evaluation.localization.scores import OWN, ExplanationScores, PlacedMap
+from tumorlens.evaluation.localization.scores import MODEL_MAP, ExplanationScores, MapScore
 from tumorlens.inference.overlay import encode_png
 from tumorlens.inference.predictor import Predictor
 
-_SIDE = 256  # pixels of a picture's longer side
+_SIDE = 256  # pixels of a image's longer side
 _BOX = (0, 220, 90)
 _PEAK = (80, 220, 255)
 # Outlines of the heat at these levels, from weak to strong, in RGB.
@@ -60,7 +60,7 @@ def write_gallery(
 ) -> None:
     """Write the page: the worst misses, then a draw of the hits, each with box and map.
 
-    It holds the pictures themselves, so it belongs beside the data and not into a repository.
+    It holds the images themselves, so it belongs beside the data and not into a repository.
 
     Args:
         predictor, records: As `explanation_scores` got them.
@@ -74,10 +74,10 @@ def write_gallery(
     """
     by_key = {record.key: record for record in records}
     missed = sorted(
-        (row for row in scores.pictures[OWN] if not row.values["pointing"]),
+        (row for row in scores.images[MODEL_MAP] if not row.values["pointing"]),
         key=lambda row: -row.values["distance"],
     )
-    held = [row for row in scores.pictures[OWN] if row.values["pointing"]]
+    held = [row for row in scores.images[MODEL_MAP] if row.values["pointing"]]
     drawn = np.random.default_rng(seed).permutation(len(held))[:hits]
     sections = "".join(
         f"<h2>{title}: {len(shown)} of {of}</h2><div class='sheet'>"
@@ -99,7 +99,7 @@ def write_gallery(
 
 
 def draw_case(case: Case) -> NDArray[np.uint8]:
-    """Return one picture with boxes, peak and the heat's outlines: RGB uint8, longer side 256."""
+    """Return one image with boxes, peak and the heat's outlines: RGB uint8, longer side 256."""
     scan, heat = case.explanation.scan, case.explanation.heatmap
     scale = _SIDE / max(scan.shape)
     size = (max(1, round(scan.shape[1] * scale)), max(1, round(scan.shape[0] * scale)))
@@ -120,19 +120,19 @@ def draw_case(case: Case) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def _figure(case: Case, row: PlacedMap) -> str:
-    picture = base64.b64encode(encode_png(draw_case(case))).decode()
+def _figure(case: Case, row: MapScore) -> str:
+    image = base64.b64encode(encode_png(draw_case(case))).decode()
     known = (case.record.tumour_type, case.record.view)
     words = ", ".join(each for each in known if each)
-    place = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
+    outcome = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
     if not case.explanation.heatmap.any():
-        place = "no evidence"
+        outcome = "no evidence"
     prob = case.explanation.prediction.prob
     caption = (
-        f"<b>{place}</b> P {prob:.2f}, energy in box {row.values['energy_in_box']:.2f}"
+        f"<b>{outcome}</b> P {prob:.2f}, energy in box {row.values['energy_in_box']:.2f}"
         f"{', ' if words else ''}{escape(words)}<br>{escape(row.key)}"
     )
     return (
-        f'<figure><img alt="scan with box and map" src="data:image/png;base64,{picture}">'
+        f'<figure><img alt="scan with box and map" src="data:image/png;base64,{image}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tumorlens.errors import ConfigError
-from tumorlens.evaluation.localization.baselines import Maker
+from tumorlens.evaluation.localization.baselines import MapMethod
 from tumorlens.evaluation.localization.cases import Case, Heat
 from tumorlens.inference.overlay import as_heat
 from tumorlens.inference.predictor import Predictor
@@ -32,7 +32,7 @@ _SAME = 0.01
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest differences between torch and the model file over ``n`` real pictures.
+    """The largest differences between torch and the model file over ``n`` real images.
 
     ``logit`` and ``map`` are absolute, in logit units.
     """
@@ -106,7 +106,7 @@ def randomised_from_above(network: nn.Module, fresh: nn.Module) -> Iterator[tupl
 
 
 class NetworkTests:
-    """Collects, picture by picture, what needs the torch network.
+    """Collects, image by image, what needs the torch network.
 
     Raises `ConfigError` when the network has no last stage.
     """
@@ -120,12 +120,12 @@ class NetworkTests:
         self._kept: list[tuple[NDArray[np.float32], Heat]] = []
         self._groups: list[int] = []
 
-    def makers(self) -> dict[str, Maker]:
-        """Return the rivals that are made by torch."""
+    def methods(self) -> dict[str, MapMethod]:
+        """Return the baselines that are made by torch."""
         return {"Grad-CAM": self._grad_cam, "random weights": self._random_map}
 
-    def see(self, case: Case, group: int, *, randomise: bool) -> None:
-        """Take one picture's parity, and its share of the weight randomisation when asked.
+    def add(self, case: Case, group: int, *, randomise: bool) -> None:
+        """Take one image's parity, and its share of the weight randomisation when asked.
 
         Raises `ConfigError` when the network answers as another model would.
         """
@@ -168,7 +168,7 @@ class NetworkTests:
 
 
 def _fresh(card: ModelCard) -> nn.Module:
-    # Weights to start from are a file of another place and time; ours replace them anyhow.
+    # The weights to start from need not be on this machine; the run's replace them.
     start = {"weights": None} if "weights" in card.architecture_args else {}
     return build(card.architecture, **(card.architecture_args | start))
 

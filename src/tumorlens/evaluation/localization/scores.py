@@ -1,12 +1,11 @@
-"""Explanation scores: does a model's map lie on the tumour, and does any rival's lie better?
+"""Explanation scores: does a model's map lie on the tumour, and does any baseline's lie better?
 
-Measured on annotated tumour pictures only, on each picture's own pixels. Every figure has a 95 %
-interval that resamples groups of copies and patients.
+Measured on annotated tumour images only, on each image's own pixels. Every score has a 95 %
+interval that resamples groups of near-duplicates and patients.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,17 +15,16 @@ import numpy as np
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError
 from tumorlens.evaluation.localization.baselines import (
-    Maker,
+    MapMethod,
     centre_prior,
     class_map,
     occlusion,
     positive_evidence,
 )
-from tumorlens.evaluation.localization.cases import place, read_case
+from tumorlens.evaluation.localization.cases import read_case, score_map
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.shares import mean_estimate
-from tumorlens.modelfile import Metric
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,19 +42,19 @@ MEASURES = {
     "energy_on_background": "share of the energy outside the head",
     "energy_on_rim": "share of the energy on scalp and skull",
 }
-OWN = "class map"
+MODEL_MAP = "class map"
 ALL = "all"
-_WITHOUT_RUN = "Grad-CAM, random weights, weight randomisation and parity need the run's weights"
+_NEEDS_WEIGHTS = "Grad-CAM, random weights, weight randomisation and parity need the run's weights"
 
 
 @dataclass(frozen=True)
-class PlacedMap:
-    """One map on one picture.
+class MapScore:
+    """The scores of one map on one image.
 
     Attributes:
         key, source, group: Of the record; no group stands for a group of its own.
         values: Measure → value; ``distance`` from the peak to the nearest box beside them, in
-            units of the picture's longer side.
+            units of the image's longer side.
     """
 
     key: str
@@ -72,23 +70,23 @@ class ExplanationScores:
     Attributes:
         part: Part of the split that was measured; None for all of the data.
         scores: Map → source, or ``all`` → measure → estimate.
-        pictures: Map → one entry a picture, in the records' order.
+        images: Map → one entry an image, in the records' order.
         randomised: Layers randomised from the answer down to the named one → Spearman's rank
             correlation of the map with the original (Adebayo et al., NeurIPS 2018); empty
             without the run's weights.
         parity: How far torch and the model file are apart; None without the run's weights.
-        left_out: What was not measured, and why.
+        skipped: What was not measured, and why.
     """
 
     part: str | None
     scores: dict[str, dict[str, dict[str, Estimate]]]
-    pictures: dict[str, tuple[PlacedMap, ...]]
+    images: dict[str, tuple[MapScore, ...]]
     randomised: dict[str, Estimate]
     parity: Parity | None
-    left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single pictures, JSON-ready; an undefined figure is None."""
+        """Return everything but the single images, JSON-ready; an undefined value is None."""
         return {
             "part": self.part,
             "measures": dict(MEASURES),
@@ -98,25 +96,8 @@ class ExplanationScores:
             },
             "randomised_weights_rank_correlation": to_dicts(self.randomised),
             "parity": None if self.parity is None else asdict(self.parity),
-            "left_out": list(self.left_out),
+            "skipped": list(self.skipped),
         }
-
-    def to_metrics(self) -> tuple[Metric, ...]:
-        """Return the class map's figures as a card states them, split such as ``test/br35h``."""
-        part = self.part or "all records"
-        return tuple(
-            Metric(
-                name=measure,
-                split=part if source == ALL else f"{part}/{source}",
-                value=estimate.value,
-                low=estimate.low,
-                high=estimate.high,
-                n=estimate.n,
-            )
-            for source, values in self.scores[OWN].items()
-            for measure, estimate in values.items()
-            if math.isfinite(estimate.low)
-        )
 
 
 def explanation_scores(
@@ -132,33 +113,33 @@ def explanation_scores(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExplanationScores:
-    """Measure a model's class map, and its rivals, on the annotated tumours among records.
+    """Measure a model's class map, and its baselines, on the annotated tumours among records.
 
     Args:
         predictor: The opened model file.
         records: Any records; those without a tumour or without boxes are passed over.
-        part: What the records are, for the figures' names.
-        network: The torch network the file was exported from (`explain_network.load_network`, or
+        part: What the records are, to name it in the results.
+        network: The torch network the file was exported from (`sanity.load_network`, or
             the one just trained), for Grad-CAM, random weights, weight randomisation and parity.
-        limit: Measure this many pictures, drawn by ``seed``; None measures all.
-        occluded: Occlusion is measured on this many pictures of each source, drawn by ``seed``.
-        randomised: Weight randomisation is measured on this many pictures.
+        limit: Measure this many images, drawn by ``seed``; None measures all.
+        occluded: Occlusion is measured on this many images of each source, drawn by ``seed``.
+        randomised: Weight randomisation is measured on this many images.
         n_boot, seed: Of the bootstrap; the seed also of the draws and of the random weights.
-        progress: Called with pictures done and pictures in all.
+        progress: Called with images done and images in all.
 
     Raises:
         DataError: No record has a tumour and boxes.
         ExplanationUnavailableError: The model has no class map.
         ConfigError: The network is not the one in the model file.
-        InputError: A picture cannot be decoded.
+        InputError: A image cannot be decoded.
     """
     chosen = [record for record in records if record.label == 1 and record.boxes]
     if not chosen:
-        raise DataError("no tumour picture with boxes; explanations need a manifest with boxes")
+        raise DataError("no tumour image with boxes; explanations need a manifest with boxes")
     if limit is not None:
         chosen = [chosen[at] for at in sorted(_spread(np.arange(len(chosen)), limit, seed))]
-    makers: dict[str, Maker] = {
-        OWN: class_map,
+    methods: dict[str, MapMethod] = {
+        MODEL_MAP: class_map,
         "positive evidence": positive_evidence,
         "centre prior": centre_prior,
     }
@@ -168,39 +149,37 @@ def explanation_scores(
         from tumorlens.evaluation.localization.sanity import NetworkTests
 
         tests = NetworkTests(predictor, network, seed)
-        makers |= tests.makers()
+        methods |= tests.methods()
         few["randomised"] = _spread(np.arange(len(chosen)), randomised, seed)
-    makers["occlusion"] = occlusion(predictor)
-    placed: dict[str, list[PlacedMap]] = {name: [] for name in makers}
+    methods["occlusion"] = occlusion(predictor)
+    rows: dict[str, list[MapScore]] = {name: [] for name in methods}
     for number, record in enumerate(chosen):
         case = read_case(record, predictor)
         group = -1 - number if record.group is None else record.group
-        for name, maker in makers.items():
+        for name, method in methods.items():
             if number in few.get(name, {number}):
-                order = case.evidence if name == OWN else None
-                values = place(maker(case), case, order)
-                placed[name].append(PlacedMap(record.key, record.source, group, values))
+                order = case.evidence if name == MODEL_MAP else None
+                values = score_map(method(case), case, order)
+                rows[name].append(MapScore(record.key, record.source, group, values))
         if tests is not None:
-            tests.see(case, group, randomise=number in few["randomised"])
+            tests.add(case, group, randomise=number in few["randomised"])
         if progress is not None:
             progress(number + 1, len(chosen))
     return ExplanationScores(
         part,
-        {name: _by_source(rows, n_boot, seed) for name, rows in placed.items()},
-        {name: tuple(rows) for name, rows in placed.items()},
+        {name: _by_source(each, n_boot, seed) for name, each in rows.items()},
+        {name: tuple(each) for name, each in rows.items()},
         {} if tests is None else tests.randomised(n_boot, seed),
         None if tests is None else tests.parity,
-        () if tests is not None else (_WITHOUT_RUN,),
+        () if tests is not None else (_NEEDS_WEIGHTS,),
     )
 
 
-def _by_source(rows: Sequence[PlacedMap], n_boot: int, seed: int) -> dict[str, dict[str, Estimate]]:
+def _by_source(rows: Sequence[MapScore], n_boot: int, seed: int) -> dict[str, dict[str, Estimate]]:
     sources = sorted({row.source for row in rows})
-    columns = {ALL: list(rows)}
+    columns = {name: [row for row in rows if row.source == name] for name in sources}
     if len(sources) > 1:
-        columns |= {name: [row for row in rows if row.source == name] for name in sources}
-    else:
-        columns = {sources[0]: list(rows)}
+        columns = {ALL: list(rows), **columns}
     return {
         column: {
             measure: mean_estimate(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tumorlens.errors import ExportError
-from tumorlens.evaluation.shortcuts.interventions import Picture
+from tumorlens.evaluation.sampling import ModelInput
 from tumorlens.modelfile import ModelCard
 from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
@@ -22,14 +22,14 @@ _BATCH = 16
 
 
 def decoder_features(
-    run_dir: str | Path, card: ModelCard, pictures: Sequence[Picture]
+    run_dir: str | Path, card: ModelCard, inputs: Sequence[ModelInput]
 ) -> NDArray[np.float64]:
     """Return what the network's last layer is given, averaged over places: float64 ``[N, F]``.
 
     Args:
         run_dir: The run folder that the model came from; its ``weights.pt`` is read.
         card: Of the measured model; the weights must answer its self-test.
-        pictures: Inputs float32 ``[C, S, S]``.
+        inputs: Inputs float32 ``[C, S, S]``.
 
     Raises:
         ModelNotFoundError: The folder has no ``weights.pt``.
@@ -45,10 +45,10 @@ def decoder_features(
         )
     if failure:
         raise ExportError(f"{run_dir}: {failure}; name the run folder that the model came from")
-    return last_inputs(network, pictures)
+    return last_inputs(network, inputs)
 
 
-def last_inputs(network: nn.Module, pictures: Sequence[Picture]) -> NDArray[np.float64]:
+def last_inputs(network: nn.Module, inputs: Sequence[ModelInput]) -> NDArray[np.float64]:
     """Return the input of the network's last convolution or linear layer, averaged over places."""
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     seen: list[NDArray[np.float64]] = []
@@ -61,8 +61,8 @@ def last_inputs(network: nn.Module, pictures: Sequence[Picture]) -> NDArray[np.f
     handle = layers[-1].register_forward_pre_hook(keep)
     try:
         with torch.no_grad():
-            for start in range(0, len(pictures), _BATCH):
-                network(torch.from_numpy(np.stack(pictures[start : start + _BATCH])))
+            for start in range(0, len(inputs), _BATCH):
+                network(torch.from_numpy(np.stack(inputs[start : start + _BATCH])))
     finally:
         handle.remove()
     return np.concatenate(seen)

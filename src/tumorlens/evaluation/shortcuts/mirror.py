@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.evaluation.shortcuts.interventions import Mask, Picture
+from tumorlens.evaluation.sampling import Mask, ModelInput
 
 Floats = NDArray[np.float64]
 SYMMETRIC_VIEWS = ("axial", "coronal")
@@ -31,7 +31,7 @@ class Axis(NamedTuple):
     Attributes:
         tilt: Radians against upright, clockwise.
         offset: From the middle to the right.
-        asymmetry: Mean absolute difference of the picture and its mirror image, over its mean.
+        asymmetry: Mean absolute difference of the scan and its mirror image, over its mean.
     """
 
     tilt: float
@@ -44,12 +44,12 @@ class Axis(NamedTuple):
         return self.asymmetry < _ASYMMETRIC
 
 
-def find_axis(picture: Picture) -> Axis:
-    """Return the axis at which a picture float32 ``[C, S, S]`` is most like its mirror image.
+def find_axis(scan: ModelInput) -> Axis:
+    """Return the axis at which a scan float32 ``[C, S, S]`` is most like its mirror image.
 
     Sought up to 17.5 degrees of tilt and 0.14 from the middle.
     """
-    grey, axis = picture.mean(axis=0, dtype=np.float64), Axis(0.0, 0.0, math.inf)
+    grey, axis = scan.mean(axis=0, dtype=np.float64), Axis(0.0, 0.0, math.inf)
     for side, tilts, offsets, size in _SEARCH:
         small = _pooled(grey, side)
         steps = np.mgrid[-tilts : tilts + 1, -offsets : offsets + 1].reshape(2, -1) * size
@@ -61,11 +61,11 @@ def find_axis(picture: Picture) -> Axis:
     return axis
 
 
-def mirror_half(picture: Picture, axis: Axis, kept: int) -> Picture:
-    """Return a picture ``[C, S, S]`` made of one half and its mirror image: 1 right, -1 left."""
+def mirror_half(scan: ModelInput, axis: Axis, kept: int) -> ModelInput:
+    """Return a scan ``[C, S, S]`` made of one half and its mirror image: 1 right, -1 left."""
     tilt, offset = np.array([axis.tilt]), np.array([axis.offset])
-    x, y = _mirror_points(tilt, offset, picture.shape[-1], kept)
-    return _sampled(picture, x[0], y[0]).astype(np.float32)
+    x, y = _mirror_points(tilt, offset, scan.shape[-1], kept)
+    return _sampled(scan, x[0], y[0]).astype(np.float32)
 
 
 def clear_side(marked: Mask, axis: Axis) -> int:

@@ -2,8 +2,8 @@
 
 A logistic regression tries to name them from the class map and the logit (or from features of the
 network), on scans of groups it has not seen, and only among scans of one label, so that it cannot
-go by the label. That something can be read does not say that the answer uses it; the association of
-the answer itself, again inside one label, does.
+go by the label. That something can be read does not say that the prediction uses it; the
+association of the logit itself, again inside one label, does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import MissingExtraError
-from tumorlens.evaluation.shortcuts.trial import Figure, Trial
+from tumorlens.evaluation.shortcuts.measurement import Measurement
+from tumorlens.evaluation.shortcuts.scans import ScanSet
 from tumorlens.metrics.shares import auc_estimate, macro_auc_estimate
 
 _FOLDS = 5
@@ -29,81 +30,82 @@ _WORDS = {0: "healthy", 1: "tumour"}
 def check_installed() -> None:
     """Raise `MissingExtraError` unless the classifiers can be trained here."""
     if find_spec("sklearn") is None:
-        raise MissingExtraError("the shortcut battery's classifiers", "audit")
+        raise MissingExtraError("the classifiers of the shortcut tests", "audit")
 
 
-def probes(trial: Trial, features: Mapping[str, NDArray[np.float64]]) -> list[Figure]:
+def probes(data: ScanSet, features: Mapping[str, NDArray[np.float64]]) -> list[Measurement]:
     """Return how well each property is read from each set of features, inside each label.
 
     Args:
-        trial: The scans and answers.
+        data: The scans and the model's outputs for them.
         features: Name → numbers float64 ``[N, F]``, a row a scan.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     check_installed()
-    figures = []
-    for target, values in properties(trial).items():
+    found = []
+    for attribute, values in properties(data).items():
         for label, word in _WORDS.items():
-            rows = _usable(values, trial, label)
+            rows = _usable(values, data, label)
             classes, codes = np.unique(values[rows], return_inverse=True)
             if classes.size < 2:
                 continue
             for name, table in features.items():
-                scores = _out_of_fold(table[rows], codes, trial.groups[rows], trial.seed)
+                scores = _out_of_fold(table[rows], codes, data.groups[rows], data.seed)
                 if classes.size == 2:
                     scores = scores[:, 1:]
                 auc = macro_auc_estimate(
-                    codes, scores, trial.groups[rows], n_boot=trial.n_boot, seed=trial.seed
+                    codes, scores, data.groups[rows], n_boot=data.n_boot, seed=data.seed
                 )
-                says = (
-                    f"The {target} of {word} scans can be read from the {name}: macro ROC-AUC {{}}"
+                meaning = (
+                    f"The {attribute} of {word} scans can be read from the {name}: "
+                    "macro ROC-AUC {}"
                 )
                 limit = _READABLE if label == 0 else None
-                figures.append(
-                    Figure(f"{target} from {name}", f"macro ROC-AUC among {word}", auc,
-                           None, limit, says, share=False)
+                found.append(
+                    Measurement(f"{attribute} from {name}", f"macro ROC-AUC among {word}", auc,
+                           None, limit, meaning, percent=False)
                 )  # fmt: skip
-    return figures
+    return found
 
 
-def associations(trial: Trial) -> list[Figure]:
-    """Return how far the answer alone tells one source, view or size from the rest.
+def associations(data: ScanSet) -> list[Measurement]:
+    """Return how far the logit alone tells one source, view or size from the rest.
 
-    A ROC-AUC of the logit among scans of one label: one half when the answer does not depend on
+    A ROC-AUC of the logit among scans of one label: one half when the logit does not depend on
     it, above when scans of this kind are given higher probabilities than the others.
     """
-    figures = []
-    for target, values in properties(trial).items():
+    found = []
+    for attribute, values in properties(data).items():
         for label, word in _WORDS.items():
-            rows = _usable(values, trial, label)
+            rows = _usable(values, data, label)
             classes = np.unique(values[rows])
             if classes.size < 2:
                 continue
             for name in classes[:1] if classes.size == 2 else classes:
                 auc = auc_estimate(
-                    (values[rows] == name).astype(np.int64), trial.base.logits[rows],
-                    trial.groups[rows], n_boot=trial.n_boot, seed=trial.seed,
+                    (values[rows] == name).astype(np.int64), data.outputs.logits[rows],
+                    data.groups[rows], n_boot=data.n_boot, seed=data.seed,
                 )  # fmt: skip
-                says = (
-                    f"Among {word} scans the answer leans on the {target}: it tells {name} from "
-                    "the others with ROC-AUC {}"
+                meaning = (
+                    f"Among {word} scans the prediction leans on the {attribute}: it tells {name} "
+                    "from the others with ROC-AUC {}"
                 )
-                figures.append(
-                    Figure(f"answer and {target}", f"{name} against others, {word}", auc,
-                           *_ASSOCIATED, says, share=False)
+                found.append(
+                    Measurement(f"logit by {attribute}", f"{name} against others, {word}", auc,
+                           *_ASSOCIATED, meaning, percent=False)
                 )  # fmt: skip
-    return figures
+    return found
 
 
-def properties(trial: Trial) -> dict[str, NDArray[np.str_]]:
+def properties(data: ScanSet) -> dict[str, NDArray[np.str_]]:
     """Return source, view and resolution of each scan, ``[N]`` words; "" is not known.
 
     The resolution is the longer side of the image as read, cut at its tertiles.
     """
-    records = [scan.record for scan in trial.scans]
-    sides = np.array([scan.side for scan in trial.scans])
+    records = [scan.record for scan in data.scans]
+    sides = np.array([scan.side for scan in data.scans])
     edges = np.unique(np.quantile(sides, (1 / 3, 2 / 3)).round().astype(int))
     names = [f"below {edges[0]} px", *(f"{edge} px or more" for edge in edges)]
     return {
@@ -113,31 +115,31 @@ def properties(trial: Trial) -> dict[str, NDArray[np.str_]]:
     }
 
 
-def left_out(trial: Trial) -> tuple[str, ...]:
+def skipped(data: ScanSet) -> tuple[str, ...]:
     """Return what was not tried for want of groups, in words."""
     return tuple(
-        f"{target} among {word}: fewer than two classes with {_FEWEST_GROUPS} groups of scans"
-        for target, values in properties(trial).items()
+        f"{attribute} among {word}: fewer than two classes with {_FEWEST_GROUPS} groups of scans"
+        for attribute, values in properties(data).items()
         for label, word in _WORDS.items()
-        if np.unique(values[_usable(values, trial, label)]).size < 2
+        if np.unique(values[_usable(values, data, label)]).size < 2
     )
 
 
-def map_features(trial: Trial) -> dict[str, NDArray[np.float64]]:
+def map_features(data: ScanSet) -> dict[str, NDArray[np.float64]]:
     """Return what the model file itself shows: the logit, and the map's cells where it has one."""
-    logits = trial.base.logits[:, None]
-    if trial.base.maps is None:
+    logits = data.outputs.logits[:, None]
+    if data.outputs.maps is None:
         return {"logit": logits}
-    cells = trial.base.maps.reshape(len(logits), -1).astype(np.float64)
+    cells = data.outputs.maps.reshape(len(logits), -1).astype(np.float64)
     return {"map and logit": np.concatenate([cells, logits], axis=1)}
 
 
-def _usable(values: NDArray[np.str_], trial: Trial, label: int) -> NDArray[np.int64]:
+def _usable(values: NDArray[np.str_], data: ScanSet, label: int) -> NDArray[np.int64]:
     """Return the rows of one label whose class is known and has groups enough."""
     kept = []
     for name in np.unique(values[values != ""]):
-        rows = np.flatnonzero((values == name) & (trial.labels == label))
-        if np.unique(trial.groups[rows]).size >= _FEWEST_GROUPS:
+        rows = np.flatnonzero((values == name) & (data.labels == label))
+        if np.unique(data.groups[rows]).size >= _FEWEST_GROUPS:
             kept.append(rows)
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Tests that take something away: the head, the middle, the tumour, the detail."""
+"""Tests that take something away: the head, the middle, the tumour, the skull, the detail."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from functools import partial
 
 import numpy as np
 
+from tumorlens.evaluation.sampling import Mask, ModelInput, ModelOutputs
 from tumorlens.evaluation.shortcuts.interventions import (
-    Mask,
-    Picture,
     blurred,
-    border_only,
     centre_disc,
     fill_grey,
     fill_inpainted,
     fill_shuffled,
     fill_tissue,
-    moved,
+    remove_head,
+    shifted,
     thumbnail,
 )
+from tumorlens.evaluation.shortcuts.measurement import Measurement
 from tumorlens.evaluation.shortcuts.mirror import (
     SYMMETRIC_VIEWS,
     clear_side,
     find_axis,
     mirror_half,
 )
-from tumorlens.evaluation.shortcuts.samples import Scan
-from tumorlens.evaluation.shortcuts.trial import Figure, Trial
+from tumorlens.evaluation.shortcuts.scans import Scan, ScanSet
 from tumorlens.imaging.preprocess import preprocess
 from tumorlens.imaging.skull_strip import keeps_lesion, strip_skull
+from tumorlens.metrics.intervals import Estimate
 
 CENTRE_RADIUS = 0.6
 """Of half the head's longer side: the disc covers most of the brain and leaves skull and scalp."""
@@ -37,178 +37,174 @@ THUMBNAIL_SIDE = 16
 BLUR_SHARE = 0.05
 """Standard deviation of the strong blur, of the side of the network's input."""
 
-_COVERED = 0.9  # of the tumour must lie in the disc for the picture to count as without it
-Fill = Callable[[Picture, Mask, Mask], Picture]
+_COVERED = 0.9  # of the tumour must lie in the disc for the scan to count as without it
+Fill = Callable[[ModelInput, Mask, Mask], ModelInput]
 
 
-def untouched(trial: Trial) -> list[Figure]:
+def unmodified(data: ScanSet) -> list[Measurement]:
     """What the model reaches on these scans as they are, to compare the rest with."""
-    return [Figure("untouched", "ROC-AUC", trial.auc(trial.base), share=False)]
+    return [Measurement("unmodified", "ROC-AUC", data.auc(data.outputs), percent=False)]
 
 
-def without_head(trial: Trial) -> list[Figure]:
+def without_head(data: ScanSet) -> list[Measurement]:
     """Only border and background are left: nobody can tell a tumour, so ROC-AUC should be 0.5."""
-    answers = trial.ask([border_only(scan.picture, scan.head) for scan in trial.scans])
-    says = "Border and background alone, with the head taken out, give a ROC-AUC of {}"
-    called = trial.share(trial.calls(answers), np.arange(len(trial.scans)))
+    outputs = data.infer([remove_head(scan.tensor, scan.head) for scan in data.scans])
+    meaning = "Border and background alone, with the head taken out, give a ROC-AUC of {}"
+    positive = data.mean(data.is_positive(outputs), np.arange(len(data.scans)))
     return [
-        Figure("border only", "ROC-AUC", trial.auc(answers), None, 0.6, says, share=False),
-        Figure("border only", "predicted positive", called),
+        Measurement("border only", "ROC-AUC", data.auc(outputs), None, 0.6, meaning, percent=False),
+        Measurement("border only", "predicted positive", positive),
     ]
 
 
-def without_detail(trial: Trial) -> list[Figure]:
-    """Thumbnails and blurred pictures: what is left shows shape, view and large tumours only."""
-    changes: dict[str, Callable[[Picture], Picture]] = {
+def without_detail(data: ScanSet) -> list[Measurement]:
+    """Thumbnails and blurred scans: what is left shows shape, view and large tumours only."""
+    changes: dict[str, Callable[[ModelInput], ModelInput]] = {
         f"thumbnail {THUMBNAIL_SIDE} × {THUMBNAIL_SIDE}": partial(thumbnail, side=THUMBNAIL_SIDE),
-        f"blur of {BLUR_SHARE:.0%}".replace("%", " %"): partial(blurred, share=BLUR_SHARE),
+        f"blur of {100 * BLUR_SHARE:.0f} %": partial(blurred, share=BLUR_SHARE),
     }
-    figures = []
+    found = []
     for name, change in changes.items():
-        answers = trial.ask([change(scan.picture) for scan in trial.scans])
-        says = f"With detail gone ({name}) the ROC-AUC is still {{}}"
-        auc = trial.auc(answers)
-        figures.append(Figure(name, "ROC-AUC", auc, None, 0.85, says, share=False))
-    return figures
+        auc = data.auc(data.infer([change(scan.tensor) for scan in data.scans]))
+        meaning = f"With detail gone ({name}) the ROC-AUC is still {{}}"
+        found.append(Measurement(name, "ROC-AUC", auc, None, 0.85, meaning, percent=False))
+    return found
 
 
-def without_centre(trial: Trial) -> list[Figure]:
-    """Take the middle of the head out: a tumour that lay there must not be answered any more.
+def without_centre(data: ScanSet) -> list[Measurement]:
+    """Take the middle of the head out: a tumour that lay there must not be predicted any more.
 
     The disc is filled with pixels drawn from its healthy part; a grey disc would itself be taken
-    for a mass. Healthy scans that turn into tumours tell how far the filling still is.
+    for a mass. Healthy scans that flip to tumour tell how far the filling still is.
     """
-    discs = [centre_disc(scan.head, CENTRE_RADIUS) for scan in trial.scans]
-    answers = trial.ask(
+    discs = [centre_disc(scan.head, CENTRE_RADIUS) for scan in data.scans]
+    outputs = data.infer(
         [
-            fill_shuffled(scan.picture, disc, disc & ~scan.tumour, trial.generator(row))
-            for row, (scan, disc) in enumerate(zip(trial.scans, discs, strict=True))
+            fill_shuffled(scan.tensor, disc, disc & ~scan.tumour, data.generator(row))
+            for row, (scan, disc) in enumerate(zip(data.scans, discs, strict=True))
         ]
     )
-    calls, called = trial.calls(answers), trial.called
-    covered = np.array([_covered(s, d) for s, d in zip(trial.scans, discs, strict=True)])
-    lost = np.flatnonzero(covered & called & (trial.labels == 1))
-    healthy = np.flatnonzero((trial.labels == 0) & ~called)
-    says = (
-        "With the middle of the head made noise, and the tumour with it, {} are still predicted "
-        "positive"
-    )
-    still = trial.share(calls[lost], lost)
+    now, before = data.is_positive(outputs), data.positive
+    covered = np.array([_covered(s, d) for s, d in zip(data.scans, discs, strict=True)])
+    lost = np.flatnonzero(covered & before & (data.labels == 1))
+    healthy = np.flatnonzero((data.labels == 0) & ~before)
     return [
-        Figure("masked centre", "still predicted positive", still, None, 0.15, says),
-        Figure("masked centre", "healthy flips to tumour", trial.share(calls[healthy], healthy)),
-        Figure("masked centre", "ROC-AUC", trial.auc(answers), share=False),
-    ]
+        Measurement("masked centre", "still predicted positive", data.mean(now[lost], lost),
+                    None, 0.15, "With the middle of the head made noise, and the tumour with it, "
+                    "{} are still predicted positive"),
+        Measurement("masked centre", "healthy flips to tumour", data.mean(now[healthy], healthy)),
+        Measurement("masked centre", "ROC-AUC", data.auc(outputs), percent=False),
+    ]  # fmt: skip
 
 
-def without_tumour(trial: Trial) -> list[Figure]:
+def without_tumour(data: ScanSet) -> list[Measurement]:
     """Fill the annotated tumour, and as a control as much of the same head elsewhere."""
-    rows = [row for row, scan in enumerate(trial.scans) if scan.tumour.any()]
-    shifts = {
-        row: trial.place(trial.scans[row].tumour, row, trial.scans[row].tumour) for row in rows
-    }
-    free = [row for row in rows if shifts[row] is not None]
+    rows = [row for row, scan in enumerate(data.scans) if scan.tumour.any()]
+    shifts = {}
+    for row in rows:
+        tumour = data.scans[row].tumour
+        if (shift := data.random_shift(tumour, row, tumour)) is not None:
+            shifts[row] = shift
+    free = list(shifts)
     fills: dict[str, Fill] = {"inpainted": fill_inpainted, "grey": fill_grey}
-    figures = []
+    found = []
     for name, fill in fills.items():
-        filled = [fill(s.picture, s.tumour, s.head) for s in (trial.scans[row] for row in rows)]
-        figures += _drop(trial, rows, filled, name)
-        elsewhere = []
-        for row in free:
-            scan, shift = trial.scans[row], shifts[row]
-            assert shift is not None
-            elsewhere.append(fill(scan.picture, moved(scan.tumour, shift), scan.head))
-        figures += _control(trial, free, elsewhere, name)
-    tissue = []
-    for row in free:
-        scan, shift = trial.scans[row], shifts[row]
-        assert shift is not None
-        tissue.append(fill_tissue(scan.picture, scan.tumour, shift))
-    return figures + _drop(trial, free, tissue, "own tissue")
+        scans = [data.scans[row] for row in rows]
+        found += _masked(data, rows, [fill(s.tensor, s.tumour, s.head) for s in scans], name)
+        elsewhere = [
+            fill(scan.tensor, shifted(scan.tumour, shift), scan.head)
+            for scan, shift in ((data.scans[row], shift) for row, shift in shifts.items())
+        ]
+        found += _masked_elsewhere(data, free, elsewhere, name)
+    tissue = [
+        fill_tissue(data.scans[row].tensor, data.scans[row].tumour, shift)
+        for row, shift in shifts.items()
+    ]
+    return found + _masked(data, free, tissue, "own tissue")
 
 
-def without_tumour_half(trial: Trial) -> list[Figure]:
+def without_tumour_half(data: ScanSet) -> list[Measurement]:
     """Make axial and coronal heads of the half without a tumour and its mirror image.
 
-    What is left is a head of the same scanner and sequence without a tumour; where that is still
-    predicted positive, contrast medium, source or scanner is what is read. Healthy heads are
-    mirrored as a control. A tumour across the middle, and one of unknown place, are left out.
+    What is left is a head of the same scanner and sequence with nothing to find; where that is
+    still predicted positive, contrast medium, source or scanner is what is read. Healthy heads are
+    mirrored as a control. A tumour across the middle, and one of unknown position, are left out.
     """
-    rows, pictures = [], []
-    for row, scan in enumerate(trial.scans):
+    rows, inputs = [], []
+    for row, scan in enumerate(data.scans):
         tumour = bool(scan.record.label)
         if scan.record.view not in SYMMETRIC_VIEWS or tumour != scan.tumour.any():
             continue
-        axis = find_axis(scan.picture)
+        axis = find_axis(scan.tensor)
         kept = clear_side(scan.tumour, axis) if tumour else 1
         if axis.found and kept:
             rows.append(row)
-            pictures.append(mirror_half(scan.picture, axis, kept))
-    index = np.array(rows, dtype=np.int64)
-    calls, was = trial.calls(trial.ask(pictures)), trial.called[index]
-    gone, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
+            inputs.append(mirror_half(scan.tensor, axis, kept))
+    still, flipped = data.flips(data.infer(inputs), rows)
     return [
-        Figure("mirrored half", "tumour's half gone: still predicted positive",
-               trial.share(calls[gone], index[gone]), None, 0.15,
-               "With the half that holds the tumour made the other's mirror image, {} are still "
-               "predicted positive"),
-        Figure("mirrored half", "healthy flips to tumour",
-               trial.share(calls[healthy], index[healthy]), None, 0.1,
-               "Made of one half and its mirror image, {} of the healthy scans are predicted "
-               "positive"),
+        Measurement("mirrored half", "tumour half replaced: still predicted positive",
+                    still, None, 0.15, "With the half that holds the tumour made the other's "
+                    "mirror image, {} are still predicted positive"),
+        Measurement("mirrored half", "healthy flips to tumour", flipped, None, 0.1,
+                    "Made of one half and its mirror image, {} of the healthy scans are "
+                    "predicted positive"),
     ]  # fmt: skip
 
 
-def without_skull(trial: Trial) -> list[Figure]:
-    """Strip the skull, as research archives do: the brain alone must be answered as before.
+def without_skull(data: ScanSet) -> list[Measurement]:
+    """Strip the skull, as research archives do: the brain alone must be predicted as before.
 
     Scans whose known tumour would be cut away, or in which no brain is found, are left out.
     """
-    spec = trial.predictor.card.preprocess
-    rows, pictures = [], []
-    for row, scan in enumerate(trial.scans):
-        found = strip_skull(scan.picture[0], trial.generator(row))
+    spec = data.predictor.card.preprocess
+    rows, inputs = [], []
+    for row, scan in enumerate(data.scans):
+        found = strip_skull(scan.tensor[0], data.generator(row))
         if found is not None and keeps_lesion(scan.tumour, found[1]):
             rows.append(row)
-            pictures.append(preprocess(found[0], spec))
-    answers, index = trial.ask(pictures), np.array(rows, dtype=np.int64)
-    calls, was = trial.calls(answers), trial.called[index]
-    tumour, healthy = (was & (trial.labels[index] == 1), ~was & (trial.labels[index] == 0))
-    says = "Without the skull, only {} of the tumours found before are found"
+            inputs.append(preprocess(found[0], spec))
+    still, flipped = data.flips(data.infer(inputs), rows)
     return [
-        Figure("skull stripped", "still predicted positive",
-               trial.share(calls[tumour], index[tumour]), 0.85, None, says),
-        Figure("skull stripped", "healthy flips to tumour",
-               trial.share(calls[healthy], index[healthy]), None, 0.1,
-               "Without the skull, {} of the healthy scans are predicted positive"),
+        Measurement("skull stripped", "still predicted positive", still, 0.85, None,
+                    "Without the skull, only {} of the tumours found before are found"),
+        Measurement("skull stripped", "healthy flips to tumour", flipped, None, 0.1,
+                    "Without the skull, {} of the healthy scans are predicted positive"),
     ]  # fmt: skip
 
 
-def _drop(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) -> list[Figure]:
-    answers = trial.ask(pictures)
-    before, calls = trial.base.prob[rows], trial.calls(answers)
-    was = trial.called[rows]
-    turned = trial.share(~calls[was], np.array(rows, dtype=np.int64)[was])
-    says = f"Masking the tumour ({fill}) lowers the probability in only {{}} of tumour images"
-    drops = trial.share(answers.prob < before, rows)
+def _masked(
+    data: ScanSet, rows: list[int], inputs: list[ModelInput], fill: str
+) -> list[Measurement]:
+    outputs = data.infer(inputs)
+    before = data.outputs.prob[rows]
+    meaning = f"Masking the tumour ({fill}) lowers the probability in only {{}} of tumour images"
+    drops = data.mean(outputs.prob < before, rows)
     return [
-        Figure("masked tumour", f"{fill}: probability drops", drops, 0.9, None, says),
-        Figure("masked tumour", f"{fill}: mean drop", trial.share(before - answers.prob, rows),
-               share=False),
-        Figure("masked tumour", f"{fill}: flips to healthy", turned),
+        Measurement("masked tumour", f"{fill}: probability drops", drops, 0.9, None, meaning),
+        Measurement("masked tumour", f"{fill}: mean drop", data.mean(before - outputs.prob, rows),
+                    percent=False),
+        Measurement("masked tumour", f"{fill}: flips to healthy",
+                    _flips_to_healthy(data, outputs, rows)),
     ]  # fmt: skip
 
 
-def _control(trial: Trial, rows: list[int], pictures: list[Picture], fill: str) -> list[Figure]:
-    answers = trial.ask(pictures)
-    before, was = trial.base.prob[rows], trial.called[rows]
-    lost = trial.share(~trial.calls(answers)[was], np.array(rows, dtype=np.int64)[was])
-    says = f"Masking as much of the head beside the tumour ({fill}) turns {{}} to healthy"
-    drop = trial.share(before - answers.prob, rows)
+def _masked_elsewhere(
+    data: ScanSet, rows: list[int], inputs: list[ModelInput], fill: str
+) -> list[Measurement]:
+    outputs = data.infer(inputs)
+    meaning = f"Masking as much of the head beside the tumour ({fill}) flips {{}} to healthy"
+    drop = data.mean(data.outputs.prob[rows] - outputs.prob, rows)
     return [
-        Figure("masked elsewhere", f"{fill}: mean drop", drop, share=False),
-        Figure("masked elsewhere", f"{fill}: flips to healthy", lost, None, 0.1, says),
-    ]
+        Measurement("masked elsewhere", f"{fill}: mean drop", drop, percent=False),
+        Measurement("masked elsewhere", f"{fill}: flips to healthy",
+                    _flips_to_healthy(data, outputs, rows), None, 0.1, meaning),
+    ]  # fmt: skip
+
+
+def _flips_to_healthy(data: ScanSet, outputs: ModelOutputs, rows: list[int]) -> Estimate:
+    index = np.array(rows, dtype=np.int64)
+    before = data.positive[index]
+    return data.mean(~data.is_positive(outputs)[before], index[before])
 
 
 def _covered(scan: Scan, disc: Mask) -> bool:

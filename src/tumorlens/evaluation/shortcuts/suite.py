@@ -1,12 +1,12 @@
-"""The shortcut battery: does a model answer by the tumour, or by what happens to come with it?
+"""The shortcut tests: does a model predict by the tumour, or by what happens to come with it?
 
-Each test changes a scan so that it is known what must happen to the answer; `docs/evaluation.md`
-says what every figure means. The model file is asked through `Predictor`, without torch.
+Each test changes a scan so that it is known what must happen to the prediction;
+`docs/evaluation.md` says what every measurement means. The model file is run through `Predictor`,
+without torch.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,18 @@ from typing import Any
 
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError
-from tumorlens.evaluation.sampling import ask, draw_by_group
-from tumorlens.evaluation.shortcuts.exchange import pasted, swapped
+from tumorlens.evaluation.sampling import draw_by_group, infer_all
+from tumorlens.evaluation.shortcuts.insertion import inserted, swapped
+from tumorlens.evaluation.shortcuts.measurement import Measurement
 from tumorlens.evaluation.shortcuts.probes import (
     associations,
     check_installed,
-    left_out,
     map_features,
     probes,
+    skipped,
 )
 from tumorlens.evaluation.shortcuts.removal import (
-    untouched,
+    unmodified,
     without_centre,
     without_detail,
     without_head,
@@ -32,71 +33,54 @@ from tumorlens.evaluation.shortcuts.removal import (
     without_tumour,
     without_tumour_half,
 )
-from tumorlens.evaluation.shortcuts.samples import read_scan
-from tumorlens.evaluation.shortcuts.trial import Figure, Trial
+from tumorlens.evaluation.shortcuts.scans import ScanSet, read_scan
 from tumorlens.inference.predictor import Predictor
-from tumorlens.modelfile import Metric
 
 Progress = Callable[[int, int], None]
-_TESTS: tuple[Callable[[Trial], list[Figure]], ...] = (
-    *(untouched, without_head, without_centre, without_tumour, without_tumour_half),
-    *(pasted, without_detail, without_skull, swapped, associations),
+_TESTS: tuple[Callable[[ScanSet], list[Measurement]], ...] = (
+    *(unmodified, without_head, without_centre, without_tumour, without_tumour_half),
+    *(inserted, without_detail, without_skull, swapped, associations),
 )
 
 
 @dataclass(frozen=True)
-class Battery:
-    """What the shortcut battery found.
+class ShortcutResults:
+    """What the shortcut tests found.
 
     Attributes:
         part: Part of the split that was measured, or ``all records``.
         images: Scans the tests were done on.
-        of: Scans they were drawn from; the same number when all were taken.
-        seed: Of the draw, the places, the partners and the intervals.
-        figures: Every figure, with its limit where one is stated.
-        left_out: What could not be tried on these scans, and why.
+        drawn_from: Scans they were drawn from; the same number when all were taken.
+        seed: Of the draw, the locations, the partners and the intervals.
+        measurements: All, each with its limit where one is stated.
+        skipped: What could not be tried on these scans, and why.
     """
 
     part: str
     images: int
-    of: int
+    drawn_from: int
     seed: int
-    figures: tuple[Figure, ...]
-    left_out: tuple[str, ...] = ()
-
-    def to_metrics(self) -> tuple[Metric, ...]:
-        """Return every defined figure as a model card states it, named ``shortcut: TEST: NAME``."""
-        return tuple(
-            Metric(
-                name=f"shortcut: {figure.test}: {figure.name}",
-                split=self.part,
-                value=e.value,
-                low=e.low,
-                high=e.high,
-                n=e.n,
-            )
-            for figure in self.figures
-            if all(map(math.isfinite, ((e := figure.estimate).value, e.low, e.high)))
-        )
+    measurements: tuple[Measurement, ...]
+    skipped: tuple[str, ...] = ()
 
     def findings(self) -> tuple[str, ...]:
-        """Return a sentence for every figure that misses its limit, for a card's limitations."""
-        return tuple(figure.finding() for figure in self.figures if figure.fails)
+        """Return a sentence for every missed limit, for a card's limitations."""
+        return tuple(each.finding() for each in self.measurements if each.fails)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready; an undefined figure is None."""
+        """Return everything, JSON-ready; an undefined value is None."""
         return {
             "part": self.part,
             "images": self.images,
-            "of": self.of,
+            "drawn_from": self.drawn_from,
             "seed": self.seed,
-            "figures": [figure.to_dict() for figure in self.figures],
-            "left_out": list(self.left_out),
+            "measurements": [each.to_dict() for each in self.measurements],
+            "skipped": list(self.skipped),
             "findings": list(self.findings()),
         }
 
 
-def shortcut_battery(
+def run_shortcut_tests(
     predictor: Predictor,
     records: Sequence[Record],
     *,
@@ -106,15 +90,15 @@ def shortcut_battery(
     n_boot: int = 1000,
     weights: str | Path | None = None,
     progress: Progress | None = None,
-) -> Battery:
-    """Do every test of the battery on a model and labelled, grouped scans.
+) -> ShortcutResults:
+    """Run every shortcut test on a model and labelled, grouped scans.
 
     Args:
         predictor: The opened model.
-        records: As `choose_subject` gives them.
+        records: As `choose_target` gives them.
         part: Name of the part of a split that they are, for the card.
         limit: Take about so many, see `draw_by_group`; None takes all.
-        seed: Of the draw, the places, the partners and the bootstrap.
+        seed: Of the draw, the locations, the partners and the bootstrap.
         n_boot: Resamples of the grouped bootstrap.
         weights: Run folder the model came from: the classifiers are tried on features of its last
             decoder stage as well (needs torch).
@@ -128,29 +112,30 @@ def shortcut_battery(
     """
     check_installed()
     if any(record.label is None or record.group is None for record in records):
-        raise DataError("the battery needs records with a label and a group; use choose_subject")
+        raise DataError(
+            "the shortcut tests need records with a label and a group; use choose_target"
+        )
     chosen = draw_by_group(records, limit, seed)
     steps = _Steps(len(chosen) + len(_TESTS) + 2, progress)
     scans = []
     for record in chosen:
         scans.append(read_scan(predictor, record))
         steps.done()
-    base = ask(predictor, [scan.picture for scan in scans])
-    trial = Trial(predictor, tuple(scans), base, seed, n_boot)
+    inputs = [scan.tensor for scan in scans]
+    data = ScanSet(predictor, tuple(scans), infer_all(predictor, inputs), seed, n_boot)
     steps.done()
-    features = map_features(trial)
+    features = map_features(data)
     if weights is not None:
         from tumorlens.evaluation.shortcuts.features import decoder_features
 
-        pictures = [scan.picture for scan in scans]
-        features["decoder"] = decoder_features(weights, predictor.card, pictures)
-    figures: list[Figure] = []
+        features["decoder"] = decoder_features(weights, predictor.card, inputs)
+    found: list[Measurement] = []
     for test in _TESTS:
-        figures += test(trial)
+        found += test(data)
         steps.done()
-    figures += probes(trial, features)
+    found += probes(data, features)
     steps.done()
-    return Battery(part, len(chosen), len(records), seed, tuple(figures), left_out(trial))
+    return ShortcutResults(part, len(chosen), len(records), seed, tuple(found), skipped(data))
 
 
 class _Steps:
