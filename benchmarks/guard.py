@@ -23,7 +23,7 @@ from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import read_split
 from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.image import Image
-from tumorlens.inference.overlay import as_scan
+from tumorlens.inference.overlay import to_display
 from tumorlens.metrics.shares import share_estimate
 from tumorlens.runs.config import compose_config
 from tumorlens.runs.records import load_records
@@ -68,7 +68,7 @@ def on_pages(found: list[tuple[Sample, int]], count: int) -> Iterator[tuple[Samp
     scans_ = [pair for pair in found if pair[0].kind.startswith("MRI")]
     step = max(1, len(scans_) // max(1, count))
     for row, (sample, group) in enumerate(scans_[::step][:count]):
-        paper = page(as_scan(sample.pixels), float(5 + row % 5 * 10), np.random.default_rng(row))
+        paper = page(to_display(sample.pixels), float(5 + row % 5 * 10), np.random.default_rng(row))
         yield Sample("page with MRI", sample.name, paper), group
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tumorlens.errors import InputError
-from tumorlens.inference.overlay import as_scan, encode_png, heat_rgba, render_overlay
+from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay, to_display
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_a_png_refuses_what_is_no_picture(pixels: NDArray[np.uint8]) -> None:
 
 def test_the_scan_is_shown_as_it_is_when_8_bit() -> None:
     grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
-    np.testing.assert_array_equal(as_scan(grey), grey)
-    np.testing.assert_array_equal(as_scan(np.dstack([grey] * 3)), grey)
+    np.testing.assert_array_equal(to_display(grey), grey)
+    np.testing.assert_array_equal(to_display(np.dstack([grey] * 3)), grey)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_other_depths_are_windowed_for_display(dtype: type) -> None:
     ramp = np.linspace(1000, 3000, 10_000).reshape(100, 100).astype(dtype)
     ramp[0, 0] = 60_000  # one hot pixel must not darken the rest
-    shown = as_scan(ramp)
+    shown = to_display(ramp)
     assert shown.dtype == np.uint8
     assert (shown.min(), shown.max()) == (0, 255)
     assert abs(int(shown[50, 0]) - 127) <= 2
-    assert (as_scan(np.full((3, 3), 7, dtype=dtype)) == 0).all()
+    assert (to_display(np.full((3, 3), 7, dtype=dtype)) == 0).all()

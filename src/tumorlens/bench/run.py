@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from tumorlens.bench.load import Timing, ask, form, repeat
 from tumorlens.bench.service import running
 from tumorlens.errors import UnreadableFileError
 from tumorlens.imaging.phantom import draw_phantom
+from tumorlens.inference.cores import usable_cores
 from tumorlens.inference.predictor import Predictor
 
 _WARM_UP = 20
@@ -88,7 +88,7 @@ def run(plan: Plan) -> Report:
     )
     forward = [
         timing
-        for threads in sorted({1, _cores()})
+        for threads in sorted({1, usable_cores()})
         for timing in measure_forward(
             plan.model, batch, threads=threads, times=times, seconds=seconds
         )
@@ -163,18 +163,12 @@ def _cold_predict(model: Path | None, data: bytes, name: str) -> float:
 
 def _machine() -> dict[str, Any]:
     return {
-        "cores": _cores(),
+        "cores": usable_cores(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "tumorlens": __version__,
     }
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -22,7 +22,7 @@ from tumorlens.data.views import known_view
 from tumorlens.errors import ManifestError
 from tumorlens.imaging.fingerprint import (
     DEFAULT_MAX_DISTANCE,
-    FRAME_MAX_DISTANCE,
+    WHOLE_MAX_DISTANCE,
     Fingerprint,
     connected_groups,
 )
@@ -35,7 +35,7 @@ def group_records(records: Sequence[Record], cache: FingerprintCache | None = No
 
     Grouped together, across sources and transitively: near-duplicates by hash (heads within
     `DEFAULT_MAX_DISTANCE` of 256 bits in the best of eight poses, or whole images within
-    `FRAME_MAX_DISTANCE`), more distant pairs that are confirmed on pixels (see
+    `WHOLE_MAX_DISTANCE`), more distant pairs that are confirmed on pixels (see
     `confirmed_pairs`), slices of one patient of one source, records that already share a group in
     their manifest, and in a source whose numbers run from patient to patient
     (`SourceInfo.patient_runs`) runs of neighbouring numbers. `splits.GROUPING_VERSION` counts
@@ -72,7 +72,7 @@ def _proposed(prints: Sequence[Fingerprint | None]) -> list[Proposal]:
     if not known:
         return []
     heads = np.stack([found.bits for found in known])
-    frames = np.stack([found.frame_bits for found in known])
+    frames = np.stack([found.whole_bits for found in known])
     return [
         pair._replace(first=at[pair.first], second=at[pair.second])
         for pair in propose_pairs(heads, frames)
@@ -80,7 +80,7 @@ def _proposed(prints: Sequence[Fingerprint | None]) -> list[Proposal]:
 
 
 def _is_near_duplicate(pair: Proposal) -> bool:
-    return pair.head <= DEFAULT_MAX_DISTANCE or pair.frame <= FRAME_MAX_DISTANCE
+    return pair.head <= DEFAULT_MAX_DISTANCE or pair.frame <= WHOLE_MAX_DISTANCE
 
 
 def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:

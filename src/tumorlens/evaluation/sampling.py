@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
 from tumorlens.imaging.image import Image
-from tumorlens.inference.overlay import as_scan
+from tumorlens.inference.overlay import to_display
 from tumorlens.inference.predictor import NetworkInput, Predictor
 
 ModelInput = NDArray[np.float32]
@@ -27,7 +27,7 @@ _BATCH = 16
 
 def working_copy(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return decoded pixels as shown, grey uint8, shrunk to at most `WORKING_SIDE` a side."""
-    grey = as_scan(pixels)
+    grey = to_display(pixels)
     shrink = WORKING_SIDE / max(grey.shape)
     if shrink >= 1:
         return grey

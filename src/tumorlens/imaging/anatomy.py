@@ -40,12 +40,12 @@ class Head:
         intensity: float64 ``[size, size]``, 0 … about 1.
         depth: float64 ``[size, size]``; 0 at the brain's surface, about 0.86 at its centre,
             negative outside.
-        room: bool ``[size, size]``; where a lesion's centre may lie.
+        lesion_area: bool ``[size, size]``; where a lesion's centre may lie.
     """
 
     intensity: Field
     depth: Field
-    room: NDArray[np.bool_]
+    lesion_area: NDArray[np.bool_]
 
 
 def paint_head(rng: np.random.Generator, size: int, plane: Plane) -> Head:
@@ -76,8 +76,8 @@ def paint_head(rng: np.random.Generator, size: int, plane: Plane) -> Head:
     else:
         _paint_halves(canvas, rng, x, y, depth, tissue, pixel, plane)
     _paint_ventricles(canvas, x, y, tissue["fluid"], pixel, plane)
-    room = (depth > 0.10) & (depth < 0.70) & (y < centre + 0.55 * half_height)
-    return Head(canvas, depth, room)
+    lesion_area = (depth > 0.10) & (depth < 0.70) & (y < centre + 0.55 * half_height)
+    return Head(canvas, depth, lesion_area)
 
 
 def noise(rng: np.random.Generator, size: int, cells: int) -> Field:

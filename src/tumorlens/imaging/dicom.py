@@ -1,4 +1,4 @@
-"""Single-frame DICOM → `Image`: the one seam to pydicom.
+"""Single-frame DICOM → `Image`: the only module that uses pydicom.
 
 Only the elements listed in `_NEEDED` are read, so who the patient is never enters the program,
 and messages neither quote the file's values nor pydicom's words about them.
@@ -7,18 +7,15 @@ and messages neither quote the file's values nor pydicom's words about them.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from tumorlens.errors import DecodeError, InputError, UnsupportedFormatError
 from tumorlens.imaging.containers import j2k_codestream
 from tumorlens.imaging.image import Image, Limits, Pixels
-from tumorlens.imaging.raster import raster_size
+from tumorlens.imaging.raster import FOREIGN_ERRORS, raster_size
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -39,12 +36,6 @@ _EMBEDDED = {
     "1.2.840.10008.1.2.4.90": "jpeg2000",
     "1.2.840.10008.1.2.4.91": "jpeg2000",
 }
-# What pydicom and its decoders raise on damaged files, found by fuzzing.
-_FOREIGN = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
-    AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
-    PillowImage.DecompressionBombError,
-)  # fmt: skip
 
 
 def decode_dicom(data: bytes, name: str, limits: Limits) -> Image:
@@ -108,7 +99,7 @@ def _read(data: bytes, name: str) -> Dataset:
 def _foreign_errors() -> tuple[type[BaseException], ...]:
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    return (*_FOREIGN, BytesLengthException, InvalidDicomError)
+    return (*FOREIGN_ERRORS, BytesLengthException, InvalidDicomError)
 
 
 def _not_dicom(name: str) -> UnsupportedFormatError:
@@ -236,7 +227,10 @@ def _window(dataset: Dataset) -> tuple[float, float, str] | None:
 
 def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str,
               ) -> NDArray[np.float64]:  # fmt: skip
-    """Return shares 0 … 1 of the window (DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    """Return shares 0 … 1 of the window (DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3).
+
+    Ours instead of pydicom's `apply_windowing`, which scales to the range of the stored values.
+    """
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     if function == "LINEAR_EXACT":

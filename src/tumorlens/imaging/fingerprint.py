@@ -19,16 +19,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.imaging.headbox import poses, samples
 from tumorlens.imaging.image import Image
+from tumorlens.imaging.thumbnails import poses, thumbnails
 
 BITS = 256
 POSES = 8
 DEFAULT_MAX_DISTANCE = 32
-"""Copies of one slice differ in at most about 25 of 256 bits, strangers in 40 or more."""
+"""Near-duplicates differ in at most about 25 of 256 bits, unrelated images in 40 or more."""
 
-FRAME_MAX_DISTANCE = 12
-"""The same for the whole picture, whose empty ground makes strangers more alike."""
+WHOLE_MAX_DISTANCE = 12
+"""The same for the whole picture, whose empty background makes unrelated images more alike."""
 
 _SIDE = 16
 _FLAT = 0.02  # a step below this part of the range is noise, and hashes as "not brighter"
@@ -43,12 +43,12 @@ class Fingerprint:
         sha256: hex digest of the file's bytes (of the pixels where no bytes are known).
         bits: ``uint64 [8, 4]``, 256 bits of the head's box for each of eight poses; row 0 is the
             image as it is.
-        frame_bits: the same of the whole image, which does not depend on locating the head.
+        whole_bits: the same of the whole image, which does not depend on locating the head.
     """
 
     sha256: str
     bits: NDArray[np.uint64]
-    frame_bits: NDArray[np.uint64]
+    whole_bits: NDArray[np.uint64]
 
 
 def fingerprint(image: Image | NDArray[np.generic], raw: bytes | None = None) -> Fingerprint:
@@ -61,7 +61,7 @@ def fingerprint(image: Image | NDArray[np.generic], raw: bytes | None = None) ->
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     digest = hashlib.sha256(raw) if raw is not None else _pixel_digest(pixels)
-    head, whole = samples(pixels, zooms=(1.0,))
+    head, whole = thumbnails(pixels, zooms=(1.0,))
     return Fingerprint(digest.hexdigest(), pose_bits(head), pose_bits(whole[0]))
 
 
@@ -95,7 +95,10 @@ def close_pairs(
 
 
 def connected_groups(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """Name the connected component of each of ``count`` items by its smallest index."""
+    """Name the connected component of each of ``count`` items by its smallest index.
+
+    Ours because scipy.sparse.csgraph is not in the base installation.
+    """
     parent = list(range(count))
 
     def root(item: int) -> int:
@@ -110,14 +113,14 @@ def connected_groups(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np
     return np.array([root(item) for item in range(count)], np.int64)
 
 
-def pose_bits(sample: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Hash a sample ``[64, 64]`` in its eight poses: ``uint64 [8, 4]``, row 0 as it is."""
-    return np.stack([difference_hash(pose) for pose in poses(sample)])
+def pose_bits(thumbnail: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Hash a thumbnail ``[64, 64]`` in its eight poses: ``uint64 [8, 4]``, row 0 as it is."""
+    return np.stack([difference_hash(pose) for pose in poses(thumbnail)])
 
 
-def difference_hash(sample: NDArray[np.float32]) -> NDArray[np.uint64]:
+def difference_hash(thumbnail: NDArray[np.float32]) -> NDArray[np.uint64]:
     """256 bits, ``uint64 [4]``: is the cell to the right brighter than this one?"""
-    cells = cv2.resize(sample, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(thumbnail, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
     dark, bright = np.percentile(cells, (5, 95))
     brighter = cells[:, 1:] > cells[:, :-1] + _FLAT * (bright - dark)
     return np.packbits(brighter.ravel()).view(np.uint64)

@@ -1,6 +1,6 @@
 """Drawn head slices with or without a lesion: for tests, the demo and a model's self-test.
 
-A phantom looks like a head and is nobody's. The same seed gives the same head with and without
+A phantom looks like a head and shows no patient. The same seed gives the same head with and without
 its lesion, on any platform up to the rounding of a grey level.
 """
 
@@ -61,8 +61,8 @@ def draw_phantom(seed: int, *, lesion: bool, size: int = 256, plane: Plane = "ax
 def _add_lesion(head: Head, rng: np.random.Generator) -> tuple[Field, NDArray[np.bool_]]:
     size = head.intensity.shape[0]
     axis = (np.arange(size) + 0.5) / size * 2 - 1
-    rows, columns = np.nonzero(head.room)
-    # A share of the list, not an index into it: a grey level more or less of room then moves
+    rows, columns = np.nonzero(head.lesion_area)
+    # A share of the list, not an index into it: a pixel more or less in the area then moves
     # the centre by a pixel, not across the head.
     chosen = int(rng.random() * len(rows))
     across = axis[None, :] - axis[columns[chosen]]

@@ -22,7 +22,7 @@ _DARK = 0.1  # dark: below this share of the way from the 1st to the 99.5th perc
 _LEAST_CONTRAST = 0.08  # (high - low) / level; 0.31 … 1
 _MOST_COLOURED = 0.08  # share of coloured pixels; 0 … 0.034
 _LEAST_DARK, _MOST_DARK = 0.02, 0.93  # share of dark pixels; 0.031 … 0.85
-_BRIGHTEST_BORDER = 0.85  # mean of the picture's rim; 0 … 0.74
+_BRIGHTEST_RIM = 0.85  # mean of the picture's rim; 0 … 0.74
 _LEAST_NEIGHBOUR = 0.45  # correlation of neighbours; 0.58 … 0.997
 _MOST_DISTANT = 0.945  # correlation 4 pixels apart; 0.09 … 0.91
 _MOST_EVEN = 0.8  # share of the grey areas without any grain; 0 … 0.65
@@ -73,7 +73,7 @@ def _objection_to_shade(shade: NDArray[np.float64]) -> str | None:
     dark = float((shade < _DARK).mean())
     rim = np.concatenate([shade[:4].ravel(), shade[-4:].ravel(),
                           shade[:, :4].ravel(), shade[:, -4:].ravel()])  # fmt: skip
-    if dark < _LEAST_DARK or rim.mean() > _BRIGHTEST_BORDER:
+    if dark < _LEAST_DARK or rim.mean() > _BRIGHTEST_RIM:
         return "no dark background around a head"
     if dark > _MOST_DARK:
         return "almost empty: nothing the size of a head"

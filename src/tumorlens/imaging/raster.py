@@ -1,4 +1,4 @@
-"""JPEG, PNG, TIFF, BMP and WebP bytes → pixels: the one seam to Pillow and OpenCV's decoders.
+"""JPEG, PNG, TIFF, BMP and WebP bytes → pixels: the only module with their decoders.
 
 Pillow reads the header, decodes, and notices truncation, which OpenCV passes over with grey rows.
 OpenCV decodes only what Pillow would cut from 16 to 8 bits: 16-bit colour and grey with alpha.
@@ -37,9 +37,9 @@ _OPENERS: dict[str, Any] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
 }
-# What Pillow's readers let through on damaged files, found by fuzzing. A Warning arrives as an
-# exception where the caller turned warnings into errors.
-_FOREIGN = (
+# What Pillow, pydicom and their decoders raise on damaged files, found by fuzzing. A Warning
+# arrives as an exception where the caller turned warnings into errors.
+FOREIGN_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
     AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
     PillowImage.DecompressionBombError,
@@ -80,7 +80,7 @@ def decode_raster(data: bytes, found: str, name: str, limits: Limits) -> Pixels:
             pixels = _deep_pixels(core, found, picture) if deep else _pixels(picture)
     except InputError:
         raise
-    except (*_FOREIGN, cv2.error) as error:
+    except (*FOREIGN_ERRORS, cv2.error) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DecodeError(
             f"{name}: the {found.upper()} file is truncated or damaged ({reason}); "
@@ -161,7 +161,7 @@ def _is_deep_white_is_zero(picture: ImageFile.ImageFile) -> bool:
 def _orientation(picture: ImageFile.ImageFile) -> int:
     try:
         orientation = picture.getexif().get(_ORIENTATION, 1)
-    except _FOREIGN:
+    except FOREIGN_ERRORS:
         return 1  # a broken EXIF block does not make the pixels unreadable
     return orientation if isinstance(orientation, int) else 1
 

@@ -1,8 +1,7 @@
 """Slices without their skull, as many research archives publish them: rough, by morphology.
 
-Made from scans for what must know such slices as MRI, and find tumours in them. A volume's own
-tools (BET, HD-BET, SynthStrip) do it well, in three dimensions; one slice of unknown sequence
-allows no more than this.
+Made from scans to train and test on such slices. Tools for volumes (BET, HD-BET, SynthStrip) do it
+well, in three dimensions; one slice of unknown sequence allows no more than this.
 """
 
 from __future__ import annotations
@@ -19,10 +18,8 @@ Mask = NDArray[np.uint8]
 
 # Of the head's area; a brain beyond them was cut wrongly, or its slice shows next to none.
 _LEAST, _MOST = 0.25, 0.9
-# A lesion that would lose more than this is one of the meninges, or the strip went wrong.
+# A lesion that keeps less than this is one of the meninges, or the stripping went wrong.
 _KEPT = 0.7
-# About the share of tumour pictures with a known lesion that keep it.
-_HEALTHY = 0.95
 
 
 def strip_skull(scan: Floats, g: Generator) -> tuple[Floats, Mask] | None:
@@ -61,7 +58,7 @@ def strip_skull(scan: Floats, g: Generator) -> tuple[Floats, Mask] | None:
 def stripped_inputs(
     inputs: Floats, g: Generator, spec: PreprocessSpec
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Return what of inputs ``[N, C, S, S]`` can be stripped, as inputs again, and their rows."""
+    """Return those inputs ``[N, C, S, S]`` that can be stripped, prepared anew, and their rows."""
     found = ((row, strip_skull(scan[0], g)) for row, scan in enumerate(inputs))
     made = [(row, stripped[0]) for row, stripped in found if stripped is not None]
     rows = np.array([row for row, _ in made], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""NIfTI volumes → upright slices: the one seam to nibabel."""
+"""NIfTI volumes → upright slices: the only module that uses nibabel."""
 
 from __future__ import annotations
 

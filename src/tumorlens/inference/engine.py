@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from tumorlens.errors import ConfigError, InputError, ModelDamagedError, ModelFileError
+from tumorlens.inference.cores import usable_cores
 
 Provider = Literal["cpu", "cuda"]
 
@@ -120,17 +120,10 @@ def _rank(node: Any) -> int:
 
 def _thread_count(threads: int | None) -> int:
     if threads is None:
-        return _usable_cores()
+        return usable_cores()
     if threads < 1:
         raise ConfigError(f"threads is {threads}; give 1 or more, or leave it out")
     return threads
-
-
-def _usable_cores() -> int:
-    # Only Linux tells which cores this process may use.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _provider_list(provider: str) -> list[str]:

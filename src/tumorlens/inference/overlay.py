@@ -19,7 +19,7 @@ _CLEAR, _FULL = 0.1, 0.7
 _WINDOW = (0.5, 99.8)
 
 
-def as_heat(
+def to_heatmap(
     class_map: NDArray[np.float32], frame: Frame, temperature: float
 ) -> NDArray[np.float32]:
     """Turn a class map ``[h, w]`` in logit units into a heat map on the scan's pixels.
@@ -34,7 +34,7 @@ def as_heat(
     return np.asarray(np.maximum(net, 0), dtype=np.float32)
 
 
-def as_scan(pixels: Pixels) -> NDArray[np.uint8]:
+def to_display(pixels: Pixels) -> NDArray[np.uint8]:
     """Return decoded pixels as shown: uint8 ``[H, W]`` grey.
 
     8-bit pixels stay as they are; others are windowed from their 0.5th to their 99.8th

@@ -27,7 +27,7 @@ from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.preprocess import prepare
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
-from tumorlens.inference.overlay import as_heat, as_scan
+from tumorlens.inference.overlay import to_display, to_heatmap
 from tumorlens.inference.prediction import Explanation, Label, ModelRef, Prediction
 from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.decision import decide, prediction_set
@@ -235,8 +235,8 @@ class Predictor:
         ``frame`` is what `prepare` gave; ``image`` may be a copy of another size in pixels.
         """
         height, width = image.pixels.shape[:2]
-        heatmap = as_heat(class_map, frame.scaled_to(height, width), self.card.temperature)
-        return Explanation(prediction, heatmap, as_scan(image.pixels))
+        heatmap = to_heatmap(class_map, frame.scaled_to(height, width), self.card.temperature)
+        return Explanation(prediction, heatmap, to_display(image.pixels))
 
     def _read(self, source: Source) -> tuple[NetworkInput, float]:
         start = perf_counter()

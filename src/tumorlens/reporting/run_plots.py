@@ -11,7 +11,7 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.imaging.image import Image
 from tumorlens.imaging.preprocess import preprocess
-from tumorlens.inference.overlay import as_scan
+from tumorlens.inference.overlay import to_display
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions
@@ -106,7 +106,11 @@ def scan_pictures(
     sample = answers.take(shown)
     pixels = [read_pixels(records[key]) for key in sample.keys]
     gallery = galleries.sample_gallery(
-        [as_scan(scan) for scan in pixels], sample.labels, sample.prob, sample.threshold, seed=seed
+        [to_display(scan) for scan in pixels],
+        sample.labels,
+        sample.prob,
+        sample.threshold,
+        seed=seed,
     )
     drawn = "Drawn at random, right or wrong: what it is, P(tumour), and a cross where it erred."
     pictures = [Picture("A random sample", drawn, encode(gallery, "png"), "png", wide=True)]

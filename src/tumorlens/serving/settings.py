@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tumorlens.errors import ConfigError
+from tumorlens.inference.cores import usable_cores
 
 PREFIX = "TUMORLENS_"
 # Variables of other packages with the same prefix, which are no settings of the service.
@@ -151,14 +152,7 @@ class Settings(BaseSettings):
     @property
     def threads(self) -> int:
         """Images worked on at once in one worker (``inference_threads`` resolved)."""
-        return self.inference_threads or max(1, _usable_cores() // self.workers)
-
-
-def _usable_cores() -> int:
-    # Only Linux tells which cores this process may use.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return self.inference_threads or max(1, usable_cores() // self.workers)
 
 
 def load_settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, OutputError
+from tumorlens.inference.cores import usable_cores
 from tumorlens.models.weights import is_torch_archive, misfits
 from tumorlens.runs.config import plain
 from tumorlens.training.averaging import warmed_up
@@ -113,15 +113,10 @@ def loader_workers(config: DictConfig, processes: int) -> int:
     asked = config.data.num_workers
     if asked == "auto":
         on_cpu = config.trainer.accelerator == "cpu" or not _has_accelerator()
-        return 0 if on_cpu else max(1, min(_WORKERS, _cores() // processes - 1))
+        return 0 if on_cpu else max(1, min(_WORKERS, usable_cores() // processes - 1))
     if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
         raise ConfigError(f"data.num_workers is {asked!r}; use auto or a whole number from 0")
     return asked
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _vendor() -> str:

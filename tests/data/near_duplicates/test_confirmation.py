@@ -35,7 +35,7 @@ def sharpened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def proposed(records: list[Record], cache: FingerprintCache) -> list[Proposal]:
     prints = [found for found in fingerprint_records(records, cache) if found is not None]
     return propose_pairs(
-        np.stack([found.bits for found in prints]), np.stack([found.frame_bits for found in prints])
+        np.stack([found.bits for found in prints]), np.stack([found.whole_bits for found in prints])
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tumorlens.data.audit.image_summary import ImageSummary
 from tumorlens.data.near_duplicates.contrast import ContrastMatcher
 from tumorlens.data.near_duplicates.search import Method, propose_pairs
-from tumorlens.imaging.fingerprint import FRAME_MAX_DISTANCE, connected_groups
+from tumorlens.imaging.fingerprint import WHOLE_MAX_DISTANCE, connected_groups
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ def find_near_duplicates(
     found = [NearDuplicate(i, j, exact=True, distance=0, agreement=1.0) for i, j in exact]
     proposed = propose_pairs(
         np.stack([image.head_bits for image in images]),
-        np.stack([image.frame_bits for image in images]),
+        np.stack([image.whole_bits for image in images]),
         frame_queries=np.stack([image.zoom_bits for image in images]),
         method=method,
     )
     for pair in proposed:
         i, j = pair.first, pair.second
         if (i, j) not in exact:
-            agreement = contrast.agreement(i, j, whole=pair.distance <= FRAME_MAX_DISTANCE)
+            agreement = contrast.agreement(i, j, whole=pair.distance <= WHOLE_MAX_DISTANCE)
             if agreement is not None:
                 found.append(NearDuplicate(i, j, False, pair.distance, agreement))
     return sorted(found, key=lambda pair: (pair.first, pair.second))

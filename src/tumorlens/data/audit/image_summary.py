@@ -19,9 +19,9 @@ from tumorlens.data.views import known_view
 from tumorlens.errors import InputError
 from tumorlens.imaging.decode import decode, to_grey
 from tumorlens.imaging.fingerprint import difference_hash, pose_bits
-from tumorlens.imaging.headbox import samples
 from tumorlens.imaging.image import Pixels
 from tumorlens.imaging.quality import assess
+from tumorlens.imaging.thumbnails import thumbnails
 
 THUMBNAIL_SIDE = 16
 _RING = 0.03  # share of the shorter side that counts as the border
@@ -56,7 +56,7 @@ class ImageSummary:
         head: ``uint8 [64, 64]``, the head's box.
         frame: ``uint8 [64, 64]``, the whole image.
         head_bits: ``uint64 [8, 4]``, hash of the head's box in eight poses.
-        frame_bits: ``uint64 [8, 4]``, hash of the whole image in eight poses.
+        whole_bits: ``uint64 [8, 4]``, hash of the whole image in eight poses.
         zoom_bits: ``uint64 [3, 4]``, hash of the image's central part at each of `ZOOMS`.
         remarks: what is unexpected about the file, in words.
     """
@@ -72,7 +72,7 @@ class ImageSummary:
     head: NDArray[np.uint8]
     frame: NDArray[np.uint8]
     head_bits: NDArray[np.uint64]
-    frame_bits: NDArray[np.uint64]
+    whole_bits: NDArray[np.uint64]
     zoom_bits: NDArray[np.uint64]
     remarks: tuple[str, ...]
 
@@ -100,7 +100,7 @@ def summarize(record: Record) -> ImageSummary | Unreadable:
         return Unreadable(record, str(error))
     pixels = image.pixels
     grey: NDArray[Any] = to_grey(pixels)
-    head, whole = samples(pixels, ZOOMS)
+    head, whole = thumbnails(pixels, ZOOMS)
     digest = hashlib.sha256(raw).hexdigest()
     height, width = grey.shape
     return ImageSummary(
@@ -115,7 +115,7 @@ def summarize(record: Record) -> ImageSummary | Unreadable:
         head=to_uint8(head),
         frame=to_uint8(whole[0]),
         head_bits=pose_bits(head),
-        frame_bits=pose_bits(whole[0]),
+        whole_bits=pose_bits(whole[0]),
         zoom_bits=np.stack([difference_hash(sample) for sample in whole]),
         remarks=tuple(_remarks(record, image.format, pixels)),
     )

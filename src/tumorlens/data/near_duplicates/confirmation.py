@@ -24,8 +24,8 @@ from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.data.near_duplicates.numbering import running_number
 from tumorlens.data.near_duplicates.search import Proposal
 from tumorlens.imaging.decode import decode
-from tumorlens.imaging.fingerprint import FRAME_MAX_DISTANCE
-from tumorlens.imaging.headbox import samples
+from tumorlens.imaging.fingerprint import WHOLE_MAX_DISTANCE
+from tumorlens.imaging.thumbnails import thumbnails
 
 Pair = tuple[int, int]
 
@@ -53,7 +53,7 @@ def confirmed_pairs(
     @lru_cache(maxsize=_KEPT_SAMPLES)
     def sample(index: int) -> Samples:
         path = records[index].path
-        head, whole = samples(decode(read_bytes(path), name=str(path)).pixels, zooms=(1.0,))
+        head, whole = thumbnails(decode(read_bytes(path), name=str(path)).pixels, zooms=(1.0,))
         return to_uint8(head), to_uint8(whole[0])
 
     contrast = ContrastMatcher(sample)
@@ -65,7 +65,7 @@ def confirmed_pairs(
         between = (int(min(groups[i], groups[j])), int(max(groups[i], groups[j])))
         if between[0] == between[1] or between in joined:
             continue
-        if contrast.agreement(i, j, whole=pair.distance <= FRAME_MAX_DISTANCE) is None:
+        if contrast.agreement(i, j, whole=pair.distance <= WHOLE_MAX_DISTANCE) is None:
             continue
         if _of_one_numbered_source(records[i], records[j]):
             numbered[between].append((i, j))

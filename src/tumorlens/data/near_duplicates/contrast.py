@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.imaging.headbox import poses
+from tumorlens.imaging.thumbnails import poses
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Of one image: the head's box and the whole image, each resampled to ``[64, 64]``."""

@@ -60,7 +60,7 @@ class FingerprintCache:
         bits = self._bits.get(digest)
         if bits is None:
             made = make()
-            bits = self._bits[digest] = np.stack([made.bits, made.frame_bits])
+            bits = self._bits[digest] = np.stack([made.bits, made.whole_bits])
         return Fingerprint(digest, bits[0], bits[1])
 
     def save(self) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from tumorlens.errors import ConfigError
 from tumorlens.evaluation.localization.baselines import MapMethod
 from tumorlens.evaluation.localization.cases import Case, Heat
-from tumorlens.inference.overlay import as_heat
+from tumorlens.inference.overlay import to_heatmap
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import rank_correlation
@@ -164,7 +164,7 @@ class NetworkTests:
 
     def _random_map(self, case: Case) -> Heat:
         drawn = _map_of(self._random, case.inputs)
-        return as_heat(drawn, case.frame, self._predictor.card.temperature)
+        return to_heatmap(drawn, case.frame, self._predictor.card.temperature)
 
 
 def _fresh(card: ModelCard) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Where the head lies, and samples of an image that do not depend on its size or border."""
+"""Thumbnails of the head and of the whole picture, whatever the picture's size and margins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tumorlens.imaging.decode import to_grey
 
-SAMPLE_SIDE = 64
+THUMBNAIL_SIDE = 64
 _WORK_SIDE = 160  # longest side at which the head is looked for, so that resizing changes little
 _BOX_DEVIATIONS = 1.8  # half the box, in standard deviations of the head's outline; 2 = an ellipse
 
@@ -23,21 +23,23 @@ def poses(picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     ]
 
 
-def samples(
+def thumbnails(
     pixels: NDArray[np.generic], zooms: tuple[float, ...] = ()
 ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-    """Sample the head's box, and the whole picture at each of ``zooms``.
+    """Take a thumbnail of the head's box, and of the whole picture at each of ``zooms``.
 
+    The box comes from the moments of the head's convex outline, not from its extremes as
+    `find_head`'s does: they move little when a margin is cut off or when JPEG noise adds a speck.
     A zoom of 0.9 takes the middle nine tenths of width and height: what is left when a margin of
     5 % was cut off on each side.
 
     Returns:
-        The head's sample and those of the picture, each ``float32 [64, 64]`` in 0..255.
+        The head's thumbnail and those of the picture, each ``float32 [64, 64]`` in 0..255.
     """
     small = _working_copy(pixels)
     height, width = small.shape
     whole = [
-        _sample(
+        _thumbnail(
             small,
             (0.5 - zoom / 2) * width - 0.5,
             (0.5 - zoom / 2) * height - 0.5,
@@ -46,24 +48,15 @@ def samples(
         )
         for zoom in zooms
     ]
-    return _sample(small, *_moment_box(_outline(small))), whole
+    return _thumbnail(small, *_moment_box(_outline(small))), whole
 
 
-def head_sample(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Cut out the head's box and sample it to ``float32 [64, 64]`` in 0..255.
-
-    The box comes from the moments of the head's convex outline, not from its extremes: they move
-    little when a margin is cut off or when JPEG noise adds a speck.
-    """
-    return samples(pixels)[0]
-
-
-def _sample(
+def _thumbnail(
     small: NDArray[np.uint8], left: float, top: float, right: float, bottom: float
 ) -> NDArray[np.float32]:
     """Sample the box, whose edges are in pixels counted from the first pixel's centre."""
-    step_x = max(right - left, 4.0) / SAMPLE_SIDE
-    step_y = max(bottom - top, 4.0) / SAMPLE_SIDE
+    step_x = max(right - left, 4.0) / THUMBNAIL_SIDE
+    step_y = max(bottom - top, 4.0) / THUMBNAIL_SIDE
     to_source = np.array(
         [[step_x, 0, left + step_x / 2], [0, step_y, top + step_y / 2]], np.float32
     )
@@ -71,7 +64,7 @@ def _sample(
         cv2.warpAffine(
             small.astype(np.float32),
             to_source,
-            (SAMPLE_SIDE, SAMPLE_SIDE),
+            (THUMBNAIL_SIDE, THUMBNAIL_SIDE),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         ),
