@@ -79,6 +79,7 @@ def test_the_dashboard_fits_its_grid() -> None:
 
 
 @pytest.mark.system("promtool")
+@pytest.mark.slow
 def test_prometheus_takes_the_rules_and_they_fire_as_meant() -> None:
     run("promtool", "check", "config", "prometheus.yaml", folder=FOLDER)
     run("promtool", "test", "rules", "alerts.test.yaml", folder=FOLDER)

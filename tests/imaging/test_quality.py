@@ -80,6 +80,7 @@ def test_every_phantom_is_usable() -> None:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_every_real_slice_is_usable(data_root: Path) -> None:
     refused = {}
     with (data_root / "manifest.csv").open(newline="", encoding="utf-8") as file:
