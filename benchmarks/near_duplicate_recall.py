@@ -1,11 +1,9 @@
-"""How many altered copies the audit and the groups find, and what still crosses a split.
+"""How many altered copies of scans the audit and the groups find.
 
-    python -m benchmarks.near_duplicates DATA [--scans 300] [--seeds 5] [--out result.json]
+    python -m benchmarks.near_duplicate_recall DATA [--scans 300] [--out result.json]
 
-Recall: copies of scans drawn at random from all sources are written with one alteration each; the
-audit (hashes, then pixels) and `group_records` are asked which of them belong to their original.
-Leak: images outside training that have a near-duplicate of the audit inside it, for splits of
-several seeds.
+Copies of scans drawn at random from all sources are written with one alteration each; the audit
+(hashes, then pixels) and `group_records` are asked which of them belong to their original.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +24,6 @@ from tumorlens.data.audit.image_summary import ImageSummary, summarize_all
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.sources import load_source
-from tumorlens.data.splits.grouped import grouped_split
 from tumorlens.imaging.decode import decode, to_grey
 
 Grey = NDArray[np.uint8]
@@ -90,50 +86,21 @@ def recall(records: Sequence[Record], alter: Callable[[Grey], Grey], folder: Pat
     ]
 
 
-def leak(records: Sequence[Record], seeds: int) -> list[dict[str, int]]:
-    """Count the images outside training with a near-duplicate in training, for each seed."""
-    grouped = group_records(records)
-    images = [s for s in summarize_all(grouped) if isinstance(s, ImageSummary)]
-    pairs = [
-        (images[pair.first].record, images[pair.second].record)
-        for pair in find_near_duplicates(images)
-    ]
-    rows = []
-    for seed in range(seeds):
-        split = grouped_split(grouped, seed=seed)
-        training = set(split.train)
-        crossing = {
-            one
-            for a, b in pairs
-            for one, other in ((a, b), (b, a))
-            if one.key not in training and other.key in training
-        }
-        outside = sum(record.key not in training for record in grouped)
-        elsewhere = sum(record.source != "cheng2017" for record in crossing)
-        rows.append(
-            {"seed": seed, "outside": outside, "crossing": len(crossing), "not_cheng": elsewhere}
-        )
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--scans", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     records = [record for record in load_source(options.data) if not record.is_slice]
-    result: dict[str, Any] = {"recall": {}, "leak": leak(records, options.seeds)}
-    for row in result["leak"]:
-        print(row)
+    result: dict[str, dict[str, int]] = {}
     rng = np.random.default_rng(0)
     chosen = [records[i] for i in rng.choice(len(records), options.scans, replace=False)]
     for name, alter in ALTERATIONS.items():
         with tempfile.TemporaryDirectory() as folder:
             audit, groups = recall(chosen, alter, Path(folder))
         low, high = binomtest(audit, len(chosen)).proportion_ci(method="wilson")
-        result["recall"][name] = {"audit": audit, "groups": groups, "n": len(chosen)}
+        result[name] = {"audit": audit, "groups": groups, "n": len(chosen)}
         share = audit / len(chosen)
         print(f"{name}: {share:.3f} ({low:.3f} to {high:.3f}), groups {groups / len(chosen):.3f}")
     if options.out:
