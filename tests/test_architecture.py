@@ -32,23 +32,24 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
          "runs inference data augmentation modelfile metrics "
          "models imaging atomic errors"),
         (6, "reporting",
-         "runs inference data modelfile plots imaging "
+         "pages runs inference data modelfile plots imaging "
          "metrics models atomic errors"),
         (6, "serving", "inference modelfile imaging errors"),
         (6, "bench", "inference modelfile imaging models errors"),
-        (5, "evaluation", "inference data modelfile plots imaging metrics models atomic errors"),
+        (5, "evaluation",
+         "pages inference data modelfile plots imaging metrics models atomic errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
         (5, "runs", "inference data modelfile imaging metrics atomic errors"),
         (4, "inference", "modelfile imaging metrics errors"),
         (4, "ood", "augmentation imaging metrics models errors"),
-        (3, "data", "imaging metrics atomic errors"),
+        (3, "data", "pages imaging metrics atomic errors"),
         (3, "augmentation", "errors"),
-        (3, "modelfile", "imaging metrics atomic errors"),
+        (3, "modelfile", "pages imaging metrics atomic errors"),
         (3, "plots", "metrics errors"),
         (2, "imaging", "errors"),
         (2, "metrics", "errors"),
         (2, "models", "errors"),
-        (1, "atomic", "errors"),
+        (1, "pages", "errors"), (1, "atomic", "errors"),
         (0, "errors", ""),
     ]
 }  # fmt: skip
@@ -68,6 +69,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "modelfile": "pydantic numpy",
         "imaging": "numpy cv2 PIL pydicom nibabel",
         "metrics": "numpy cv2",
+        "pages": "jinja2",
         "plots": "numpy",
         "atomic": "",
         "errors": "",

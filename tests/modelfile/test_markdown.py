@@ -7,7 +7,7 @@ import re
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.metrics.decision import Conformal
 from tumorlens.modelfile import DataSource, Metric, OodCheck, OodDetector
-from tumorlens.modelfile.markdown import model_card_markdown, table
+from tumorlens.modelfile.markdown import model_card_markdown
 
 SECTIONS = [
     "Model details",
@@ -63,11 +63,3 @@ def test_sets_and_detector_are_stated_with_their_n_and_their_limits() -> None:
     assert "Fitted on 1600 scans and 1400 images that are no brain MRI: by distance." in text
     assert "| scans | keep | 0.004 | 0.001 to 0.020 | 570 |" in text
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
-
-
-def test_a_table_s_cells_cannot_break_it() -> None:
-    assert table(("a", "b"), [("x|y", "two\nlines")]) == [
-        "| a | b |",
-        "| --- | --- |",
-        "| x\\|y | two lines |",
-    ]

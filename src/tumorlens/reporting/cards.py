@@ -13,12 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import ModelCard as HubCard
+
 from tumorlens.atomic import atomic_file
 from tumorlens.data.catalogue import KNOWN_SOURCES, UNKNOWN_LICENCE, SourceInfo, source_info
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split
 from tumorlens.modelfile import ModelCard
-from tumorlens.modelfile.markdown import HEADLINE, model_card_markdown, table
+from tumorlens.modelfile.markdown import HEADLINE, model_card_markdown
+from tumorlens.pages.render import render
 from tumorlens.reporting.claim import claim_markdown
 
 MONAI_SCHEMA = (
@@ -51,7 +55,7 @@ def write_cards(
         OutputError: A file cannot be written.
     """
     texts = {
-        "MODEL_CARD.md": model_card_markdown(card),
+        "MODEL_CARD.md": str(hub_card(card)),
         "DATA_CARD.md": data_card_markdown(split, parts),
         "CLAIM.md": claim_markdown(card, split, parts, software_versions()),
         "metadata.json": json.dumps(monai_metadata(card), indent=4, ensure_ascii=False) + "\n",
@@ -65,51 +69,48 @@ def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> s
     """Return what is known of the run's data: counts, licences, citations, what is missing."""
     records = [record for members in parts.values() for record in members]
     names = sorted({record.source for record in records})
-    lines = [
-        "# Data card",
-        "",
-        f"Split `{split.name}`, seed {split.seed}, sha256 `{split.sha256}`; made for data with "
-        f"sha256 `{split.data_sha256}`.",
-        "",
-        "## Scans",
-        "",
-        *table(
-            ("source", *(f"{part}: tumour / healthy" for part in parts), "groups"),
-            [_counts(name, parts) for name in [*names, None]],
-        ),
-        "",
-        "A group is a set of near-duplicate scans, or of slices of one person; it stands in for "
-        "the patient, whom these sources mostly do not name.",
-        "",
-        "## What is known of each scan",
-        "",
-        *table(
-            ("source", "view", "tumour type", "outline or box (of tumours)", "patient"),
-            [_known(name, [r for r in records if r.source == name]) for name in names],
-        ),
-        "",
-        "What is unknown stays unknown; nothing is guessed or filled in. Views that a source does "
-        "not state are looked up by the file's hash in a table of public scans that comes with the "
-        "package: proposed by a classifier, checked by eye.",
-        "",
-        "## Licences and citations",
-        "",
-        _licence_sentence(names),
-        "",
-        *table(
-            ("source", "licence", "citation", "address"),
-            [
-                (info.name, info.licence, info.citation, info.url or "–")
-                for info in map(source_info, names)
-            ],
-        ),
-        "",
-        "## Not known",
-        "",
-        "Scanner, field strength, sequence parameters, age, sex, hospital, dates, how scans were "
-        "chosen, and who read them: the sources do not say.",
+    return render(
+        "data_card.md",
+        split=split,
+        count_columns=["source", *(f"{part}: tumour / healthy" for part in parts), "groups"],
+        counts=[_counts(name, parts) for name in [*names, None]],
+        known=[_known(name, [r for r in records if r.source == name]) for name in names],
+        clear=[f"{i.name} ({i.licence})" for i in KNOWN_SOURCES.values() if _has_licence(i)],
+        clear_here=[name for name in names if _has_licence(source_info(name))],
+        licences=[
+            (info.name, info.licence, info.citation, info.url or "–")
+            for info in map(source_info, names)
+        ],
+    )
+
+
+def hub_card(card: ModelCard) -> HubCard:
+    """Return the model card with the header that the Hugging Face Hub reads.
+
+    Figures of the held-out part go into it as results, each of the sources as a data set.
+    """
+    part = _main_part(card)
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="private",
+            dataset_name=f"{part} part",
+            metric_type=metric.name,
+            metric_value=round(metric.value, 5),
+        )
+        for metric in card.metrics
+        if metric.split == part
     ]
-    return "\n".join(lines) + "\n"
+    header = ModelCardData(
+        model_name=f"{card.name} {card.version}",
+        license="other",
+        license_name=card.licence,
+        library_name="tumorlens",
+        pipeline_tag="image-classification",
+        tags=["medical", "mri", "brain-tumor", "onnx", "research-only"],
+        eval_results=results or None,
+    )
+    return HubCard(f"---\n{header.to_yaml()}\n---\n\n{model_card_markdown(card)}")
 
 
 def monai_metadata(card: ModelCard) -> dict[str, Any]:
@@ -235,14 +236,5 @@ def _known(name: str, records: Sequence[Record]) -> tuple[object, ...]:
     )
 
 
-def _licence_sentence(names: Sequence[str]) -> str:
-    def clear(info: SourceInfo) -> bool:
-        return not info.licence.startswith(("unclear", "unknown"))
-
-    known = [f"{info.name} ({info.licence})" for info in KNOWN_SOURCES.values() if clear(info)]
-    here = [name for name in names if clear(source_info(name))]
-    return (
-        f"Of the public collections TumorLens knows, only {' and '.join(known)} states its licence "
-        f"clearly; in this run: {', '.join(here) or 'none of the sources does'}. The others may be "
-        "downloaded from where they are, and must not be passed on."
-    )
+def _has_licence(info: SourceInfo) -> bool:
+    return not info.licence.startswith(("unclear", "unknown"))

@@ -6,13 +6,14 @@ Update, Radiology: Artificial Intelligence 6(4), 2024; their topics are given in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import RANDOM_LEAKY, Split
 from tumorlens.modelfile import ModelCard
-from tumorlens.modelfile.markdown import HEADLINE, table
+from tumorlens.modelfile.markdown import HEADLINE
+from tumorlens.pages.render import render
 
 Status = Literal["done", "partly", "not done", "not applicable"]
 Answer = tuple[str, Status, str]
@@ -42,15 +43,7 @@ def claim_markdown(
               ("done", "partly", "not done", "not applicable")}  # fmt: skip
     summary = ", ".join(f"{n} {status}" for status, n in counts.items())
     rows = [(number, *answer) for number, answer in enumerate(answers, start=1)]
-    lines = [
-        f"# CLAIM 2024 checklist: {card.name} {card.version}",
-        "",
-        "Filled by the training run from what it knows; items of Tejani et al., CLAIM 2024 Update, "
-        f"Radiology: Artificial Intelligence 6(4), in short words. Of 44 items: {summary}.",
-        "",
-        *table(("item", "topic", "status", "what the run says"), rows),
-    ]
-    return "\n".join(lines) + "\n"
+    return render("claim.md", card=card, summary=summary, rows=rows)
 
 
 def _introduction(card: ModelCard) -> tuple[Answer, ...]:
@@ -131,7 +124,7 @@ def _model(card: ModelCard, versions: Mapping[str, str]) -> tuple[Answer, ...]:
     if members := recipe.get("joined_from") or []:
         digests = ", ".join(each["sha256"] for each in members)
         ensembling = [f"{len(members)} networks, their maps averaged; weights' sha256 {digests}"]
-    augmented = {k: v for k, v in recipe.get("augment", {}).items() if k.startswith("p_") and v}
+    augmented = dict(_augmentations(recipe.get("augment", {})))
     return (
         ("model described", "done",
          f"{card.architecture} {_settings(card.architecture_args)}{pooling}"),
@@ -195,6 +188,16 @@ def _results(card: ModelCard, parts: Mapping[str, Sequence[Record]]) -> tuple[An
          "sources only, see the data card"),
         ("funding", "not done", "not known to the software; state it where you publish"),
     )  # fmt: skip
+
+
+def _augmentations(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every transform that the recipe applies, with its probability."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            own = value.get("prob")
+            yield from [(name, own)] if own else _augmentations(value)
+        elif name.startswith("p_") or name.endswith("_prob"):
+            yield from [(name, value)] if value else []
 
 
 def _headline(card: ModelCard) -> str:

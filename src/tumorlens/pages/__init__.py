@@ -1,0 +1,1 @@
+"""HTML pages and Markdown cards from templates."""

@@ -1,0 +1,54 @@
+"""Templates of the package, rendered with Jinja: pages that need nothing beside them, and cards."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template of ``pages/templates`` filled in, with a line break at its end.
+
+    In HTML every value is escaped. In Markdown the filter ``cell`` makes a value fit for a table.
+
+    Args:
+        template: Its file name without ``.j2``, such as ``report.html``.
+        values: What it names; a name without a value is an error of ours.
+    """
+    return _environment().get_template(f"{template}.j2").render(**values).rstrip("\n") + "\n"
+
+
+def data_uri(content: bytes, kind: Literal["svg", "png", "jpeg"]) -> str:
+    """Return a picture as a ``data:`` address, to be shown without a request."""
+    media = {"svg": "svg+xml"}.get(kind, kind)
+    return f"data:image/{media};base64,{base64.b64encode(content).decode()}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tumorlens.pages"),
+        autoescape=select_autoescape(("html.j2", "html")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"cell": _cell, "figure": _figure, "interval": _interval}
+    return environment
+
+
+def _cell(value: object) -> str:
+    """Return a Markdown table's cell: on one line, pipes escaped."""
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
+def _interval(estimate: Any) -> str:
+    if not math.isfinite(estimate.low):
+        return "not defined"
+    return f"{estimate.low:.3f} to {estimate.high:.3f}"
