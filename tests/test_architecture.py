@@ -1,4 +1,4 @@
-"""The house rules that no reviewer should have to check by eye."""
+"""Rules of the architecture that no reviewer should have to check by eye."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from benchmarks.structure import measure
 
 from tumorlens import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "tumorlens"
 
-# level, room, the rooms it may import; docs/architecture.md shows the same table.
+# level, package, the packages it may import; docs/architecture.md shows the same table.
 TABLE: dict[str, tuple[int, frozenset[str]]] = {
-    room: (level, frozenset(below.split()))
-    for level, room, below in [
+    package: (level, frozenset(below.split()))
+    for level, package, below in [
         (8, "cli",
          "workflows training reporting serving bench client evaluation export runs inference "
          "ood data augmentation modelfile plots imaging metrics atomic errors"),
@@ -54,10 +55,10 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
     ]
 }  # fmt: skip
 
-# What the rooms that come with the base install may import from outside, at module level.
+# What the packages of the base install may import from outside, at module level.
 BASE_PACKAGES: dict[str, frozenset[str]] = {
-    room: frozenset(names.split())
-    for room, names in {
+    package: frozenset(names.split())
+    for package, names in {
         "cli": "typer click rich pydantic",
         "serving": "fastapi starlette uvicorn pydantic pydantic_settings structlog "
         "prometheus_client dotenv python_multipart asgi_correlation_id numpy",
@@ -77,7 +78,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
     }.items()
 }
 
-# The same rooms may import these inside functions: module → packages of an extra.
+# The same packages may import these inside functions: module → packages of an extra.
 LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "plots.curves": frozenset({"matplotlib", "seaborn"}),
     "plots.galleries": frozenset({"matplotlib"}),
@@ -95,7 +96,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "bench.forward": frozenset({"torch"}),
 }
 
-# Modules of these rooms that need torch as a whole: the others import them inside functions.
+# Modules of these packages that need torch as a whole: the others import them inside functions.
 TORCH_MODULES = frozenset({"evaluation.localization.sanity", "evaluation.shortcuts.features"})
 
 HEAVY = frozenset({"torch", "lightning", "monai", "matplotlib", "sklearn", "pandas", "scipy"})
@@ -115,7 +116,7 @@ class Import:
         return self.name.partition(".")[0]
 
     @property
-    def room(self) -> str:
+    def below_tumorlens(self) -> str:
         return [*self.name.split("."), "tumorlens"][1]
 
 
@@ -128,7 +129,7 @@ def dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "tumorlens"
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return dotted(path).partition(".")[0]
 
 
@@ -153,7 +154,7 @@ def _from_import(node: ast.ImportFrom, path: Path, lazy: bool) -> Iterator[Impor
         here = ("tumorlens", *path.relative_to(PACKAGE).parts[:-1])
         above = here[: len(here) - node.level + 1]
         base = ".".join((*above, base) if base else above)
-    if base == "tumorlens":  # `from tumorlens import errors` names the room after the import
+    if base == "tumorlens":  # `from tumorlens import errors` names the package after the import
         yield from (Import(f"tumorlens.{alias.name}", node.lineno, lazy) for alias in node.names)
     else:
         yield Import(base, node.lineno, lazy)
@@ -195,8 +196,8 @@ def test_the_walk_sees_every_form_of_import(
 
 def test_the_table_only_points_down() -> None:
     upward = [
-        f"{room} (level {level}) may import {below} (level {TABLE[below][0]})"
-        for room, (level, allowed) in TABLE.items()
+        f"{package} (level {level}) may import {below} (level {TABLE[below][0]})"
+        for package, (level, allowed) in TABLE.items()
         for below in allowed
         if TABLE[below][0] >= level
     ]
@@ -207,32 +208,34 @@ def test_the_documented_table_is_this_one() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     rows = re.findall(r"^\| (\d) \| `(\w+)` \|([^|]*)\|$", text, re.MULTILINE)
     documented = {
-        room: (int(level), frozenset(re.findall(r"`(\w+)`", below))) for level, room, below in rows
+        package: (int(level), frozenset(re.findall(r"`(\w+)`", below)))
+        for level, package, below in rows
     }
     assert documented == TABLE
 
 
-def test_every_room_stands_in_the_table() -> None:
-    rooms = {room_of(path) for path in modules()} - {"tumorlens", "conf", "__main__"}
-    assert rooms <= set(TABLE), f"not in the table: {sorted(rooms - set(TABLE))}"
+def test_every_package_stands_in_the_table() -> None:
+    packages = {package_of(path) for path in modules()} - {"tumorlens", "conf", "__main__"}
+    assert packages <= set(TABLE), f"not in the table: {sorted(packages - set(TABLE))}"
 
 
-def test_rooms_import_only_the_rooms_below_them() -> None:
+def test_packages_import_only_those_below_them() -> None:
     wrong = [
         found(path, imported)
         for path in modules()
-        if (room := room_of(path)) in TABLE
+        if (package := package_of(path)) in TABLE
         for imported in imports_of(path)
         if imported.package == "tumorlens"
-        and imported.room not in {room, "tumorlens", "__version__"} | TABLE[room][1]
+        and imported.below_tumorlens
+        not in {package, "tumorlens", "__version__"} | TABLE[package][1]
     ]
     assert not wrong, "the table allows none of these:\n" + "\n".join(wrong)
 
 
-def test_base_rooms_import_only_base_packages() -> None:
+def test_base_packages_import_only_what_the_base_install_has() -> None:
     wrong = []
     for path in modules():
-        allowed = BASE_PACKAGES.get(room_of(path))
+        allowed = BASE_PACKAGES.get(package_of(path))
         if allowed is None:
             continue
         if dotted(path) in TORCH_MODULES:
@@ -244,17 +247,18 @@ def test_base_rooms_import_only_base_packages() -> None:
                 continue
             if name not in (lazily if imported.lazy else allowed):
                 wrong.append(found(path, imported))
-    assert not wrong, "these rooms come without extras:\n" + "\n".join(wrong)
+    assert not wrong, "these packages come without extras:\n" + "\n".join(wrong)
 
 
 def test_base_rooms_import_what_needs_torch_inside_functions() -> None:
     wrong = [
         found(path, imported)
         for path in modules()
-        if room_of(path) in BASE_PACKAGES and dotted(path) not in TORCH_MODULES
+        if package_of(path) in BASE_PACKAGES and dotted(path) not in TORCH_MODULES
         for imported in imports_of(path)
         if not imported.lazy and imported.package == "tumorlens"
-        if imported.room == "models" or imported.name.removeprefix("tumorlens.") in TORCH_MODULES
+        if imported.below_tumorlens == "models"
+        or imported.name.removeprefix("tumorlens.") in TORCH_MODULES
     ]
     assert not wrong, "these modules come without torch:\n" + "\n".join(wrong)
 
@@ -280,7 +284,7 @@ def test_a_fresh_interpreter_imports_it_without_anything_heavy(module: str) -> N
     assert not HEAVY & set(done.stdout.split())
 
 
-def test_the_command_line_starts_without_its_towers() -> None:
+def test_the_command_line_starts_without_training_and_serving() -> None:
     code = "import sys, tumorlens.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
@@ -296,7 +300,7 @@ def test_the_command_line_starts_without_its_towers() -> None:
     )
 
 
-def test_no_room_is_a_drawer() -> None:
+def test_no_package_has_a_name_that_says_nothing() -> None:
     drawers = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
     named = [path for path in modules() if drawers & set(dotted(path).split("."))]
     assert not named
@@ -318,7 +322,7 @@ def test_nothing_reads_or_writes_pickles() -> None:
     assert not wrong
 
 
-def test_modules_fit_the_eye() -> None:
+def test_modules_are_short() -> None:
     lengths = {dotted(path): len(path.read_text("utf-8").splitlines()) for path in modules()}
     assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
 
@@ -337,3 +341,10 @@ def test_the_drawn_exception_tree_is_the_real_one() -> None:
                 yield from real(below, depth + 1)
 
     assert drawn == list(real(errors.TumorLensError))
+
+
+def test_no_package_is_too_large_too_deep_or_in_a_circle() -> None:
+    structure = measure(ROOT)
+    assert {n: p.modules for n, p in structure.packages.items() if p.modules > 20} == {}
+    assert {n: p.levels for n, p in structure.packages.items() if p.levels > 6} == {}
+    assert structure.circles == []
