@@ -47,7 +47,7 @@ def test_the_card_says_how_it_was_made_and_measured(predictor: Predictor) -> Non
     assert {"pointing", "shortcut: masked tumour: grey: probability drops"} <= {
         metric.name for metric in card.metrics
     }
-    assert any("pasted" in line for line in card.limitations)
+    assert any("inserted" in line for line in card.limitations)
     # Nothing from scans that weights, temperature or threshold were fitted on; validation's are
     # learnt from.
     assert card.recipe["data"]["split"]["learn_validation"]
