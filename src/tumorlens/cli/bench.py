@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from tumorlens.bench.load import Timing
-    from tumorlens.bench.run import Report
+    from tumorlens.bench.measure import Measurements
 
 _DEFAULT_CLIENTS = [1, 8]
 
@@ -40,32 +40,32 @@ def bench(
     Runtime when it is installed. Takes about a minute.
     """
     from tumorlens.atomic import atomic_file
-    from tumorlens.bench.run import Plan, run
+    from tumorlens.bench.measure import Plan, measure
 
     chosen = tuple(clients or _DEFAULT_CLIENTS)
-    report = run(Plan(model, image, chosen, workers, requests, seconds))
-    typer.echo(render(report))
+    measured = measure(Plan(model, image, chosen, workers, requests, seconds))
+    typer.echo(render(measured))
     if output is not None:
-        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(measured.to_dict(), indent=2, ensure_ascii=False) + "\n"
         with atomic_file(output) as file:
             file.write(text.encode("utf-8"))
 
 
-def render(report: Report) -> str:
-    """Return the report as Markdown: it reads in a terminal and pastes into a document."""
-    machine, image = report.machine, report.image
-    timings = [*report.service, *report.in_process, *report.forward]
+def render(measured: Measurements) -> str:
+    """Return the measurements as Markdown, for a terminal as for a document."""
+    machine, image = measured.machine, measured.image
+    timings = [*measured.service, *measured.in_process, *measured.forward]
     facts = {
-        "cold start of the service, to ready": f"{report.cold_start_s:.2f} s",
-        "cold `tumorlens predict` of one file": f"{report.cold_predict_s:.2f} s",
-        "resident memory, idle": _mebibytes(report.resident_idle_bytes),
-        "resident memory, after the load": _mebibytes(report.resident_loaded_bytes),
+        "cold start of the service, to ready": f"{measured.cold_start_s:.2f} s",
+        "cold `tumorlens predict` of one file": f"{measured.cold_predict_s:.2f} s",
+        "resident memory, idle": _mebibytes(measured.resident_idle_bytes),
+        "resident memory, after the load": _mebibytes(measured.resident_loaded_bytes),
     }
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
         f"TumorLens {machine['tumorlens']}",
-        f"model {report.model['name']} ({report.model['sha256'][:12]}), image {image['name']} "
-        f"({image['bytes']} bytes), workers {report.workers}",
+        f"model {measured.model['name']} ({measured.model['sha256'][:12]}), image {image['name']} "
+        f"({image['bytes']} bytes), workers {measured.workers}",
         "",
         *_rows("what", "n", "p50 ms", "p95 ms", "p99 ms", "per s"),
         *map(_row, timings),

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -163,13 +163,14 @@ def load_settings(
     Raises :class:`ConfigError` for an unknown setting (naming the nearest known one) and
     for a value out of range.
     """
-    chosen = dict(overrides or {})
+    chosen: dict[str, Any] = dict(overrides or {})
     in_file = dotenv_values(env_file) if env_file is not None else {}
     _refuse_unknown(chosen, "")
+    chosen["_env_file"] = env_file
     _refuse_unknown(os.environ, PREFIX)
     _refuse_unknown(in_file, PREFIX, where=f"{env_file}: ")
     try:
-        return Settings(_env_file=env_file, **chosen)
+        return Settings(**chosen)
     except ValidationError as exc:
         raise ConfigError(_explain(exc)) from exc
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tumorlens.bench.run import Plan, Report, run
+from tumorlens.bench.measure import Measurements, Plan, measure
 from tumorlens.bench.service import running
 from tumorlens.cli.bench import render
 from tumorlens.errors import ConfigError, UnreadableFileError
@@ -15,32 +15,32 @@ from tumorlens.inference.cores import usable_cores
 
 
 @pytest.fixture(scope="module")
-def report(tiny_model_path: Path) -> Report:
-    return run(Plan(model=tiny_model_path, clients=(1, 2), requests=10, seconds=2))
+def measured(tiny_model_path: Path) -> Measurements:
+    return measure(Plan(model=tiny_model_path, clients=(1, 2), requests=10, seconds=2))
 
 
-def test_every_figure_is_there(report: Report) -> None:
-    names = [timing.name for timing in report.service]
+def test_every_figure_is_there(measured: Measurements) -> None:
+    names = [timing.name for timing in measured.service]
     assert names == [
         f"POST {path}, {clients}"
         for path in ("/predict", "/explain")
         for clients in ("1 client", "2 clients")
     ]
-    for timing in [*report.service, *report.in_process, *report.forward]:
+    for timing in [*measured.service, *measured.in_process, *measured.forward]:
         assert timing.n == 10
         assert 0 < timing.p50_ms <= timing.p95_ms <= timing.p99_ms
 
 
-def test_forward_is_measured_on_one_core_and_on_all(report: Report) -> None:
-    found = [timing.name for timing in report.forward if timing.name.startswith("ONNX Runtime")]
+def test_forward_is_measured_on_one_core_and_on_all(measured: Measurements) -> None:
+    found = [timing.name for timing in measured.forward if timing.name.startswith("ONNX Runtime")]
     assert found[0] == "ONNX Runtime, batch 1, 1 thread"
     assert len(found) == (1 if usable_cores() == 1 else 2)
 
 
-def test_the_report_is_json_and_reads_as_a_table(report: Report) -> None:
-    assert json.loads(json.dumps(report.to_dict()))["service"][0]["n"] == 10
-    rows = [line for line in render(report).splitlines() if line.startswith("| POST /predict, 1")]
-    first = report.service[0]
+def test_the_measurements_are_json_and_read_as_a_table(measured: Measurements) -> None:
+    assert json.loads(json.dumps(measured.to_dict()))["service"][0]["n"] == 10
+    rows = [line for line in render(measured).splitlines() if line.startswith("| POST /predict, 1")]
+    first = measured.service[0]
     assert rows == [
         f"| POST /predict, 1 client | 10 | {first.p50_ms:.2f} | {first.p95_ms:.2f} "
         f"| {first.p99_ms:.2f} | {first.per_second:.1f} |"
@@ -49,7 +49,7 @@ def test_the_report_is_json_and_reads_as_a_table(report: Report) -> None:
 
 def test_a_missing_image_is_named(tiny_model_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"none\.png: No such file"):
-        run(Plan(model=tiny_model_path, image=Path("none.png")))
+        measure(Plan(model=tiny_model_path, image=Path("none.png")))
 
 
 def test_the_service_is_gone_afterwards_and_was_measured(tiny_model_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One run of everything, bounded in time, as a record that prints and saves."""
+"""Measures everything, bounded in time, as one record that prints and saves."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Report:
+class Measurements:
     """What was measured, where and on what; sizes in bytes, times in seconds."""
 
     created: str
@@ -68,7 +68,7 @@ class Report:
         return asdict(self)
 
 
-def run(plan: Plan) -> Report:
+def measure(plan: Plan) -> Measurements:
     """Measure everything in ``plan``, one thing after the other.
 
     Raises `ModelFileError` or `InputError` when the model or image cannot be used, and
@@ -94,7 +94,7 @@ def run(plan: Plan) -> Report:
         )
     ]
     service, cold_start, idle, loaded = _measure_service(plan, form(data, name))
-    return Report(
+    return Measurements(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
         model={"name": answer.model.name, "sha256": answer.model.sha256},
