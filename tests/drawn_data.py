@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
+from tumorlens.data.pixels import IGNORE, LESION
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.runs.config import compose_config
 from tumorlens.training.datamodule import Mode, ScanDataset
@@ -103,5 +104,5 @@ def drawn_dataset(labels: list[int], mode: Mode, channels: int = 1) -> ScanDatas
     lesions = np.zeros((len(labels), SIZE, SIZE), dtype=np.uint8)
     for at, label in enumerate(labels):
         if label and at % 2 == 0:
-            lesions[at, 8:16, 8:16], lesions[at, 16, 8:16] = 255, 128
+            lesions[at, 8:16, 8:16], lesions[at, 16, 8:16] = LESION, IGNORE
     return ScanDataset(drawn_records(labels), inputs, lesions, mode)

@@ -29,12 +29,12 @@ def record(**fields: Any) -> Record:
 
 
 def drawn(picture: Any) -> list[str]:
-    """The picture as text: # lesion, + unsure, . none."""
+    """The picture as text: # lesion, + ignored, . none."""
     marks = {LESION: "#", IGNORE: "+", 0: "."}
     return ["".join(marks[int(value)] for value in row) for row in picture]
 
 
-def test_an_outline_is_filled_and_its_rim_unsure() -> None:
+def test_an_outline_is_filled_and_its_rim_ignored() -> None:
     picture = lesion_mask(record(polygons=(SQUARE,)), replace(WHOLE, size=8))
     assert picture.dtype == np.uint8
     assert drawn(picture) == [
@@ -52,7 +52,7 @@ def test_an_outline_is_filled_and_its_rim_unsure() -> None:
     assert fine[50, 22:28].tolist() == [0, 0, IGNORE, LESION, LESION, LESION]
 
 
-def test_a_box_is_its_ellipse_with_unsure_corners() -> None:
+def test_a_box_is_its_ellipse_with_ignored_corners() -> None:
     picture = lesion_mask(record(boxes=((0.25, 0.25, 0.75, 0.75),)), WHOLE)
     assert picture[8, 8] == picture[8, 5] == picture[5, 8] == LESION
     assert picture[4, 4] == picture[4, 11] == picture[11, 4] == picture[11, 11] == IGNORE

@@ -23,10 +23,10 @@ from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
 # Values of a lesion mask; the ignore region is inside a box but outside its ellipse, and along the
 # edge of an annotation.
-LESION, IGNORE, BACKGROUND = 255, 128, 0
+BACKGROUND, LESION, IGNORE = 0, 1, 2
 _SUPERSAMPLE = 4
 # Part of every cached file's name; to be increased when inputs or lesion masks change.
-_PREPROCESSING = 2
+_PREPROCESSING = 3
 
 
 def read_pixels(record: Record) -> NDArray[Any]:

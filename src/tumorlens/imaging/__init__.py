@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tumorlens.imaging.fingerprint import Fingerprint
     from tumorlens.imaging.image import Image, Limits
     from tumorlens.imaging.phantom import Phantom, draw_phantom
-    from tumorlens.imaging.preprocess import Frame, PreprocessSpec
+    from tumorlens.imaging.preprocess import Frame, Prepared, PreprocessSpec, prepare
     from tumorlens.imaging.quality import Quality, assess
     from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slice
 
@@ -27,6 +27,7 @@ _HOMES = {
     "Image": "image",
     "Limits": "image",
     "Phantom": "phantom",
+    "Prepared": "preprocess",
     "PreprocessSpec": "preprocess",
     "Quality": "quality",
     "Volume": "volume",
@@ -34,6 +35,7 @@ _HOMES = {
     "draw_phantom": "phantom",
     "head_extent": "volume",
     "load_volume": "volume",
+    "prepare": "preprocess",
     "take_slice": "volume",
     "to_grey": "decode",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "Image",
     "Limits",
     "Phantom",
+    "Prepared",
     "PreprocessSpec",
     "Quality",
     "Volume",
@@ -51,6 +54,7 @@ __all__ = [
     "draw_phantom",
     "head_extent",
     "load_volume",
+    "prepare",
     "take_slice",
     "to_grey",
 ]

@@ -16,18 +16,32 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tumorlens.augmentation.pipeline import Augmentation, AugmentedDataset, PlacedBatches
 from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.data.manifest import VIEWS, Record
+from tumorlens.data.pixels import IGNORE, LESION
 from tumorlens.errors import ConfigError, DataError
 
 Mode = Literal["train", "validation", "test"]
+# Half a lesion stands for the ignore region, so that images and masks can be resampled alike.
+_IGNORED = 0.5
+
+
+def lesion_share(mask: Tensor) -> Tensor:
+    """Return uint8 lesion masks as float32: 1 lesion, 0 background, 0.5 ignore region."""
+    return (mask == LESION).float() + _IGNORED * (mask == IGNORE).float()
+
+
+def lesion_mask_of(share: Tensor) -> Tensor:
+    """Return the uint8 mask that is nearest to resampled values of :func:`lesion_share`."""
+    ignored = ((share - _IGNORED).abs() <= _IGNORED / 2).byte() * IGNORE
+    return torch.where(share > 1.5 * _IGNORED, LESION, ignored).byte()
 
 
 class ScanDataset(Dataset[dict[str, Tensor]]):
     """Preprocessed scans of one part of a split.
 
     An item holds ``image`` float32 ``[C, H, W]`` and ``label`` float32 ``[]`` (0 or 1). In
-    ``train`` mode it also holds ``lesion`` float32 ``[1, H, W]`` (1 lesion, 0 none, between:
-    unsure), ``annotated`` float32 ``[]``: 1 where the place is known, which it is in every
-    healthy picture, and ``view`` int64 ``[]``: its place in ``VIEWS``. Augmentation is not
+    ``train`` mode it also holds ``lesion`` float32 ``[1, H, W]`` (1 lesion, 0 background,
+    between: ignore region), ``annotated`` float32 ``[]``: 1 where the place is known, which it is
+    in every healthy picture, and ``view`` int64 ``[]``: its place in ``VIEWS``. Augmentation is not
     done here but on whole batches in the training step, so validation and test items are
     what the service would compute.
 
@@ -79,7 +93,7 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
         }
         if self.mode == "train":
             lesion = torch.from_numpy(np.asarray(self._lesions[rows]))
-            batch["lesion"] = lesion.float().div(255)[:, None]
+            batch["lesion"] = lesion_share(lesion)[:, None]
             batch["annotated"] = torch.from_numpy(self._annotated[rows])
             batch["view"] = torch.from_numpy(self._views[rows])
         return batch

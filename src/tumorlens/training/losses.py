@@ -47,9 +47,9 @@ def image_loss(logit: Tensor, label: Tensor, spec: LossSpec) -> Tensor:
 def cell_targets(lesion: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return (is lesion, is clear) masks ``[N, h, w]`` of a map's cells.
 
-    ``lesion`` is float ``[N, 1, S, S]``: 1 lesion, 0 none, between: unsure. A cell is lesion
-    when at least half of it surely is, clear when less than a tenth may be, and takes no part
-    otherwise. A lesion smaller than a cell marks the cell where it is largest.
+    ``lesion`` is float ``[N, 1, S, S]``: 1 lesion, 0 background, between: ignore region. A cell is
+    lesion when at least half of it surely is, clear when less than a tenth may be, and takes no
+    part otherwise. A lesion smaller than a cell marks the cell where it is largest.
     """
     sure = functional.adaptive_avg_pool2d((lesion > _SURE).float(), shape).squeeze(1)
     maybe = functional.adaptive_avg_pool2d((lesion > 1 - _SURE).float(), shape).squeeze(1)

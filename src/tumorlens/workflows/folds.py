@@ -23,6 +23,7 @@ from tumorlens.data.splits import Split, check_fold, grouped_folds, random_folds
 from tumorlens.errors import ConfigError
 from tumorlens.runs.config import preprocess_from
 from tumorlens.runs.records import excludes_label_issues
+from tumorlens.training.datamodule import lesion_mask_of, lesion_share
 
 Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
@@ -116,8 +117,8 @@ def augmented(
     for start in range(0, len(inputs), _BATCH):
         rows = slice(start, start + _BATCH)
         image = torch.from_numpy(np.array(inputs[rows]))
-        lesion = torch.from_numpy(np.array(lesions[rows])).float().div(255)[:, None]
+        lesion = lesion_share(torch.from_numpy(np.array(lesions[rows])))[:, None]
         copy = OFFLINE(Batch.unlabelled(image, lesion), generator)
         images[rows] = copy.image.numpy()
-        pictures[rows] = copy.lesion[:, 0].mul(255).round().byte().numpy()
+        pictures[rows] = lesion_mask_of(copy.lesion[:, 0]).numpy()
     return images, pictures
