@@ -23,6 +23,7 @@ from tumorlens.metrics import binary as metrics
 from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import energy_in_box, pointing_hit
+from tumorlens.metrics.shares import mean_estimate
 from tumorlens.runs.config import compose_config
 from tumorlens.runs.folder import prepare_run_dir
 from tumorlens.runs.records import excludes_label_issues, load_records
@@ -31,25 +32,35 @@ from tumorlens.training.decoding import Parts, decode_parts
 from tumorlens.training.fit import fit
 from tumorlens.training.scoring import score
 
-SMALL = ["model.preprocess.size=96", "augment.first_side=0"]
+SMALL = ["model.preprocess.size=96", "augment.schedule.initial_size=0"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
-NO_PLACE = ["loss.cells=0", "loss.place=0"]
-NO_EDITS = [f"augment.{name}=0" for name in ("p_paste", "p_take_out", "p_window", "p_contrast")]
-KEPT = ["data.label_issues=keep"]
-RIGID = ["augment.p_elastic=0"]
-PLAIN = ["augment.recoloured=0", "augment.t2_like=0", "augment.calm_from=1"]
+IMAGE_LOSS_ONLY = ["loss.cells=0", "loss.place=0"]
+NO_LESION_EDITS = [
+    f"augment.{name}.prob=0"
+    for name in ("lesions.insertion", "lesions.synthetic", "lesions.removal", "lesions.crop",
+                 "intensity.intensity_remap")
+]  # fmt: skip
+ALL_LABELS = ["data.label_issues=keep"]
+RIGID = ["augment.geometry.elastic_prob=0"]
+PLAIN = [
+    "augment.lesions.insertion.remap_prob=0",
+    "augment.intensity.invert.t2_prob=0",
+    "augment.schedule.lesions_reduced_from=1",
+]
 OLD = [*SMALL, *RIGID, *PLAIN]
 ARMS: dict[str, list[str]] = {
-    "ResNet-18": [*OLD, "model=resnet18", "model.preprocess.size=96", *KEPT, *NO_PLACE, *NO_EDITS],
-    "+ map decoder, top-6 pooling": [*OLD, *COARSE, *KEPT, *NO_PLACE, *NO_EDITS],
-    "+ place taught": [*OLD, *COARSE, *KEPT, *NO_EDITS],
-    "+ map at stride 4, top-8": [*OLD, *KEPT, *NO_EDITS],
-    "+ lesions pasted, taken out, left outside": [*OLD, *KEPT],
+    "ResNet-18": [
+        *OLD, "model=resnet18", "model.preprocess.size=96", *ALL_LABELS, *IMAGE_LOSS_ONLY,
+        *NO_LESION_EDITS,
+    ],
+    "+ map decoder, top-6 pooling": [
+        *OLD, *COARSE, *ALL_LABELS, *IMAGE_LOSS_ONLY, *NO_LESION_EDITS],
+    "+ localisation loss": [*OLD, *COARSE, *ALL_LABELS, *NO_LESION_EDITS],
+    "+ map at stride 4, top-8": [*OLD, *ALL_LABELS, *NO_LESION_EDITS],
+    "+ lesion insertion, removal and crops": [*OLD, *ALL_LABELS],
     "+ scans with label issues excluded": OLD,
-    "+ MixStyle, recoloured lesions (not taken over)": [
-        *OLD, "model.arguments.mixstyle=0.3", "augment.recoloured=0.5"],
-    "+ elastic stretching": [*SMALL, *PLAIN],
-    "+ recoloured lesions, T2-like contrast, calm end": SMALL,
+    "+ elastic deformation": [*SMALL, *PLAIN],
+    "+ remapped lesions, T2-like contrast, a schedule": SMALL,
 }  # fmt: skip
 
 
@@ -100,19 +111,6 @@ def roc_auc(scores: Scores, rows: np.ndarray) -> Estimate:
     )["roc_auc"]
 
 
-def mean_of(values: list[float], groups: list[int]) -> Estimate:
-    """Return the mean with its interval, resampling groups."""
-    array, of = np.array(values), np.array(groups)
-    rows = [np.flatnonzero(of == group) for group in np.unique(of)]
-    rng = np.random.default_rng(0)
-    drawn = [
-        array[np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])].mean()
-        for _ in range(2000)
-    ]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(float(array.mean()), float(low), float(high), len(array))
-
-
 def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str, dict]:
     """Train one arm, unless it has been, and return its figures."""
     kept = folder / "ablation.json"
@@ -146,7 +144,10 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     groups = [r.group for r in records if r.boxes and r.label and r.group is not None]
     rows = score(network, records, parts.inputs["validation"], torch.device("cpu"))
     found["validation"] = roc_auc(rows, ~has_label_issue(records))
-    found |= {"pointing": mean_of(hits, groups), "energy": mean_of(energies, groups)}
+    found |= {
+        "pointing": mean_estimate(hits, groups, n_boot=2000),
+        "energy": mean_estimate(energies, groups, n_boot=2000),
+    }
     content = {key: value.to_dict() for key, value in found.items()}
     kept.write_text(json.dumps(content, indent=1))
     return content

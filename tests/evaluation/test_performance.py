@@ -66,8 +66,8 @@ def test_the_figures_are_those_of_the_served_answers(heads: Path, tmp_path: Path
     records = load_source(heads)
     served = np.array([predictor.predict(record.path).prob for record in records])
     labels = np.array([record.label for record in records])
-    assert np.abs(found.answers.prob - served).max() < 1e-6
-    assert found.answers.labels.tolist() == labels.tolist()
+    assert np.abs(found.predictions.prob - served).max() < 1e-6
+    assert found.predictions.labels.tolist() == labels.tolist()
     assert (found.temperature, found.threshold) == (0.7, 0.42)
     for name, expected in {
         "accuracy": metrics.metric_values(labels, served, 0.42)["accuracy"],
@@ -108,7 +108,7 @@ def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> Non
         "axial": 2,
         "sagittal": 5,
     }
-    by_hand = found.answers.take([view == "sagittal" for view in found.answers.views])
+    by_hand = found.predictions.take([view == "sagittal" for view in found.predictions.views])
     expected = metrics.metric_values(by_hand.labels, by_hand.prob, found.threshold)["accuracy"]
     assert found.by_view["sagittal"]["accuracy"].value == pytest.approx(expected)
     assert found.to_dict()["by_view"]["axial"]["accuracy"]["n"] == 2
@@ -132,7 +132,7 @@ def test_a_part_of_a_split_is_measured(heads: Path, tmp_path: Path) -> None:
         ("validation", "choose the epoch"),
     ):
         found = evaluate_model(model, [heads], split=where, part=part, n_boot=50)
-        assert set(found.answers.keys) == set(split.parts()[part])
+        assert set(found.predictions.keys) == set(split.parts()[part])
         assert found.part == part
         assert [warned in warning for warning in found.warnings if warned] == (
             [True] * bool(warned)
@@ -151,9 +151,7 @@ def test_a_copy_of_a_training_image_is_told(heads: Path, tmp_path: Path) -> None
     parts = {"train": [key for key in keys if key != copy], "test": [copy]}
     write_split(make_split("by hand", 0, parts, records), tmp_path / "split.json")
     model = write_tiny_model(tmp_path / "m.onnx", data=(learned(6),))
-    found = evaluate_model(
-        model, [data], split=tmp_path / "split.json", part="test", n_boot=10, threads=1
-    )
+    found = evaluate_model(model, [data], split=tmp_path / "split.json", part="test", n_boot=10)
     assert found.warnings == (
         "1 of 1 images are near-duplicates or patients of training images: their metrics are "
         "optimistically biased",
@@ -176,9 +174,7 @@ def test_other_data_than_the_split_s_is_told_or_refused(
     extra = replace(records[0], key="heads:yes/gone.png", group=999)
     parts = {"test": [record.key for record in (*records, extra)]}
     write_split(make_split("more", 0, parts, [*records, extra]), tmp_path / "more.json")
-    found = evaluate_model(
-        tiny_model_path, [heads], split=tmp_path / "more.json", n_boot=10, threads=1
-    )
+    found = evaluate_model(tiny_model_path, [heads], split=tmp_path / "more.json", n_boot=10)
     assert "only 16 of the 17 records of part 'test' are in the data" in found.warnings
     assert "made for other data" in found.warnings[-1]
     other = draw_heads(tmp_path, each=2) / "heads"
@@ -203,9 +199,9 @@ def test_slices_that_a_split_leaves_out_are_no_other_data(
     parts = {"test": [record.key for record in records]}
     write_split(make_split("some slices", 0, parts, records), tmp_path / "split.json")
     found = evaluate_model(
-        tiny_model_path, [heads, folder], split=tmp_path / "split.json", n_boot=10, threads=1
+        tiny_model_path, [heads, folder], split=tmp_path / "split.json", n_boot=10
     )
-    assert found.answers.prob.size == len(records)
+    assert found.predictions.prob.size == len(records)
     left = len(slices) - len(slices[::9])
     assert found.warnings[-1].startswith(f"{left} slices of the volumes are in no part")
     assert "other data" not in " ".join(found.warnings)
@@ -283,8 +279,8 @@ def test_scans_with_label_issues_count_and_figures_without_them_stand_beside(
     assert found.label_issues == dict.fromkeys(KINDS, 1)
     assert found.overall == plain.overall
     assert found.without_label_issues["roc_auc"].n == len(records) - 2
-    rows = [key not in list(issues)[:2] for key in found.answers.keys]
-    kept = found.answers.take(rows)
+    rows = [key not in list(issues)[:2] for key in found.predictions.keys]
+    kept = found.predictions.take(rows)
     assert (
         found.without_label_issues["roc_auc"].value
         == metrics.metric_values(kept.labels, kept.prob)["roc_auc"]

@@ -54,7 +54,7 @@ def show_evaluation(found: Evaluation, console: Console) -> None:
         f"({found.threshold_origin})",
         soft_wrap=True,
     )
-    console.print(f"data: {found.part or 'all records'}, {len(found.answers)} images")
+    console.print(f"data: {found.part or 'all records'}, {len(found.predictions)} images")
     if found.refused:
         console.print(f"{found.refused} of them are no usable slices of a head; they count here")
     for warning in found.warnings:
@@ -66,8 +66,8 @@ def show_evaluation(found: Evaluation, console: Console) -> None:
         title = f"without scans known to be mislabelled or no MRI ({told})"
         _show_columns(console, {"all others": found.without_label_issues}, title)
     if found.by_view:
-        known = sum(view is not None for view in found.answers.views)
-        title = f"by view, known of {known} of {len(found.answers)} images"
+        known = sum(view is not None for view in found.predictions.views)
+        title = f"by view, known of {known} of {len(found.predictions)} images"
         _show_columns(console, found.by_view, title)
     if found.refused:
         rows = [

@@ -37,7 +37,7 @@ class Evaluation:
             known to be no MRI count apart, as ``known to be no MRI``.
         conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
             as `conformal_report` gives them; empty without conformal sets.
-        answers: One row a scan.
+        predictions: One row a scan.
         warnings: Reasons to distrust the metrics.
         label_issues: Scans with a known label issue, by kind. All other metrics count
             them as their collections label them.
@@ -53,7 +53,7 @@ class Evaluation:
     by_source: dict[str, dict[str, Estimate]]
     by_view: dict[str, dict[str, Estimate]]
     refused: int
-    answers: Predictions
+    predictions: Predictions
     warnings: tuple[str, ...]
     refusals: dict[str, Estimate] = field(default_factory=dict)
     conformal: list[dict[str, Any]] = field(default_factory=list)
@@ -61,14 +61,14 @@ class Evaluation:
     without_label_issues: dict[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single answers, JSON-ready; an undefined value is None."""
+        """Return everything but the single predictions, JSON-ready; an undefined value is None."""
         return {
             "model": self.model,
             "temperature": self.temperature,
             "threshold": self.threshold,
             "threshold_origin": self.threshold_origin,
             "part": self.part,
-            "images": len(self.answers),
+            "images": len(self.predictions),
             "refused": self.refused,
             "refusals": to_dicts(self.refusals),
             "conformal": self.conformal,
@@ -99,7 +99,7 @@ def measure(
         InputError: A file cannot be decoded; none is passed over in silence.
     """
     predictor = target.predictor
-    answers, refused = _predict(predictor, target.records, progress)
+    predictions, refused = _predict(predictor, target.records, progress)
     card = predictor.card
 
     def summary(rows: Predictions) -> dict[str, Estimate]:
@@ -115,16 +115,16 @@ def measure(
         card.threshold.value,
         card.threshold.origin,
         target.part,
-        summary(answers),
-        summarize_by(answers, answers.sources, summary),
-        summarize_by(answers, answers.views, summary),
+        summary(predictions),
+        summarize_by(predictions, predictions.sources, summary),
+        summarize_by(predictions, predictions.views, summary),
         int(is_refused.sum()),
-        answers,
+        predictions,
         target.warnings,
-        _refusals(is_refused, answers, not_mri),
-        conformal_report(answers, card.conformal),
+        _refusals(is_refused, predictions, not_mri),
+        conformal_report(predictions, card.conformal),
         dict(count_label_issues(target.records)),
-        {} if certain.all() or not certain.any() else summary(answers.take(certain)),
+        {} if certain.all() or not certain.any() else summary(predictions.take(certain)),
     )
 
 
@@ -141,7 +141,7 @@ def _predict(
         refused.append(not prediction.in_domain)
         if progress is not None:
             progress(done, len(records))
-    answers = Predictions(
+    predictions = Predictions(
         keys=tuple(record.key for record in records),
         labels=np.array([record.label for record in records], dtype=np.int64),
         prob=np.array(prob, dtype=np.float64),
@@ -150,23 +150,23 @@ def _predict(
         sources=tuple(record.source for record in records),
         views=tuple(record.view for record in records),
     )
-    return answers, refused
+    return predictions, refused
 
 
 def _refusals(
-    refused: NDArray[np.bool_], answers: Predictions, not_mri: NDArray[np.bool_]
+    refused: NDArray[np.bool_], predictions: Predictions, not_mri: NDArray[np.bool_]
 ) -> dict[str, Estimate]:
     """Return the share of scans refused, with intervals that are never empty."""
-    sources = np.array(answers.sources)
-    views = np.array([view or "view not known" for view in answers.views])
+    sources = np.array(predictions.sources)
+    views = np.array([view or "view not known" for view in predictions.views])
     kinds = {"all": ~not_mri}
-    for source in sorted(set(answers.sources)):
+    for source in sorted(set(predictions.sources)):
         kinds[source] = (sources == source) & ~not_mri
         for view in sorted(set(views[sources == source].tolist())):
             kinds[f"{source}, {view}"] = kinds[source] & (views == view)
     kinds["known to be no MRI"] = not_mri
     return {
-        name: share_estimate(refused[rows], answers.groups[rows])
+        name: share_estimate(refused[rows], predictions.groups[rows])
         for name, rows in kinds.items()
         if rows.any()
     }

@@ -17,7 +17,7 @@ Decision = Literal["tumor", "healthy", "uncertain"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """The probability from which on a scan is called a tumour.
+    """The probability from which on a scan is predicted positive.
 
     Attributes:
         value: 0..1.
@@ -35,7 +35,7 @@ class Threshold:
 def threshold_for_sensitivity(
     labels: ArrayLike, prob: ArrayLike, target: float, origin: str
 ) -> Threshold:
-    """Return the highest threshold that still calls ``target`` of the tumours a tumour.
+    """Return the highest threshold whose sensitivity is still ``target``.
 
     It lies midway between the last tumour that must be found and the next lower
     probability, so that rounding cannot lose that tumour.

@@ -40,8 +40,8 @@ def confusion_matrix(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike = 
     """Draw the 2 × 2 table, truth by row: counts, and their share of the row as colour and text."""
     import seaborn
 
-    truth, called = _called(labels, prob, threshold)
-    counts = np.array([[np.sum((truth == t) & (called == c)) for c in (0, 1)] for t in (0, 1)])
+    truth, predicted = _predicted(labels, prob, threshold)
+    counts = np.array([[np.sum((truth == t) & (predicted == c)) for c in (0, 1)] for t in (0, 1)])
     rows = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, rows, out=np.zeros((2, 2)), where=rows > 0)
     text = [[f"{counts[t, c]}\n{share[t, c]:.1%}" for c in (0, 1)] for t in (0, 1)]
@@ -64,7 +64,7 @@ def confusion_matrix(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike = 
         ax=axes,
     )
     axes.tick_params(axis="both", length=0, rotation=0)
-    axes.set(title="Confusion matrix", xlabel="called", ylabel="truth")
+    axes.set(title="Confusion matrix", xlabel="predicted", ylabel="truth")
     return figure
 
 
@@ -82,8 +82,8 @@ def roc_plot(
     axes = figure.subplots()
     _curve_with_band(axes, labels, prob, "roc", groups, seed)
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2, label="chance")
-    truth, called = _called(labels, prob, threshold)
-    point = (float(np.mean(called[truth == 0])), float(np.mean(called[truth == 1])))
+    truth, predicted = _predicted(labels, prob, threshold)
+    point = (float(np.mean(predicted[truth == 0])), float(np.mean(predicted[truth == 1])))
     _operating_point(axes, *point)
     axes.set(
         title=f"ROC: area {metric_values(labels, prob)['roc_auc']:.3f}",
@@ -107,11 +107,11 @@ def pr_plot(
     figure = new_figure(4.6, 4.6)
     axes = figure.subplots()
     _curve_with_band(axes, labels, prob, "pr", groups, seed)
-    truth, called = _called(labels, prob, threshold)
+    truth, predicted = _predicted(labels, prob, threshold)
     share = float(np.mean(truth))
     axes.axhline(share, color=FAINT, linestyle=":", linewidth=1.2, label=f"chance {share:.2f}")
-    if called.any():
-        recall, precision = np.mean(called[truth == 1]), np.mean(truth[called])
+    if predicted.any():
+        recall, precision = np.mean(predicted[truth == 1]), np.mean(truth[predicted])
         _operating_point(axes, float(recall), float(precision))
     axes.set(
         title=f"Precision–recall: average precision {metric_values(labels, prob)['pr_auc']:.3f}",
@@ -154,7 +154,7 @@ def reliability_plot(labels: ArrayLike, prob: ArrayLike, bins: int = 10) -> Figu
 @styled
 def score_distributions(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike = 0.5) -> Figure:
     """Draw how P(tumour) is spread in each class, with the threshold (or thresholds)."""
-    truth, _ = _called(labels, prob, threshold)
+    truth, _ = _predicted(labels, prob, threshold)
     p = np.asarray(prob, dtype=np.float64)
     figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
@@ -268,7 +268,7 @@ def _operating_point(axes: Axes, x: float, y: float) -> None:
     )  # fmt: skip
 
 
-def _called(
+def _predicted(
     labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     truth, p = np.asarray(labels, dtype=np.int64), np.asarray(prob, dtype=np.float64)

