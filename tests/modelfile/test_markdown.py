@@ -36,7 +36,7 @@ def test_figures_data_and_limits_are_the_card_s() -> None:
     card = tiny_card(tiny_onnx(), metrics=(METRIC,), data=(CLEAR, UNCLEAR),
                      recipe={"seed": 3, "data": {"split": {"kind": "random-leaky"}}})  # fmt: skip
     text = model_card_markdown(card)
-    assert "| test | roc auc | 0.912 | 0.870 to 0.950 | 321 |" in text
+    assert "| test | ROC-AUC | 0.912 | 0.870 to 0.950 | 321 |" in text
     assert "| br35h | 60 | unclear: a \\| b | – | `cdcdcdcdcdcdcdcd` |" in text
     assert "of these sources cheng2017 states a licence clearly" in text
     assert "optimistically biased" in text
@@ -47,7 +47,7 @@ def test_figures_data_and_limits_are_the_card_s() -> None:
 def test_subsets_of_a_part_have_figures_and_are_not_counted_twice() -> None:
     axial = Metric(name="roc_auc", split="test/axial", value=0.8, low=0.7, high=0.9, n=21)
     text = model_card_markdown(tiny_card(tiny_onnx(), metrics=(METRIC, axial)))
-    assert "| test/axial | roc auc | 0.800 | 0.700 to 0.900 | 21 |" in text
+    assert "| test/axial | ROC-AUC | 0.800 | 0.700 to 0.900 | 21 |" in text
     assert "Scans by part: test 321." in text
 
 

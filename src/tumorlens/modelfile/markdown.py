@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from tumorlens.metrics.names import metric_name
 from tumorlens.modelfile.card import ModelCard
 from tumorlens.pages.render import render
 
@@ -14,15 +15,15 @@ def model_card_markdown(card: ModelCard) -> str:
     return render(
         "model_card.md",
         card=card,
-        metric_names=sorted({metric.name.replace("_", " ") for metric in card.metrics}),
+        metric_names=_names(card),
         # Splits such as test/axial are subsets of one that stands here already.
-        sizes={metric.split: metric.n for metric in card.metrics if "/" not in metric.split},
+        sizes={m.split: m.n for m in reversed(card.metrics) if "/" not in m.split},
         split=card.recipe.get("data", {}).get("split", {}),
         data=[
             (d.source, d.n, d.licence, d.citation or "–", f"`{d.sha256[:16]}`") for d in card.data
         ],
         metrics=[
-            (m.split, m.name.replace("_", " "), f"{m.value:.3f}", f"{m.low:.3f} to {m.high:.3f}",
+            (m.split, metric_name(m.name), f"{m.value:.3f}", f"{m.low:.3f} to {m.high:.3f}",
              m.n)
             for m in card.metrics
         ],
@@ -34,6 +35,12 @@ def model_card_markdown(card: ModelCard) -> str:
         ],
         licensed=[d.source for d in card.data if not d.licence.startswith(("unclear", "unknown"))],
     )  # fmt: skip
+
+
+def _names(card: ModelCard) -> list[str]:
+    """Return what was measured in words; the shortcut tests, which are many, as one."""
+    keys = dict.fromkeys(metric.name.partition(":")[0] for metric in card.metrics)
+    return ["shortcut tests" if key == "shortcut" else metric_name(key) for key in keys]
 
 
 def _conformal_rows(card: ModelCard) -> list[tuple[object, ...]]:

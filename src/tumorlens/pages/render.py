@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -18,7 +19,8 @@ def render(template: str, **values: Any) -> str:
         template: Its file name without ``.j2``, such as ``report.html``.
         values: What it names; a name without a value is an error of ours.
     """
-    return _environment().get_template(f"{template}.j2").render(**values).rstrip("\n") + "\n"
+    text = _environment().get_template(f"{template}.j2").render(**values)
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n"
 
 
 def data_uri(content: bytes, kind: Literal["svg", "png", "jpeg"]) -> str:

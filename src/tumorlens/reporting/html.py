@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tumorlens.metrics.names import metric_name
 from tumorlens.pages.render import data_uri, render
 from tumorlens.reporting.document import Report
 
 # What a table by source or view shows; the first table shows everything.
 KEY_METRICS = ("roc_auc", "sensitivity", "specificity", "balanced_accuracy", "brier", "ece_mass")
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "f1": "F1",
-    "mcc": "MCC",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC (average precision)",
-    "brier": "Brier score",
-    "nll": "negative log-likelihood",
-    "ece_width": "ECE, equal width",
-    "ece_mass": "ECE, equal mass",
-}
 SECTIONS = {
     "summary": "Summary",
     "sources": "By source",
@@ -56,7 +42,7 @@ def to_html(report: Report) -> str:
         report=report,
         sections=[(name, title) for name, title in SECTIONS.items() if shown.get(name)],
         tables=tables,
-        metric_names=METRIC_NAMES,
+        metric_name=metric_name,
         key_metrics=KEY_METRICS,
         pictures=pictures,
         data=[
