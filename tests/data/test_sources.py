@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.drawn_sets import draw_set, write_manifest
-from tumorlens.data.sources import KNOWN_SOURCES, load_source, source_info
+from tumorlens.data.catalogue import KNOWN_SOURCES, source_info
+from tumorlens.data.sources import load_source
 from tumorlens.errors import SourceNotFoundError
 
 

@@ -79,10 +79,8 @@ def test_distance_does_not_depend_on_the_order() -> None:
             assert distance(a, b) == distance(b, a)
 
 
-def test_the_exact_hash_is_that_of_the_bytes() -> None:
-    assert fingerprint(head(0), b"the file").sha256 == hashlib.sha256(b"the file").hexdigest()
-    assert fingerprint(head(0)).sha256 == fingerprint(head(0)).sha256
-    assert fingerprint(head(0)).sha256 != fingerprint(head(0).astype(np.uint16)).sha256
+def test_a_fingerprint_names_its_file() -> None:
+    assert fingerprint(head(0), "ab").sha256 == "ab"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +138,7 @@ def test_connected_groups() -> None:
 def test_the_published_set_holds_copies_and_a_clean_gap(data_root: Path) -> None:
     folder = data_root / "brain_tumor_dataset"
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    prints = [fingerprint(decode(p), p.read_bytes()) for p in files]
+    prints = [fingerprint(decode(p), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
     assert len(prints) == 253
 
     exact = sum(prints[i].sha256 == prints[j].sha256 for i in range(253) for j in range(i + 1, 253))

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tumorlens.atomic import atomic_file
-from tumorlens.data.sources import KNOWN_SOURCES, SourceInfo, cached_folder, kaggle_cache
+from tumorlens.data.catalogue import KNOWN_SOURCES, SourceInfo
+from tumorlens.data.sources import cached_folder, kaggle_cache
 from tumorlens.errors import DownloadError, MissingExtraError, OutputError, SourceNotFoundError
 
 _FORMAT = 1

@@ -72,15 +72,15 @@ def _proposed(prints: Sequence[Fingerprint | None]) -> list[Proposal]:
     if not known:
         return []
     heads = np.stack([found.bits for found in known])
-    frames = np.stack([found.whole_bits for found in known])
+    wholes = np.stack([found.whole_bits for found in known])
     return [
         pair._replace(first=at[pair.first], second=at[pair.second])
-        for pair in propose_pairs(heads, frames)
+        for pair in propose_pairs(heads, wholes)
     ]
 
 
 def _is_near_duplicate(pair: Proposal) -> bool:
-    return pair.head <= DEFAULT_MAX_DISTANCE or pair.frame <= WHOLE_MAX_DISTANCE
+    return pair.head <= DEFAULT_MAX_DISTANCE or pair.whole <= WHOLE_MAX_DISTANCE
 
 
 def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from tumorlens.data.catalogue import KNOWN_SOURCES, SourceInfo, source_info
+from tumorlens.data.catalogue import KNOWN_SOURCES, SourceInfo
 from tumorlens.data.manifest import (
     MANIFEST_NAME,
     Plane,
@@ -18,22 +18,12 @@ from tumorlens.data.manifest import (
 )
 from tumorlens.errors import SourceNotFoundError
 
-__all__ = [
-    "KNOWN_SOURCES",
-    "SourceInfo",
-    "cached_folder",
-    "kaggle_cache",
-    "load_source",
-    "source_info",
-    "volume_records",
-]
-
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 _TUMOUR_TYPES = {"glioma", "meningioma", "pituitary"}
 _TUMOUR_WORDS = {"yes", "tumor", "tumour"}
 _HEALTHY_WORDS = {"no", "healthy", "normal", "notumor", "notumour"}
-# healthy_01_T1.nii.gz and healthy_01_FL.nii.gz are one person.
+# healthy_01_T1.nii.gz and healthy_01_FL.nii.gz are one patient.
 _SEQUENCE = re.compile(r"[-_](t1w?|t1c|t1ce|t1gd|t2w?|fl|flair|pd|dwi|adc)$", re.IGNORECASE)
 
 
@@ -169,7 +159,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _source_name(root: Path) -> str:
-    """Return the known source that the folder's name or its parent's tells, else the folder's."""
+    """Return the known source that the folder's name or its parent's names, else the folder's."""
     name = root.resolve().name
     for info in KNOWN_SOURCES.values():
         if name in (info.name, info.subfolder):

@@ -11,7 +11,6 @@ image are hashed, and two images are compared in the pose that fits best.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -40,7 +39,7 @@ class Fingerprint:
     """What identifies one image.
 
     Attributes:
-        sha256: hex digest of the file's bytes (of the pixels where no bytes are known).
+        sha256: hex digest of the file's bytes; empty where there is no file.
         bits: ``uint64 [8, 4]``, 256 bits of the head's box for each of eight poses; row 0 is the
             image as it is.
         whole_bits: the same of the whole image, which does not depend on locating the head.
@@ -51,18 +50,17 @@ class Fingerprint:
     whole_bits: NDArray[np.uint64]
 
 
-def fingerprint(image: Image | NDArray[np.generic], raw: bytes | None = None) -> Fingerprint:
+def fingerprint(image: Image | NDArray[np.generic], sha256: str = "") -> Fingerprint:
     """Fingerprint one image.
 
     Args:
         image: a decoded image, or pixels ``[H, W]`` or ``[H, W, 3]`` RGB of any numeric dtype and
             range. A blank image gives all-zero bits.
-        raw: the file's bytes, for an exact hash that other tools can check.
+        sha256: hex digest of the file's bytes, where there is a file.
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
-    digest = hashlib.sha256(raw) if raw is not None else _pixel_digest(pixels)
     head, whole = thumbnails(pixels, zooms=(1.0,))
-    return Fingerprint(digest.hexdigest(), pose_bits(head), pose_bits(whole[0]))
+    return Fingerprint(sha256, pose_bits(head), pose_bits(whole[0]))
 
 
 def distance(a: Fingerprint, b: Fingerprint) -> int:
@@ -124,12 +122,6 @@ def difference_hash(thumbnail: NDArray[np.float32]) -> NDArray[np.uint64]:
     dark, bright = np.percentile(cells, (5, 95))
     brighter = cells[:, 1:] > cells[:, :-1] + _FLAT * (bright - dark)
     return np.packbits(brighter.ravel()).view(np.uint64)
-
-
-def _pixel_digest(pixels: NDArray[np.generic]) -> hashlib._Hash:
-    digest = hashlib.sha256(f"{pixels.dtype.str}{pixels.shape}".encode())
-    digest.update(np.ascontiguousarray(pixels).tobytes())
-    return digest
 
 
 def _signs(bits: NDArray[np.uint64]) -> NDArray[np.float32]:

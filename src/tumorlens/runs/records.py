@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 from omegaconf import DictConfig
 
+from tumorlens.data.catalogue import source_info
 from tumorlens.data.grouping import group_records
 from tumorlens.data.label_issues import (
     count_label_issues,
@@ -17,7 +18,7 @@ from tumorlens.data.label_issues import (
     exclude_label_issues,
 )
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
-from tumorlens.data.sources import load_source, source_info
+from tumorlens.data.sources import load_source
 from tumorlens.data.splits import (
     PARTS,
     RANDOM_LEAKY,

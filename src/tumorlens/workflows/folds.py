@@ -19,7 +19,7 @@ from tumorlens.augmentation.transform import Batch, Compose
 from tumorlens.data.label_issues import exclude_label_issues
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
-from tumorlens.data.splits import Split, check_fold, grouped_folds, random_folds, with_copies
+from tumorlens.data.splits import Split, grouped_folds, random_folds, with_copies
 from tumorlens.errors import ConfigError
 from tumorlens.runs.config import preprocess_from
 from tumorlens.runs.records import excludes_label_issues
@@ -72,7 +72,6 @@ class FoldPlan:
 
         Raises:
             SplitError: Fewer groups than folds.
-            LeakageError: A group crosses a fold that does not say so in its name.
         """
         settings = config.data.split
         rest = 1 - float(settings.test)
@@ -85,8 +84,6 @@ class FoldPlan:
             validation=float(settings.validation) / rest,
             calibration=float(settings.calibration) / rest,
         )
-        for split in splits:
-            check_fold(split, records)
         if excludes_label_issues(config):
             return [exclude_label_issues(split, records) for split in splits]
         return splits

@@ -12,6 +12,7 @@ from tests.data.drawn_sets import draw_head, save
 from tumorlens.data.audit.duplicates import NearDuplicate, duplicate_groups, find_near_duplicates
 from tumorlens.data.audit.image_summary import ImageSummary, Unreadable, summarize, summarize_all
 from tumorlens.data.manifest import Record
+from tumorlens.data.near_duplicates import search
 from tumorlens.data.near_duplicates.contrast import local_contrast
 from tumorlens.data.sources import load_source
 from tumorlens.imaging.decode import decode, to_grey
@@ -107,12 +108,14 @@ def test_other_scans_are_not_near_duplicates(tmp_path: Path) -> None:
     assert find_near_duplicates([]) == []
 
 
-def test_the_windowed_search_finds_them_too(tmp_path: Path) -> None:
+def test_the_windowed_search_finds_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = [summary(tmp_path, head(seed), f"{seed}") for seed in range(10)]
     images.append(summary(tmp_path, np.rot90(head(7)), "copy"))
-    assert find_near_duplicates(images, method="windows") == find_near_duplicates(
-        images, method="exact"
-    )
+    exact = find_near_duplicates(images)
+    monkeypatch.setattr(search, "EXACT_UP_TO", 5)
+    assert find_near_duplicates(images) == exact
 
 
 def test_local_contrast_is_blind_to_brightness_and_gain() -> None:

@@ -23,8 +23,9 @@ from tumorlens.data.audit.findings import (
 )
 from tumorlens.data.audit.image_summary import ImageSummary, Unreadable, summarize_all
 from tumorlens.data.audit.shortcuts import Shortcut, check_installed, find_shortcuts
+from tumorlens.data.catalogue import source_info
 from tumorlens.data.manifest import MANIFEST_NAME, Record, check_unique
-from tumorlens.data.sources import load_source, source_info
+from tumorlens.data.sources import load_source
 from tumorlens.errors import SourceNotFoundError
 
 

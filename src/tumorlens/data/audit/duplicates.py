@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tumorlens.data.audit.image_summary import ImageSummary
 from tumorlens.data.near_duplicates.contrast import ContrastMatcher
-from tumorlens.data.near_duplicates.search import Method, propose_pairs
+from tumorlens.data.near_duplicates.search import propose_pairs
 from tumorlens.imaging.fingerprint import WHOLE_MAX_DISTANCE, connected_groups
 
 
@@ -39,25 +39,17 @@ class NearDuplicate:
     agreement: float
 
 
-def find_near_duplicates(
-    images: Sequence[ImageSummary], *, method: Method = "auto"
-) -> list[NearDuplicate]:
-    """Find all pairs of near-duplicates, sorted by index.
-
-    Args:
-        images: the audited images; indices refer to their order.
-        method: how hashes are searched, see `search.find_pairs`.
-    """
+def find_near_duplicates(images: Sequence[ImageSummary]) -> list[NearDuplicate]:
+    """Find all pairs of near-duplicates among the images, sorted by index."""
     if not images:
         return []
-    contrast = ContrastMatcher(lambda i: (images[i].head, images[i].frame))
+    contrast = ContrastMatcher(lambda i: (images[i].head, images[i].whole))
     exact = _equal_files(images)
     found = [NearDuplicate(i, j, exact=True, distance=0, agreement=1.0) for i, j in exact]
     proposed = propose_pairs(
         np.stack([image.head_bits for image in images]),
         np.stack([image.whole_bits for image in images]),
-        frame_queries=np.stack([image.zoom_bits for image in images]),
-        method=method,
+        whole_queries=np.stack([image.zoom_bits for image in images]),
     )
     for pair in proposed:
         i, j = pair.first, pair.second

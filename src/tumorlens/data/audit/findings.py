@@ -73,8 +73,8 @@ def pair_findings(
     images: Sequence[ImageSummary], pairs: Sequence[NearDuplicate], foreign: set[str]
 ) -> list[Finding]:
     """Report what the pairs mean; ``foreign`` holds the keys of the sets audited against."""
-    inside = [pair for pair in pairs if not _touches(pair, images, foreign)]
-    across = [pair for pair in pairs if _between(pair, images, foreign)]
+    inside = [pair for pair in pairs if _n_foreign(pair, images, foreign) == 0]
+    across = [pair for pair in pairs if _n_foreign(pair, images, foreign) == 1]
     conflicts = [pair for pair in pairs if _conflict(pair, images)]
     kinds: list[tuple[str, Severity, list[NearDuplicate], str]] = [
         (
@@ -125,12 +125,8 @@ def shortcut_findings(tested: Sequence[Shortcut]) -> list[Finding]:
     return [Finding("shortcut", "warning", len(items), message, items)] if items else []
 
 
-def _touches(pair: NearDuplicate, images: Sequence[ImageSummary], foreign: set[str]) -> bool:
-    return images[pair.first].record.key in foreign or images[pair.second].record.key in foreign
-
-
-def _between(pair: NearDuplicate, images: Sequence[ImageSummary], foreign: set[str]) -> bool:
-    return (images[pair.first].record.key in foreign) != (images[pair.second].record.key in foreign)
+def _n_foreign(pair: NearDuplicate, images: Sequence[ImageSummary], foreign: set[str]) -> int:
+    return sum(images[index].record.key in foreign for index in (pair.first, pair.second))
 
 
 def _conflict(pair: NearDuplicate, images: Sequence[ImageSummary]) -> bool:

@@ -29,15 +29,8 @@ _SMALLEST_SIDE = 64
 _LONGEST_ASPECT = 2.0
 _COLOURFUL = 0.02
 _READERS = 4
-# What a file of a format is usually called.
-_SUFFIXES = {
-    "jpeg": {".jpg", ".jpeg"},
-    "png": {".png"},
-    "tiff": {".tif", ".tiff"},
-    "bmp": {".bmp"},
-    "webp": {".webp"},
-    "dicom": {".dcm"},
-}
+# Usual suffixes of a format; any other format has its own name.
+_SUFFIXES = {"jpeg": {".jpg", ".jpeg"}, "tiff": {".tif", ".tiff"}, "dicom": {".dcm"}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +47,7 @@ class ImageSummary:
         border: mean, deviation and maximum of the outermost ring, and its share of exact zeros.
         thumbnail: ``float32 [16, 16]`` in 0..1, the whole image resized to a square.
         head: ``uint8 [64, 64]``, the head's box.
-        frame: ``uint8 [64, 64]``, the whole image.
+        whole: ``uint8 [64, 64]``, the whole image.
         head_bits: ``uint64 [8, 4]``, hash of the head's box in eight poses.
         whole_bits: ``uint64 [8, 4]``, hash of the whole image in eight poses.
         zoom_bits: ``uint64 [3, 4]``, hash of the image's central part at each of `ZOOMS`.
@@ -70,7 +63,7 @@ class ImageSummary:
     border: tuple[float, float, float, float]
     thumbnail: NDArray[np.float32]
     head: NDArray[np.uint8]
-    frame: NDArray[np.uint8]
+    whole: NDArray[np.uint8]
     head_bits: NDArray[np.uint64]
     whole_bits: NDArray[np.uint64]
     zoom_bits: NDArray[np.uint64]
@@ -113,7 +106,7 @@ def summarize(record: Record) -> ImageSummary | Unreadable:
         border=_border(grey),
         thumbnail=_thumbnail(grey),
         head=to_uint8(head),
-        frame=to_uint8(whole[0]),
+        whole=to_uint8(whole[0]),
         head_bits=pose_bits(head),
         whole_bits=pose_bits(whole[0]),
         zoom_bits=np.stack([difference_hash(sample) for sample in whole]),
@@ -123,7 +116,7 @@ def summarize(record: Record) -> ImageSummary | Unreadable:
 
 def _remarks(record: Record, found: str, pixels: Pixels) -> Iterator[str]:
     suffix = record.file.suffix
-    if suffix.lower() not in _SUFFIXES.get(found, {suffix.lower()}):
+    if suffix.lower() not in _SUFFIXES.get(found, {f".{found}"}):
         yield f"named {suffix}, but is a {found} file"
     height, width = pixels.shape[:2]
     if min(height, width) < _SMALLEST_SIDE:

@@ -82,14 +82,14 @@ def local_contrast(sample: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(contrast / max(float(np.linalg.norm(contrast)), 1e-6), np.float32)
 
 
-def _centre(frame: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
+def _centre(whole: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
     """Stretch the central part of a sample, ``zoom`` of its side, to the whole sample."""
-    side = frame.shape[0]
+    side = whole.shape[0]
     edge = (1 - zoom) / 2 * side + zoom / 2 - 0.5
     to_source = np.array([[zoom, 0, edge], [0, zoom, edge]], np.float32)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     stretched = cv2.warpAffine(
-        frame, to_source, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE
+        whole, to_source, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(stretched, np.uint8)
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +54,12 @@ class FingerprintCache:
     def __len__(self) -> int:
         return len(self._bits)
 
-    def get(self, raw: bytes, make: Callable[[], Fingerprint]) -> Fingerprint:
-        """Return the fingerprint of a file with the content ``raw``, made only if new."""
+    def get(self, raw: bytes, name: str) -> Fingerprint:
+        """Return the fingerprint of a file with the content ``raw``, decoded only if new."""
         digest = hashlib.sha256(raw).hexdigest()
         bits = self._bits.get(digest)
         if bits is None:
-            made = make()
+            made = fingerprint(decode(raw, name=name))
             bits = self._bits[digest] = np.stack([made.bits, made.whole_bits])
         return Fingerprint(digest, bits[0], bits[1])
 
@@ -106,15 +106,10 @@ def fingerprint_records(
         InputError: a file cannot be read; the audit finds all such files at once.
     """
     cache = FingerprintCache() if cache is None else cache
-    found: list[Fingerprint | None] = []
-    for record in records:
-        if record.is_slice:
-            found.append(None)
-            continue
-        raw = read_bytes(record.path)
-        found.append(
-            cache.get(raw, lambda raw=raw, at=record.path: fingerprint(decode(raw, name=str(at))))  # type: ignore[misc]
-        )
+    found = [
+        None if record.is_slice else cache.get(read_bytes(record.path), str(record.path))
+        for record in records
+    ]
     cache.save()
     return found
 

@@ -1,6 +1,6 @@
 """All pairs of fingerprints that are close, for a handful of images or for a million.
 
-Two ways, one answer format:
+Two methods with the same result:
 
 - **Exact**: each query against each entry. With faiss installed this is its flat binary index,
   else NumPy, some twenty times slower; both give the same pairs. Quadratic, and fine up to some
@@ -11,7 +11,7 @@ Two ways, one answer format:
   differences); at 24 bits 98 % do, at 32 bits 86 %. Grows little more than linearly: each window is
   one sort and 25 merges.
 
-A billion pairs are never held: what is returned is only the close ones.
+Only close pairs are held in memory.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ EXACT_UP_TO = 20_000
 """Images up to which ``auto`` compares all with all (some seconds with faiss)."""
 
 HEAD_PROPOSAL_DISTANCE = 48
-FRAME_PROPOSAL_DISTANCE = 32
+WHOLE_PROPOSAL_DISTANCE = 32
 """Distances of heads and of whole images up to which a pair is worth comparing on pixels."""
 
 _WINDOW_BYTES = 3
 _WINDOWS = 10
-# Neighbouring bits of a difference hash say much the same; mixed, the windows are independent.
+# Neighbouring bits of a difference hash are correlated; permuted, the windows are independent.
 _MIXING_SEED = 20_260_101
 _MIXED_AT_ONCE = 1 << 18
 _ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
@@ -52,12 +52,12 @@ class Proposal(NamedTuple):
     first: int
     second: int
     head: int
-    frame: int
+    whole: int
 
     @property
     def distance(self) -> int:
         """The smaller of the two distances."""
-        return min(self.head, self.frame)
+        return min(self.head, self.whole)
 
 
 def find_pairs(
@@ -86,15 +86,14 @@ def find_pairs(
 
 
 def propose_pairs(
-    heads: Bits, frames: Bits, *, frame_queries: Bits | None = None, method: Method = "auto"
+    heads: Bits, wholes: Bits, *, whole_queries: Bits | None = None
 ) -> list[Proposal]:
     """Propose pairs of images to compare on pixels: those that one of two hashes finds close.
 
     Args:
         heads: ``uint64 [N, P, 4]``, fingerprints of the head's box.
-        frames: the same of the whole image.
-        frame_queries: ``uint64 [N, Q, 4]``, what ``frames`` is searched for; its pose 0 when None.
-        method: see `find_pairs`.
+        wholes: the same of the whole image.
+        whole_queries: ``uint64 [N, Q, 4]``, what ``wholes`` is searched for; its pose 0 when None.
 
     Returns:
         Pairs with ``first < second``, sorted, each once.
@@ -102,8 +101,8 @@ def propose_pairs(
     found: dict[tuple[int, int], list[int]] = {}
     for column, pairs in enumerate(
         (
-            find_pairs(heads, HEAD_PROPOSAL_DISTANCE, method=method),
-            find_pairs(frames, FRAME_PROPOSAL_DISTANCE, queries=frame_queries, method=method),
+            find_pairs(heads, HEAD_PROPOSAL_DISTANCE),
+            find_pairs(wholes, WHOLE_PROPOSAL_DISTANCE, queries=whole_queries),
         )
     ):
         for i, j, distance in pairs.tolist():

@@ -3,7 +3,6 @@
 from tumorlens.data.splits.grouped import DEFAULT_FRACTIONS, grouped_folds, grouped_split
 from tumorlens.data.splits.leaky import (
     RANDOM_LEAKY,
-    check_fold,
     random_folds,
     random_split,
     with_copies,
@@ -26,7 +25,6 @@ __all__ = [
     "PARTS",
     "RANDOM_LEAKY",
     "Split",
-    "check_fold",
     "check_groups",
     "data_digest",
     "grouped_folds",

@@ -25,7 +25,6 @@ def grouped_split(
     fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
     seed: int,
     held_out: Collection[str] = (),
-    name: str = "grouped",
 ) -> Split:
     """Split so that no group crosses and every part has its share of each source and label.
 
@@ -34,8 +33,7 @@ def grouped_split(
         fractions: of the records by part; they sum to 1, and a part left out stays empty.
         seed: the same seed and records give the same split.
         held_out: sources that go to ``test`` whole. Records of other sources that share a group
-            with them are left out of the split, so that the test is external indeed.
-        name: of the split.
+            with them are left out of the split, so that the test is external.
 
     Raises:
         SplitError: records without groups, or fractions that do not sum to 1.
@@ -47,7 +45,7 @@ def grouped_split(
     open_records = [record for record in records if record.group not in tainted]
     parts = _assign(open_records, fractions, np.random.default_rng(seed))
     parts["test"] = [*parts.get("test", []), *external]
-    split = make_split(name, seed, parts, records)
+    split = make_split("grouped", seed, parts, records)
     check_groups(split, records)
     return split
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits.grouped import grouped_folds
-from tumorlens.data.splits.split_file import Split, check_groups, make_split
+from tumorlens.data.splits.split_file import Split, make_split
 from tumorlens.errors import SplitError
 
 RANDOM_LEAKY = "random-leaky"
@@ -91,16 +91,6 @@ def random_folds(
         )
         for split in blind
     ]
-
-
-def check_fold(split: Split, records: Sequence[Record]) -> None:
-    """Do what `check_groups` does, except for splits whose name says that they leak.
-
-    Raises:
-        LeakageError: a group crosses, and the split's name does not begin with `RANDOM_LEAKY`.
-    """
-    if not split.name.startswith(RANDOM_LEAKY):
-        check_groups(split, records)
 
 
 def with_copies(records: Sequence[Record], copies: int) -> list[Record]:
