@@ -20,7 +20,7 @@ GONE = (OSError, EOFError, asyncio.IncompleteReadError)
 
 @asynccontextmanager
 async def healthy_client(url: str, outcome: Outcome, every: float = 0.1) -> AsyncIterator[None]:
-    """Ask politely the whole time, again when told to wait; times and retries are published."""
+    """Send requests all the time, and wait when told to; times and retries are recorded."""
     seconds: list[float] = []
     retries = 0
     request = post("/predict", png_scan())
@@ -116,7 +116,7 @@ async def slow_clients(server: LiveServer, count: int, seconds: float) -> Outcom
     async with healthy_client(server.url, outcome):
         await asyncio.gather(*(dribble(index) for index in range(count)))
     outcome.figures["endings"] = dict(endings)
-    outcome.require(endings["still open"] == 0, "slow clients were never given up")
+    outcome.require(endings["still open"] == 0, "slow clients were never disconnected")
     memory(server, outcome)
     return outcome
 

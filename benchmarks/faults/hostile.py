@@ -47,10 +47,9 @@ def mutated_images(server: LiveServer, count: int, seed: int = 1) -> Outcome:
             if index == count // 10:
                 warm = server.rss_mib()
         flat = server.rss_mib()
-        for index, (name, body) in enumerate(bombs()):
+        for name, body in bombs():
             for path_index in range(3):
                 _post(http, name, body, path_index, statuses, outcome)
-            outcome.require(index >= 0, name)
     outcome.figures |= {
         "requests": sum(statuses.values()),
         "statuses": {str(status): count for status, count in sorted(statuses.items())},
@@ -85,6 +84,6 @@ def _post(
 
 def _still_healthy(server: LiveServer, outcome: Outcome) -> None:
     answer = httpx.post(f"{server.url}/predict", files={"file": ("a", png_scan())}, timeout=30)
-    outcome.require(answer.status_code == 200, "the server answers no more")
+    outcome.require(answer.status_code == 200, "the server no longer answers")
     faults = server.log_lines("fault")
     outcome.require(not faults, f"faults in the log: {faults[:3]}")

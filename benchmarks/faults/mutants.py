@@ -1,4 +1,4 @@
-"""Images gone wrong: cut, flipped, lying, mislabelled, and bombs; the same for the same seed."""
+"""Damaged images: cut, bits flipped, false headers, mislabelled, and bombs; fixed by a seed."""
 
 from __future__ import annotations
 

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.faults.crowds import GONE
 from benchmarks.faults.outcome import Outcome
 from benchmarks.faults.wire import Connection, post
 from tests.serving.live import LiveServer
 from tests.serving.scans import png_scan
-
-GONE = (OSError, EOFError, asyncio.IncompleteReadError)
 
 
 async def killed_worker(model: Path, seconds: float) -> Outcome:

@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
     @property
     def threads(self) -> int:
-        """Images worked on at once in one worker (``inference_threads`` resolved)."""
+        """Images processed at once in one worker (``inference_threads`` resolved)."""
         return self.inference_threads or max(1, usable_cores() // self.workers)
 
 
