@@ -174,10 +174,11 @@ def test_the_readmes_python_blocks_run(
     assert shown
     for block in shown:
         exec(compile(block, "README.md", "exec"), names)
-    label, prob, decision = capsys.readouterr().out.splitlines()[0].split()
+    label, prob, decision, hottest = capsys.readouterr().out.split()
     assert (label == "tumor") == (float(prob) >= names["answer"].threshold)
     assert decision in {"tumor", "healthy", "uncertain"}
-    assert names["heat"].shape == (256, 256)
+    assert names["heatmap"].shape == (256, 256)
+    assert 0 < float(hottest) <= 1
 
 
 def test_the_service_has_the_paths_shown(tiny_model_path: Path) -> None:
