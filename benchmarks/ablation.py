@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from tumorlens.data.label_issues import disputes_label, exclude_label_issues, label_issue_of
 from tumorlens.data.manifest import Record
@@ -24,13 +24,15 @@ from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import energy_in_box, pointing_hit
 from tumorlens.metrics.shares import mean_estimate
-from tumorlens.runs.config import compose_config
-from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import RunConfig
+from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.records import excludes_label_issues, load_records
 from tumorlens.runs.scores import Scores
 from tumorlens.training.decoding import Parts, decode_parts
-from tumorlens.training.fit import fit
-from tumorlens.training.scoring import score
+from tumorlens.workflows.execution import execute
+from tumorlens.workflows.measure import score
+from tumorlens.workflows.stages import Stage
 
 SMALL = ["model.preprocess.size=96", "augment.schedule.initial_size=0"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
@@ -64,12 +66,11 @@ ARMS: dict[str, list[str]] = {
 }  # fmt: skip
 
 
-def development_parts(config: DictConfig, away: str) -> Parts:
+def development_parts(config: RunConfig, away: str) -> Parts:
     """Return the default split without ``away`` in it, whose untested groups become the test."""
-    records = load_records(config)
-    shares = {part: float(config.data.split[part]) for part in
-              ("train", "validation", "calibration", "test")}  # fmt: skip
-    whole = grouped_split(records, fractions=shares, seed=config.data.split.seed)
+    records = load_records(config.data)
+    asked = config.data.split
+    whole = grouped_split(records, fractions=asked.fractions(), seed=asked.seed)
     near = {record.group for record in records if record.source == away}
     of = {record.key: record for record in records}
     kept = {part: [key for key in keys if of[key].group not in near]
@@ -78,7 +79,7 @@ def development_parts(config: DictConfig, away: str) -> Parts:
     kept["test"] = [r.key for r in records if r.source == away and r.key not in tested]
     split = make_split("ablation", config.seed, kept, records)
     check_groups(split, records)
-    if excludes_label_issues(config):
+    if excludes_label_issues(config.data):
         split = exclude_label_issues(split, records)
     return decode_parts(config, split, records)
 
@@ -123,17 +124,16 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
         "data.learnt_slices_per_plane=null",
         *([f"data.cache_dir={chosen.cache}"] if chosen.cache else []), *ARMS[name],
     ])  # fmt: skip
-    prepare_run_dir(config, folder)
     parts = development_parts(config, chosen.away)
-    network = fit(config, parts, folder).network.eval().float()
-    rows = score(network, parts.records["test"], parts.inputs["test"], torch.device("cpu"))
+    stage = Stage("train", RunFolder(folder), replace(config, members=None, finetune=None))
+    network = execute(stage, parts).network.eval().float().cpu()
+    rows = score(network, parts.records["test"], parts.inputs["test"])
     found = {"away": roc_auc(rows, np.ones(len(rows.labels), bool)),
              "away_clean": roc_auc(rows, ~has_label_issue(parts.records["test"]))}  # fmt: skip
     from tumorlens.data.pixels import read_pixels
     from tumorlens.imaging.preprocess import prepare
-    from tumorlens.runs.config import preprocess_from
 
-    spec, records = preprocess_from(config), parts.records["validation"]
+    spec, records = config.model.preprocess, parts.records["validation"]
     frames = [
         prepare(read_pixels(record), spec).frame.boxes_to_input(np.array(record.boxes))
         if record.boxes
@@ -142,7 +142,7 @@ def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str
     ]
     hits, energies = pointing(network, records, parts.inputs["validation"], frames)
     groups = [r.group for r in records if r.boxes and r.label and r.group is not None]
-    rows = score(network, records, parts.inputs["validation"], torch.device("cpu"))
+    rows = score(network, records, parts.inputs["validation"])
     found["validation"] = roc_auc(rows, ~has_label_issue(records))
     found |= {
         "pointing": mean_estimate(hits, groups, n_boot=2000),

@@ -25,7 +25,7 @@ from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.image import Image
 from tumorlens.inference.overlay import to_display
 from tumorlens.metrics.shares import share_estimate
-from tumorlens.runs.config import compose_config
+from tumorlens.runs.compose import compose_config
 from tumorlens.runs.records import load_records
 
 Row = tuple[bool, bool, int, str]  # refused by rules, by the guard; group; name
@@ -52,7 +52,7 @@ def pictures(crops: int, count: int, seed: int) -> Iterator[tuple[Sample, int]]:
 
 def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, int]]:
     config = compose_config([f"data.root={data}", "experiment=default"])
-    records = load_records(config)
+    records = load_records(config.data)
     chosen = set(read_split(split).parts()[part]) if split else {r.key for r in records}
     for index, record in enumerate(records):
         if record.key in chosen:

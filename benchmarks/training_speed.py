@@ -23,40 +23,40 @@ import logging
 import platform
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from benchmarks.loops import Clock, Decoded, FromFiles, clocked, now, plain_loop
 from tumorlens.models.baseline import NotebookCNN
 from tumorlens.models.registry import build
-from tumorlens.runs.config import compose_config
-from tumorlens.runs.folder import prepare_run_dir
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import RunConfig
+from tumorlens.runs.folder import RunFolder
 from tumorlens.training.decoding import Parts, load_parts
-from tumorlens.training.fit import fit
+from tumorlens.workflows.execution import execute
+from tumorlens.workflows.stages import Stage
 
 NOTEBOOK_EPOCHS = 400
 
 
-def ours(config: DictConfig, parts: Parts, epochs: int) -> tuple[Clock, float, float]:
+def ours(config: RunConfig, parts: Parts, epochs: int) -> tuple[Clock, float, float]:
     """Train as `tumorlens train` does; the epochs' clock, all seconds, the test accuracy."""
-    config = config.copy()
-    config.trainer.max_epochs = epochs + 1
+    config = config.changed({"trainer": {"max_epochs": epochs + 1}})
     with tempfile.TemporaryDirectory() as folder, clocked() as clock:
-        run_dir = prepare_run_dir(config, Path(folder) / "run")
         begun = now()
-        fitted = fit(config, parts, run_dir)
+        trained = execute(Stage("train", RunFolder(Path(folder) / "run"), config), parts)
         clock.starts.append(now())
         whole = now()[0] - begun[0]
-    tested = fitted.metrics.get("test", {})
+    tested = trained.measured.metrics.get("test", {})
     return clock, whole, tested["accuracy"].value if tested else float("nan")
 
 
-def settings(root: Path, *overrides: str) -> DictConfig:
+def settings(root: Path, *overrides: str) -> RunConfig:
     return compose_config(
         [
             f"data.root={root}",
@@ -98,10 +98,9 @@ def resnet_round(root: Path, parts: Parts, batches: int, seed: int) -> dict[str,
     return rates
 
 
-def notebook_round(config: DictConfig, parts: Parts, epochs: int, seed: int) -> dict[str, Any]:
+def notebook_round(config: RunConfig, parts: Parts, epochs: int, seed: int) -> dict[str, Any]:
     """Seconds an epoch and the test accuracy, ours and the notebook's."""
-    config = config.copy()
-    config.seed = seed
+    config = replace(config, seed=seed)
     clock, whole, accuracy = ours(config, parts, epochs)
     rest = whole - (clock.starts[-2][0] - clock.starts[0][0])  # before the first epoch, and after
     torch.manual_seed(seed)

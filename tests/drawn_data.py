@@ -7,13 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import IGNORE, LESION
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.runs.config import compose_config
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import RunConfig
+from tumorlens.runs.folder import run_folder
 from tumorlens.training.datamodule import Mode, ScanDataset
+from tumorlens.workflows.execution import Trained, execute
+from tumorlens.workflows.stages import Stage
 
 SIZE = 32
 
@@ -62,9 +65,14 @@ def tiny_settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
     ]
 
 
-def tiny_config(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+def tiny_config(root: Path, run_dir: Path, *overrides: str) -> RunConfig:
     """Those settings, composed."""
     return compose_config(tiny_settings(root, run_dir, *overrides))
+
+
+def fitted(config: RunConfig) -> Trained:
+    """A network fitted and measured, without its export, which takes most of a run's time."""
+    return execute(Stage("train", run_folder(config), config))
 
 
 def evidence_settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:

@@ -12,8 +12,7 @@ from tumorlens.cli.app import run
 from tumorlens.errors import ConfigError, DataError, ModelNotFoundError
 from tumorlens.reporting.document import from_json
 from tumorlens.reporting.run_report import report_run
-from tumorlens.training.results import RunResult
-from tumorlens.workflows.train import train
+from tumorlens.workflows.train import RunResult, train
 
 pytest.importorskip("seaborn")
 pytest.importorskip("onnxscript")

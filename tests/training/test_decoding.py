@@ -7,13 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from omegaconf import DictConfig
 
 from tests.drawn_data import draw_heads, tiny_config
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import Split, check_groups, read_split, write_split
 from tumorlens.errors import ConfigError, SourceNotFoundError
+from tumorlens.runs.config import RunConfig
 from tumorlens.runs.records import load_records, make_split
 from tumorlens.training.decoding import load_parts
 
@@ -33,11 +33,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def split_of(root: Path, *overrides: str) -> tuple[DictConfig, list[Record], Split]:
+def split_of(root: Path, *overrides: str) -> tuple[RunConfig, list[Record], Split]:
     config = tiny_config(root, root / "run", "data.volumes=cut", "data.slices_per_plane=3",
                          "data.label_issues=keep", *overrides)  # fmt: skip
-    records = load_records(config)
-    return config, records, make_split(config, records)
+    records = load_records(config.data)
+    return config, records, make_split(config.data, records)
 
 
 def test_training_alone_gets_the_slices_between(root: Path) -> None:
@@ -79,8 +79,8 @@ def test_volumes_of_validation_are_cut_finer_where_they_are_learnt_from(
     assert joined
     assert sum(files.get(key) in joined for key in after.train) == len(joined) * 3 * 7
     write_split(after, tmp_path / "split.json")
-    config.data.split.path = str(tmp_path / "split.json")
-    assert make_split(config, records) == after
+    config = config.changed({"data": {"split": {"path": str(tmp_path / "split.json")}}})
+    assert make_split(config.data, records) == after
 
 
 def test_training_alone_gets_tilted_slices(root: Path) -> None:
@@ -93,7 +93,7 @@ def test_training_alone_gets_tilted_slices(root: Path) -> None:
     assert {(record.file, record.view) for record in more} == stacks
     assert len(more) == 5 * len(stacks)  # no two alike here
     check_groups(after, records)
-    assert load_records(config) == records  # ever the same
+    assert load_records(config.data) == records  # ever the same
     cut = read_pixels(more[0])
     assert cut.shape == (40, 40)
     angles = [[int(angle) for angle in r.key.split(":")[-2:]] for r in more]
@@ -111,8 +111,8 @@ def test_such_a_split_can_be_read_back(root: Path, tmp_path: Path) -> None:
     )
     write_split(split, tmp_path / "split.json")
     assert read_split(tmp_path / "split.json", records) == split
-    config.data.split.path = str(tmp_path / "split.json")
-    assert make_split(config, records) == split
+    config = config.changed({"data": {"split": {"path": str(tmp_path / "split.json")}}})
+    assert make_split(config.data, records) == split
 
 
 def test_parts_hold_what_the_split_says(root: Path) -> None:
@@ -126,4 +126,4 @@ def test_parts_hold_what_the_split_says(root: Path) -> None:
 def test_a_missing_folder_of_volumes_is_named(root: Path) -> None:
     config = tiny_config(root, root / "run", "data.volumes=none_such")
     with pytest.raises(SourceNotFoundError, match="none_such"):
-        load_records(config)
+        load_records(config.data)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.drawn_data import tiny_config
+from tests.drawn_data import fitted, tiny_config
 from tumorlens.data.splits import make_split, read_split, write_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.export.onnx import to_onnx
@@ -18,19 +18,17 @@ from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.models.quantization import round_weights
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_network
-from tumorlens.runs.config import compose_config, plain, recipe
-from tumorlens.runs.folder import prepare_run_dir
-from tumorlens.runs.folds import PLAN_NAME
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.folder import run_folder
+from tumorlens.runs.provenance import Provenance, recipe
 from tumorlens.training.decoding import load_parts
-from tumorlens.training.fit import fit
 from tumorlens.training.initial_weights import (
     check_start,
     init_path,
     load_start,
-    note_start,
+    starting_weights,
 )
 from tumorlens.workflows.crossval import crossvalidate
-from tumorlens.workflows.train import train
 
 STILL = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
 
@@ -67,9 +65,8 @@ def test_every_tensor_is_taken_over(kind: str, heads: Path, tmp_path: Path) -> N
     else:
         torch.save(weights, path)
     config = tiny_config(heads, tmp_path / "run", f"init={path}")
-    note_start(config)
     network = cnn()
-    load_start(network, config)
+    load_start(network, config, starting_weights(config))
     loaded = network.state_dict()
     assert [name for name in weights if not torch.equal(loaded[name], weights[name])] == []
 
@@ -99,7 +96,7 @@ def test_a_file_without_a_head_leaves_it_fresh(
 
 
 def change(weights: dict[str, Tensor], how: str) -> str:
-    """Spoil the weights; return what the message has to say."""
+    """Corrupt the weights; return what the message has to say."""
     if how == "missing":
         del weights["features.5.running_mean"]
         return "missing: features.5.running_mean"
@@ -131,17 +128,17 @@ def test_weights_of_another_network_are_refused_and_change_nothing(
 def test_weights_that_are_not_there_are_named_before_data_is_read(tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "no data", tmp_path / "run", f"init={tmp_path}")
     with pytest.raises(ModelNotFoundError, match=r"init: .*weights\.pt does not exist"):
-        note_start(config)
+        starting_weights(config)
 
 
 def test_a_file_that_changes_under_way_is_noticed(heads: Path, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(drawn(cnn()), path)
     config = tiny_config(heads, tmp_path / "run", f"init={path}")
-    note_start(config)
+    before = starting_weights(config)
     torch.save(drawn(cnn(), seed=4), path)
     with pytest.raises(ConfigError, match="changed while"):
-        load_start(cnn(), config)
+        load_start(cnn(), config, before)
 
 
 def test_a_run_starts_from_them_and_says_so(heads: Path, tmp_path: Path) -> None:
@@ -150,13 +147,12 @@ def test_a_run_starts_from_them_and_says_so(heads: Path, tmp_path: Path) -> None
     weights = drawn(cnn())
     torch.save(weights, path)
     config = tiny_config(heads, tmp_path / "run", f"init={path}", *STILL)
-    note_start(config)
-    run_dir = prepare_run_dir(config, None)
-    network = fit(config, load_parts(config), run_dir).network
+    run = fitted(config)
+    network = run.network
     # At rate 0 every parameter stays; the running statistics move with the data.
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter, weights[name]), name
-    stated = recipe(config, heads)
+    stated = recipe(config, run.provenance)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert stated["started_from"] == {"init": {"file": "weights.pt", "sha256": digest}}
     assert stated["init"] is None
@@ -165,16 +161,16 @@ def test_a_run_starts_from_them_and_says_so(heads: Path, tmp_path: Path) -> None
 
 def test_weights_that_have_seen_the_test_scans_are_refused(heads: Path, tmp_path: Path) -> None:
     first = tiny_config(heads, tmp_path / "first")
-    run_dir = prepare_run_dir(first, None)
-    write_split(load_parts(first).split, run_dir / "split.json")
-    torch.save(drawn(cnn()), run_dir / "weights.pt")
+    folder = run_folder(first)
+    folder.begin(first, Provenance())
+    write_split(load_parts(first).split, folder.split)
+    torch.save(drawn(cnn()), folder.weights)
+    run_dir = folder.path
     other = tiny_config(heads, tmp_path / "other", f"init={run_dir}", "seed=5", *STILL)
-    note_start(other)
-    prepare_run_dir(other, None)
     with pytest.raises(
         LeakageError, match=r"trained on \d+ of the \d+ scans .*test part.*held_out"
     ):
-        fit(other, load_parts(other), tmp_path / "other")
+        fitted(other)
     # On its own split it may go on: what it is measured on it has not seen.
     same = (f"init={run_dir}", f"data.split.path={run_dir}/split.json", *STILL)
     config = tiny_config(heads, tmp_path / "same", *same)
@@ -188,14 +184,12 @@ def test_folds_start_from_them_and_other_weights_are_another_plan(
     weights = drawn(cnn())
     torch.save(weights, path)
     config = tiny_config(heads, tmp_path / "cv", f"init={path}", *STILL)
-    before = plain(config)
     result = crossvalidate(config, 2)
-    assert plain(config) == before
     for fold in ("r0-f0", "r0-f1"):
         kept = torch.load(result.run_dir / fold / "weights.pt", weights_only=True)
         assert torch.equal(kept["features.0.weight"], weights["features.0.weight"])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert digest in (result.run_dir / PLAN_NAME).read_text()
+    assert digest in (result.run_dir / "crossval.json").read_text()
     torch.save(drawn(cnn(), seed=4), path)
     with pytest.raises(ConfigError, match="holds another cross-validation"):
         crossvalidate(config, 2)
@@ -222,7 +216,7 @@ def test_a_model_file_gives_the_weights_it_holds(tmp_path: Path) -> None:
 def test_the_packaged_model_can_be_gone_on_from(experiment: str) -> None:
     path = init_path("packaged")
     config = compose_config([f"experiment={experiment}", "data.root=."])
-    network = build(config.model.architecture, **plain(config.model.arguments))
+    network = build(config.model.architecture, **config.model.arguments)
     assert load_network(network, path) == []
     assert read_split(path.with_name("split.json")).train
 
@@ -244,17 +238,7 @@ def test_scans_that_the_packaged_model_has_learnt_from_are_no_test(
         check_start(config, parts)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (["init_member=-1", "init=x"], "give a whole number from 0"),
-        (["init_member=second", "init=x"], "give a whole number from 0"),
-    ],
-)
-def test_an_impossible_member_is_refused_before_anything_is_written(
-    settings: list[str], words: str, tmp_path: Path
-) -> None:
-    config = tiny_config(tmp_path, tmp_path / "run", *settings)
-    with pytest.raises(ConfigError, match=words):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("setting", ["init_member=-1", "init_member=second"])
+def test_an_impossible_member_is_refused(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"init_member is .*; it should be "):
+        tiny_config(tmp_path, tmp_path / "run", setting, "init=x")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,18 +15,17 @@ from tumorlens.augmentation.lesions import RandLesionInsertion
 from tumorlens.augmentation.policy import AugmentationPolicy, Intensity, Lesions
 from tumorlens.errors import ConfigError
 from tumorlens.models.registry import build
+from tumorlens.runs.config import LossConfig, OptimizerConfig
 from tumorlens.training.datamodule import SharedSampler
-from tumorlens.training.losses import LossSpec
 from tumorlens.training.module import (
     Classifier,
-    OptimizerSpec,
     in_order,
     learning_rate_factor,
 )
 
-COSINE = OptimizerSpec(schedule="cosine")
-CONSTANT = OptimizerSpec()
-WARM = OptimizerSpec(schedule="cosine", warmup=0.1)
+COSINE = OptimizerConfig(schedule="cosine")
+CONSTANT = OptimizerConfig()
+WARM = OptimizerConfig(schedule="cosine", warmup=0.1)
 OFF = AugmentationPolicy()
 
 
@@ -46,11 +44,11 @@ OFF = AugmentationPolicy()
         (WARM, 10, 1.0),
         (WARM, 55, 0.505),
         (WARM, 100, 0.01),
-        (OptimizerSpec(warmup=0.1), 4, 0.5),
-        (OptimizerSpec(warmup=0.1), 50, 1.0),
+        (OptimizerConfig(warmup=0.1), 4, 0.5),
+        (OptimizerConfig(warmup=0.1), 50, 1.0),
     ],
 )
-def test_the_schedule(spec: OptimizerSpec, step: int, expected: float) -> None:
+def test_the_schedule(spec: OptimizerConfig, step: int, expected: float) -> None:
     assert learning_rate_factor(step, 100, spec) == pytest.approx(expected)
 
 
@@ -72,12 +70,12 @@ class Head(nn.Module):
 
 def classifier(network: nn.Module | None = None, **settings: Any) -> Classifier:
     given: dict[str, Any] = {
-        "loss": LossSpec(),
+        "loss": LossConfig(),
         "optimizer": CONSTANT,
         "augmentation": OFF,
         "seed": 0,
     }
-    return Classifier(network or Head(), **(given | settings))
+    return Classifier(network or Head(), **({"seed": 0} | given | settings))
 
 
 def groups_of(module: Classifier) -> list[tuple[float, float, set[str]]]:
@@ -91,7 +89,7 @@ def groups_of(module: Classifier) -> list[tuple[float, float, set[str]]]:
 
 
 def test_weight_decay_spares_biases_and_norms_and_the_backbone_has_its_rate() -> None:
-    spec = OptimizerSpec(lr=0.01, weight_decay=0.05, backbone_lr=0.1)
+    spec = OptimizerConfig(lr=0.01, weight_decay=0.05, backbone_lr=0.1)
     assert groups_of(classifier(optimizer=spec)) == [
         (0.001, 0.05, {"backbone.weight"}),
         (0.001, 0.0, {"backbone.bias"}),
@@ -107,7 +105,7 @@ def test_a_frozen_backbone_keeps_its_statistics() -> None:
             self.backbone = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
 
     for backbone_lr, moves in ((0.0, False), (0.1, True)):
-        module = classifier(Normed(), optimizer=OptimizerSpec(backbone_lr=backbone_lr))
+        module = classifier(Normed(), optimizer=OptimizerConfig(backbone_lr=backbone_lr))
         quiet(module)
         mean = module.network.backbone[1].running_mean.clone()  # type: ignore[index,union-attr]
         module.train()
@@ -120,7 +118,7 @@ def test_a_frozen_backbone_keeps_its_statistics() -> None:
 
 
 def test_a_network_without_a_backbone_cannot_freeze_one() -> None:
-    module = classifier(build("cnn", widths=[4]), optimizer=OptimizerSpec(backbone_lr=0.0))
+    module = classifier(build("cnn", widths=[4]), optimizer=OptimizerConfig(backbone_lr=0.0))
     with pytest.raises(ConfigError, match="no backbone"):
         module.configure_optimizers()
 
@@ -135,7 +133,7 @@ def test_shares_of_several_processes_are_put_in_order(count: int, world: int) ->
 
 
 def test_a_frozen_backbone_is_not_trained() -> None:
-    module = classifier(optimizer=OptimizerSpec(lr=0.1, backbone_lr=0))
+    module = classifier(optimizer=OptimizerConfig(lr=0.1, backbone_lr=0))
     names = set().union(*(names for _, _, names in groups_of(module)))
     assert names == {"head.weight", "head.bias", "norm.weight", "norm.bias"}
     assert not module.network.backbone.weight.requires_grad  # type: ignore[union-attr]
@@ -147,15 +145,8 @@ def test_a_frozen_backbone_is_not_trained() -> None:
     [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
 )
 def test_optimisers_by_name(name: Any, kind: type) -> None:
-    configured: Any = classifier(optimizer=OptimizerSpec(name=name)).configure_optimizers()
+    configured: Any = classifier(optimizer=OptimizerConfig(name=name)).configure_optimizers()
     assert type(configured["optimizer"]) is kind
-
-
-@pytest.mark.parametrize("settings", [{"name": "lion"}, {"schedule": "linear"}])
-def test_an_optimiser_that_does_not_exist_is_refused(settings: dict[str, Any]) -> None:
-    module = classifier(optimizer=replace(CONSTANT, **settings))
-    with pytest.raises(ConfigError, match=f"optimizer.{next(iter(settings))}"):
-        module.configure_optimizers()
 
 
 def batch(n: int = 4) -> dict[str, Tensor]:
@@ -256,7 +247,7 @@ def test_a_step_is_seeded_by_its_place_in_the_run() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_ends_the_run(value: float) -> None:
-    module = classifier(loss=LossSpec(positive_weight=value))
+    module = classifier(loss=LossConfig(positive_weight=value))
     quiet(module)
     with pytest.raises(ConfigError, match=r"epoch 0, batch 3.*optimizer\.lr"):
         module.training_step(batch(), 3)
@@ -264,7 +255,7 @@ def test_a_loss_that_is_no_number_ends_the_run(value: float) -> None:
 
 def test_the_map_s_loss_is_added_where_there_is_a_map() -> None:
     network = build("cnn", widths=[4])
-    for loss, parts in ((LossSpec(), 1), (LossSpec(cells=0.5), 2)):
+    for loss, parts in ((LossConfig(), 1), (LossConfig(cells=0.5), 2)):
         module = classifier(network.eval(), loss=loss)
         logged = quiet(module)
         total = float(module.training_step(batch(), 0).detach())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from tumorlens.errors import ConfigError
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import RunConfig
 from tumorlens.training import trainer
 from tumorlens.training.trainer import fastest_precision, loader_workers
 
@@ -78,13 +78,5 @@ def test_workers_augment_beside_a_gpu(
     assert loader_workers(asking(asked, accelerator), processes) == workers
 
 
-@pytest.mark.parametrize("asked", [-1, True, "many", 1.5, None])
-def test_another_number_of_workers_is_refused(asked: object) -> None:
-    with pytest.raises(ConfigError, match=r"data\.num_workers is .*; use auto or a whole number"):
-        loader_workers(asking(asked, "cpu"), 1)
-
-
-def asking(workers: object, accelerator: str) -> DictConfig:
-    return OmegaConf.create(
-        {"data": {"num_workers": workers}, "trainer": {"accelerator": accelerator}}
-    )
+def asking(workers: str | int, accelerator: str) -> RunConfig:
+    return compose_config([f"data.num_workers={workers}", f"trainer.accelerator={accelerator}"])

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from tests.drawn_data import draw_heads, evidence_settings, tiny_config
 from tumorlens.data.splits import read_split
@@ -20,10 +19,14 @@ from tumorlens.errors import ConfigError, DataError, SplitError
 from tumorlens.metrics import binary as metrics
 from tumorlens.models.weights import read_weights
 from tumorlens.reporting.run_report import report_run
-from tumorlens.runs.config import compose_config
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import RunConfig
 from tumorlens.runs.predictions import concatenated, read_predictions
+from tumorlens.training.decoding import Parts
 from tumorlens.workflows import crossval
 from tumorlens.workflows.crossval import CrossvalResult, crossvalidate
+from tumorlens.workflows.execution import Trained
+from tumorlens.workflows.stages import Stage
 
 # Lightning deprecates a call of its own; how many workers load is our choice.
 pytestmark = [
@@ -39,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_heads(tmp_path_factory.mktemp("data"), each=12)
 
 
-def settings(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+def settings(root: Path, run_dir: Path, *overrides: str) -> RunConfig:
     return tiny_config(root, run_dir, "trainer.max_epochs=1", "trainer.limit_train_batches=1",
                        *overrides)  # fmt: skip
 
@@ -100,13 +103,13 @@ def test_finished_folds_are_read_and_a_cut_off_one_is_trained_anew(
     cut = done.run_dir / "r1-f0"
     (cut / "weights.pt").unlink()  # the last file written
     trained: list[Path] = []
-    fit = crossval.fit
+    execute = crossval.execute
 
-    def counted(config: DictConfig, parts: object, run_dir: Path) -> object:
-        trained.append(run_dir)
-        return fit(config, parts, run_dir)  # type: ignore[arg-type]
+    def counted(stage: Stage, parts: Parts | None = None) -> Trained:
+        trained.append(stage.folder.path)
+        return execute(stage, parts)
 
-    monkeypatch.setattr(crossval, "fit", counted)
+    monkeypatch.setattr(crossval, "execute", counted)
     again = crossvalidate(settings(root, done.run_dir), n_folds=2, repeats=2)
     assert trained == [cut]
     # The same seed gives the same network; as text, since nan is not equal to itself.
@@ -128,7 +131,7 @@ def test_another_cross_validation_in_the_same_folder_is_refused(
         ("data.split.path=split.json", "makes its own folds"),
         ("data.split.held_out=[heads]", "makes its own folds"),
         ("resume=last.ckpt", "goes on by itself"),
-        ("+polish.seed=1", "leave polish out"),
+        ("+finetune.seed=1", "leave fine-tuning out"),
     ],
 )
 def test_settings_that_make_no_sense_here_are_refused(
@@ -182,7 +185,7 @@ def pairs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> CrossvalResul
     return crossvalidate(with_members(root, tmp_path_factory.mktemp("pairs")), n_folds=2)
 
 
-def with_members(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+def with_members(root: Path, run_dir: Path, *overrides: str) -> RunConfig:
     pair = "members=[{},{model:{arguments:{instance_norm:true}}}]"
     once = "trainer.limit_train_batches=1"
     return compose_config(evidence_settings(root, run_dir, once, pair, *overrides))

@@ -15,8 +15,9 @@ from tumorlens.errors import ConfigError
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import read_model
-from tumorlens.runs.config import compose_config
-from tumorlens.workflows.stages import FIRST
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import AfterConfig
+from tumorlens.runs.folder import PRETRAIN
 from tumorlens.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -37,7 +38,7 @@ def outlined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_ends_with_all_that_its_card_and_report_tell(outlined: Path, tmp_path: Path) -> None:
     config = tiny_config(outlined, tmp_path / "run", "trainer.max_epochs=1", "score_test=true",
                          "after.shortcuts=true", "after.explain=true", "after.report=true",
-                         "+polish.trainer.max_epochs=1")  # fmt: skip
+                         "+finetune.trainer.max_epochs=1")  # fmt: skip
     result = train(config)
     found = json.loads((result.run_dir / "evaluation.json").read_text())
     n = len(json.loads((result.run_dir / "split.json").read_text())["parts"]["test"])
@@ -54,7 +55,7 @@ def test_a_run_ends_with_all_that_its_card_and_report_tell(outlined: Path, tmp_p
     assert read_model(result.model).sha256 in report
     assert (result.run_dir / "explanations.html").is_file()
     # The first of two trainings is nobody's last word.
-    assert not {path.name for path in (result.run_dir / FIRST).iterdir()} & {
+    assert not {path.name for path in (result.run_dir / PRETRAIN).iterdir()} & {
         "evaluation.json", "report.html", "explanations.html"
     }  # fmt: skip
 
@@ -80,7 +81,7 @@ def test_a_test_part_that_may_not_be_touched_is_told_before_anything_is_trained(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("more", [[], ["members=[{},{}]"], ["+polish.trainer.max_epochs=1"]])
+@pytest.mark.parametrize("more", [[], ["members=[{},{}]"], ["+finetune.trainer.max_epochs=1"]])
 def test_a_test_without_scans_is_refused_before_anything_is_trained(
     more: list[str], tmp_path: Path
 ) -> None:
@@ -95,6 +96,6 @@ def test_a_test_without_scans_is_refused_before_anything_is_trained(
 def test_the_recipes_that_leave_a_source_out_ask_for_nothing_more() -> None:
     whole = compose_config(["experiment=default", "data.root=."])
     assert whole.score_test
-    assert all(whole.after.values())
+    assert whole.after == AfterConfig(True, True, True)
     for name in ("quick", "leave_source_out"):
-        assert not any(compose_config([f"experiment={name}", "data.root=."]).after.values())
+        assert compose_config([f"experiment={name}", "data.root=."]).after == AfterConfig()

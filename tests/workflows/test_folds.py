@@ -28,7 +28,7 @@ def test_grouped_folds_are_the_ordinary_ones_and_leave_no_trace_in_the_plan(
     root: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(root, tmp_path)
-    records = GROUPED.records(load_records(config))
+    records = GROUPED.records(load_records(config.data))
     assert GROUPED.settings() == {}
     for split in GROUPED.splits(config, records, 2, 1):
         assert split.name.startswith("grouped-2-fold")
@@ -37,7 +37,7 @@ def test_grouped_folds_are_the_ordinary_ones_and_leave_no_trace_in_the_plan(
 
 def test_copies_stand_on_both_sides_of_a_split_that_says_so(root: Path, tmp_path: Path) -> None:
     config = tiny_config(root, tmp_path)
-    records = COPIED.records(load_records(config))
+    records = COPIED.records(load_records(config.data))
     assert len(records) == 16 * 4
     assert COPIED.settings() == {"protocol": "augment-before-split-leaky", "copies": 3}
     splits = COPIED.splits(config, records, 2, 1)
@@ -50,7 +50,7 @@ def test_the_pixels_of_originals_stay_and_those_of_copies_change(
     root: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(root, tmp_path)
-    records = load_records(config)
+    records = load_records(config.data)
     plain, _ = RANDOM.decoded(config, RANDOM.records(records))
     inputs, lesions = COPIED.decoded(config, COPIED.records(records))
     assert inputs.shape == (64, *plain.shape[1:])

@@ -40,7 +40,7 @@ def crossval(
     require("train", "tumorlens crossval", "torch", "lightning", "hydra", "matplotlib", "seaborn")
     with redirect_stdout(sys.stderr):  # libraries print progress and notes
         from tumorlens.reporting.run_report import report_run
-        from tumorlens.runs.config import compose_config
+        from tumorlens.runs.compose import compose_config
         from tumorlens.workflows.crossval import crossvalidate
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""``tumorlens train``: settings in Hydra's grammar, passed on to the training room."""
+"""``tumorlens train``: settings in Hydra's grammar, passed on to the workflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from tumorlens.cli.extras import require
 
 if TYPE_CHECKING:
-    from tumorlens.training.results import RunResult
+    from tumorlens.workflows.train import RunResult
 
 # Overrides such as ~logger look like arguments to us, and -1 may be a value.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}
@@ -40,13 +40,13 @@ def train(
     arguments = overrides or []
     # Libraries print progress and notes to stdout, some to the one they find when imported.
     with redirect_stdout(sys.stderr):
-        from tumorlens.runs.config import compose_config, plain
+        from tumorlens.runs.compose import compose_config
 
         if show_config or not any(argument.startswith("-") for argument in arguments):
             # Composed once ahead, so that a wrong setting is told in our words, not Hydra's.
             config = compose_config(arguments)
     if show_config:
-        typer.echo(json.dumps(plain(config), indent=2))
+        typer.echo(json.dumps(config.to_plain(), indent=2))
         return
     with redirect_stdout(sys.stderr):
         from tumorlens.workflows.train import main

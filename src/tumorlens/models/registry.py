@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -29,9 +30,22 @@ def build(architecture: str, **arguments: Any) -> nn.Module:
     Raises:
         ConfigError: The name is unknown, or an argument is not one the network takes.
     """
+    check_arguments(architecture, **arguments)
+    try:
+        return ARCHITECTURES[architecture](**arguments)
+    except TypeError as error:
+        raise ConfigError(f"architecture {architecture!r}: {error}") from error
+
+
+def check_arguments(architecture: str, **arguments: Any) -> None:
+    """Refuse arguments that a network does not take, without building it.
+
+    Raises:
+        ConfigError: The name is unknown, or an argument is not one the network takes.
+    """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"no architecture {architecture!r}; choose from {sorted(ARCHITECTURES)}")
     try:
-        return ARCHITECTURES[architecture](**arguments)
+        signature(ARCHITECTURES[architecture]).bind(**arguments)
     except TypeError as error:
         raise ConfigError(f"architecture {architecture!r}: {error}") from error

@@ -27,12 +27,14 @@ from tumorlens.reporting.run_plots import (
     forest_picture,
     scan_pictures,
 )
-from tumorlens.runs.config import recipe
-from tumorlens.runs.folds import PLAN_NAME, read_crossval
+from tumorlens.runs.compose import read_config
+from tumorlens.runs.folder import RunFolder
+from tumorlens.runs.folds import read_crossval
 from tumorlens.runs.predictions import (
     concatenated,
 )
-from tumorlens.runs.reader import RunData, read_config
+from tumorlens.runs.provenance import read_provenance, recipe
+from tumorlens.runs.reader import RunData
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +60,7 @@ def report_run(run_dir: Path, output: Path | None = None) -> Path:
         DataError, ConfigError: Its answers or settings are missing or damaged.
         OutputError: The folder cannot be written.
     """
-    if (run_dir / PLAN_NAME).is_file():
+    if RunFolder(run_dir).crossval.is_file():
         return write_report(_crossval_report(run_dir), output or run_dir)
     data = RunData(run_dir)
     page = write_report(_run_report(run_dir, data), output or run_dir)
@@ -79,13 +81,13 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _run_report(run_dir: Path, data: RunData) -> Report:
-    predictor = Predictor.open(run_dir / "model.onnx", threads=1)
+    predictor = Predictor.open(data.folder.model, threads=1)
     card, config = predictor.card, data.config
     answers = data.answers(predictor)
     part = next((name for name in _PREFERRED if name in answers), None)
     if part is None:
         raise DataError(f"{run_dir}: no part of the split was measured")
-    main, seed = answers[part], int(config.seed)
+    main, seed = answers[part], config.seed
     metrics = summarize(main, seed=seed)
     by_source = summarize_by(main, main.sources)
     by_view = summarize_by(main, main.views)
@@ -115,9 +117,10 @@ def _run_report(run_dir: Path, data: RunData) -> Report:
 
 
 def _crossval_report(run_dir: Path) -> Report:
-    config = read_config(run_dir)
+    folder = RunFolder(run_dir)
+    config = read_config(folder.config)
     plan, folds = read_crossval(run_dir)
-    seed, n_folds, repeats = int(config.seed), plan["folds"], plan["repeats"]
+    seed, n_folds, repeats = config.seed, plan["folds"], plan["repeats"]
     main = concatenated(list(folds.values()))
     metrics = summarize(main, seed=seed)
     rounds = {
@@ -140,7 +143,7 @@ def _crossval_report(run_dir: Path) -> Report:
         part="out-of-fold",
         metrics=metrics,
         facts={
-            "architecture": str(config.model.architecture),
+            "architecture": config.model.architecture,
             "folds": f"{n_folds} grouped folds, drawn {repeats} times; groups never cross",
             "answers": f"{len(main)} on {len(set(main.keys))} scans in "
             f"{len(set(main.groups.tolist()))} groups",
@@ -149,7 +152,7 @@ def _crossval_report(run_dir: Path) -> Report:
         parts={**rounds, **single},
         sources=by_source,
         views=by_view,
-        settings=recipe(config, Path(config.data.root)),
+        settings=recipe(config, read_provenance(folder.provenance)),
         data=tuple(_known(name, main) for name in sorted(set(main.sources))),
         limitations=LIMITATIONS,
         pictures=(
@@ -170,7 +173,7 @@ def _scans(
         missing = set(answers.keys) - set(records)
         if missing:
             raise DataError(f"{len(missing)} scans are not in the data, first {min(missing)}")
-        return scan_pictures(predictor, run_dir / "weights.pt", answers, records, seed), ()
+        return scan_pictures(predictor, data.folder.weights, answers, records, seed), ()
     except (DataError, InputError) as error:
         log.warning("scans are not shown", reason=str(error))
         return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
@@ -181,13 +184,13 @@ def _add_cards(run_dir: Path, data: RunData, folder: Path) -> None:
     if (folder / "MODEL_CARD.md").exists():
         return
     try:
-        split, records = read_split(run_dir / "split.json"), data.grouped
+        split, records = read_split(data.folder.split), data.grouped
         parts = {part: split.records(part, records) for part in PARTS}
     except (DataError, InputError) as error:
         log.warning("cards are not written", reason=str(error))
         return
     parts = {part: members for part, members in parts.items() if members}
-    write_cards(read_card(run_dir / "model.onnx"), split, parts, folder)
+    write_cards(read_card(data.folder.model), split, parts, folder)
 
 
 def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
@@ -207,7 +210,7 @@ def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
 def _facts(
     card: ModelCard, sha256: str, answers: Mapping[str, Predictions], run_dir: Path
 ) -> dict[str, str]:
-    split = read_split(run_dir / "split.json")
+    split = read_split(RunFolder(run_dir).split)
     leaky = " (copies of one scan may stand on both sides)" if split.name == RANDOM_LEAKY else ""
     return {
         "architecture": card.architecture,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tumorlens.atomic import atomic_file
 from tumorlens.errors import MissingExtraError, OutputError
+from tumorlens.runs.folder import RunFolder
 
 
 def read_curves(run_dir: Path) -> dict[str, dict[int, float]]:
@@ -16,7 +17,7 @@ def read_curves(run_dir: Path) -> dict[str, dict[int, float]]:
     """
     curves: dict[str, dict[int, float]] = {}
     try:
-        for path in sorted((run_dir / "logs").glob("version_*/metrics.csv"), key=_version):
+        for path in sorted(RunFolder(run_dir).logs.glob("version_*/metrics.csv"), key=_version):
             with path.open(newline="") as stream:
                 for row in csv.DictReader(stream):
                     for name, value in row.items():
@@ -57,7 +58,7 @@ def write_curves(run_dir: Path) -> Path:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    path = run_dir / "curves.png"
+    path = RunFolder(run_dir).curves
     with atomic_file(path) as stream:
         figure.savefig(stream, format="png", dpi=120)
     return path

@@ -8,11 +8,8 @@ from typing import Any
 
 from tumorlens.errors import ConfigError
 from tumorlens.metrics.summary import Predictions
+from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.predictions import read_predictions
-
-PLAN_NAME = "crossval.json"
-OUT_OF_FOLD_NAME = "out_of_fold.csv"
-TEMPERATURE_NAME = "out_of_fold.json"
 
 
 def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
@@ -22,13 +19,13 @@ def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]
         DataError: The answers are missing or damaged.
         ConfigError: The plan is.
     """
-    folds = read_predictions(run_dir / OUT_OF_FOLD_NAME)
+    folds = read_predictions(RunFolder(run_dir).out_of_fold)
     return read_plan(run_dir), folds
 
 
 def read_plan(run_dir: Path) -> dict[str, Any]:
     """Return a cross-validation's plan. Raises `ConfigError` when it cannot be read."""
-    path = run_dir / PLAN_NAME
+    path = RunFolder(run_dir).crossval
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -16,7 +16,6 @@ from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.summary import Predictions
 from tumorlens.runs.scores import Calibration, Scores
 
-PREDICTIONS_NAME = "predictions.csv"
 _COLUMNS = ("part", "key", "source", "view", "group", "label", "prob", "threshold")
 
 

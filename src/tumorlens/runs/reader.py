@@ -8,17 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import structlog
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import read_split
-from tumorlens.errors import ConfigError, DataError
+from tumorlens.errors import DataError
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.summary import Predictions
-from tumorlens.runs.predictions import PREDICTIONS_NAME, predictions_of, read_predictions
+from tumorlens.runs.compose import read_config
+from tumorlens.runs.folder import RunFolder
+from tumorlens.runs.predictions import predictions_of, read_predictions
 from tumorlens.runs.records import load_records, read_records
 from tumorlens.runs.scores import Calibration, score_logits
 
@@ -34,18 +33,18 @@ class RunData:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
-        self.config = read_config(run_dir)
+        self.folder = RunFolder(run_dir)
+        self.config = read_config(self.folder.config)
 
     @cached_property
     def records(self) -> list[Record]:
         """All records of the run's data, ungrouped. Raises `DataError` when it is not there."""
-        return read_records(self.config)
+        return read_records(self.config.data)
 
     @cached_property
     def grouped(self) -> list[Record]:
         """Its labelled records with groups, for which every file is read."""
-        return load_records(self.config)
+        return load_records(self.config.data)
 
     def answers(self, predictor: Predictor) -> dict[str, Predictions]:
         """Return the run's answers by part; its model is asked again where none were kept.
@@ -53,16 +52,15 @@ class RunData:
         Raises:
             DataError: They were not kept, and the data is not there.
         """
-        if (self.run_dir / PREDICTIONS_NAME).is_file():
-            return read_predictions(self.run_dir / PREDICTIONS_NAME)
+        if self.folder.predictions.is_file():
+            return read_predictions(self.folder.predictions)
         log.info("the run kept no answers; its model is asked again")
-        split, card = read_split(self.run_dir / "split.json"), predictor.card
+        split, card = read_split(self.folder.split), predictor.card
         parts, calibration = self._measured(), Calibration(card.temperature, card.threshold)
-        cache = Path(self.config.data.cache_dir) if self.config.data.cache_dir else None
         answers = {}
         for part in parts:
             members = split.records(part, self.grouped)
-            inputs, _ = load_inputs(members, card.preprocess, cache_dir=cache)
+            inputs, _ = load_inputs(members, card.preprocess, cache_dir=self.config.data.cache_dir)
             outputs = predictor.infer(np.asarray(inputs), _BATCH)
             scores = score_logits(outputs.logits.astype(np.float64), members)
             answers[part] = predictions_of(scores, members, calibration)
@@ -70,24 +68,8 @@ class RunData:
         return answers
 
     def _measured(self) -> list[str]:
-        path = self.run_dir / "metrics.json"
+        path = self.folder.metrics
         try:
             return list(json.loads(path.read_text(encoding="utf-8"))["parts"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); train the run again") from error
-
-
-def read_config(run_dir: Path) -> DictConfig:
-    """Return a run's ``config.yaml``.
-
-    Raises:
-        ConfigError: It is missing, or not a configuration.
-    """
-    path = run_dir / "config.yaml"
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a run's folder") from error
-    if not isinstance(config, DictConfig):
-        raise ConfigError(f"{path}: not a run's configuration")
-    return config

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import structlog
-from omegaconf import DictConfig
 
 from tumorlens.data.catalogue import source_info
 from tumorlens.data.grouping import group_records
@@ -20,7 +19,6 @@ from tumorlens.data.label_issues import (
 from tumorlens.data.manifest import MANIFEST_NAME, Record, read_manifest
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import (
-    PARTS,
     RANDOM_LEAKY,
     Split,
     grouped_split,
@@ -28,39 +26,32 @@ from tumorlens.data.splits import (
     read_split,
 )
 from tumorlens.data.splits import make_split as split_of
-from tumorlens.errors import ConfigError
 from tumorlens.modelfile import DataSource
+from tumorlens.runs.config import DataConfig
 from tumorlens.runs.slices import slices_of
 
 log = structlog.get_logger(__name__)
 
 
-def load_records(config: DictConfig) -> list[Record]:
+def load_records(data: DataConfig) -> list[Record]:
     """Return the grouped, labelled records of all sources and volumes of the ``data`` group."""
-    records = read_records(config)
+    records = read_records(data)
     labelled = [record for record in records if record.label is not None]
     if len(labelled) < len(records):
         log.warning("unlabelled images left out", images=len(records) - len(labelled))
     grouped = group_records(labelled)
-    return drop_misplaced_annotations(grouped) if excludes_label_issues(config) else grouped
+    return drop_misplaced_annotations(grouped) if excludes_label_issues(data) else grouped
 
 
-def excludes_label_issues(config: DictConfig) -> bool:
-    """Tell whether scans with a label issue (`tumorlens.data.label_issues`) are excluded.
-
-    Raises `ConfigError` for a setting other than ``keep`` and ``exclude``.
-    """
-    chosen = config.data.label_issues
-    if chosen not in ("keep", "exclude"):
-        raise ConfigError(f"data.label_issues is {chosen!r}; use keep or exclude")
-    return bool(chosen == "exclude")
+def excludes_label_issues(data: DataConfig) -> bool:
+    """Tell whether scans with a label issue (`tumorlens.data.label_issues`) are excluded."""
+    return data.label_issues == "exclude"
 
 
-def read_records(config: DictConfig) -> list[Record]:
+def read_records(data: DataConfig) -> list[Record]:
     """Return all records of the ``data`` group, ungrouped, their files unread."""
-    root = Path(config.data.root)
-    records = [record for name in config.data.sources for record in _source(root, str(name))]
-    return [*records, *(record for part in slices_of(config) for record in part)]
+    records = [record for name in data.sources for record in _source(data.root, name)]
+    return [*records, *(record for part in slices_of(data) for record in part)]
 
 
 def _source(root: Path, name: str) -> list[Record]:
@@ -75,13 +66,13 @@ def _source(root: Path, name: str) -> list[Record]:
     return load_source(root / name if (root / name).is_dir() else name)
 
 
-def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
+def make_split(data: DataConfig, records: Sequence[Record]) -> Split:
     """Read the configured split file, or make the configured kind of split.
 
     With ``data.label_issues=exclude`` scans with a label issue are in its test part alone.
     """
-    split = _whole_split(config, records)
-    if not excludes_label_issues(config):
+    split = _whole_split(data, records)
+    if not excludes_label_issues(data):
         return split
     log.info(
         "scans with label issues excluded from all parts but the test",
@@ -90,36 +81,32 @@ def make_split(config: DictConfig, records: Sequence[Record]) -> Split:
     return exclude_label_issues(split, records)
 
 
-def _whole_split(config: DictConfig, records: Sequence[Record]) -> Split:
-    settings = config.data.split
+def _whole_split(data: DataConfig, records: Sequence[Record]) -> Split:
+    settings = data.split
     if settings.path is not None:
-        return _with_validation(config, read_split(Path(settings.path), records))
-    fractions = {name: float(settings[name]) for name in PARTS}
-    if settings.kind == "grouped":
-        finer = any(config.data.get(f"{kind}_slices_per_plane") for kind in ("learnt", "tilted"))
-        learnt = {record.key for record in slices_of(config)[1]} if finer else set()
-        measured = [record for record in records if record.key not in learnt]
-        split = grouped_split(
-            measured, fractions=fractions, seed=settings.seed, held_out=tuple(settings.held_out)
-        )
-        split = _with_validation(config, split)
-        return _with_learnt(split, records, learnt) if learnt else split
+        return _with_validation(data, read_split(settings.path, records))
     if settings.kind == RANDOM_LEAKY:
         log.warning(
             "random split: near-duplicates cross it, so its test metrics are optimistically biased"
         )
-        share = fractions["validation"] / (1 - fractions["test"])
+        share = settings.validation / (1 - settings.test)
         split = random_split(
-            records, seed=settings.seed, test_fraction=fractions["test"], validation=share
+            records, seed=settings.seed, test_fraction=settings.test, validation=share
         )
-        return _with_validation(config, split)
-    raise ConfigError(f"data.split.kind is {settings.kind!r}; use grouped or {RANDOM_LEAKY}")
+        return _with_validation(data, split)
+    finer = data.learnt_slices_per_plane or data.tilted_slices_per_plane
+    learnt = {record.key for record in slices_of(data)[1]} if finer else set()
+    measured = [record for record in records if record.key not in learnt]
+    split = grouped_split(
+        measured, fractions=settings.fractions(), seed=settings.seed, held_out=settings.held_out
+    )
+    split = _with_validation(data, split)
+    return _with_learnt(split, records, learnt) if learnt else split
 
 
-def _with_validation(config: DictConfig, split: Split) -> Split:
+def _with_validation(data: DataConfig, split: Split) -> Split:
     """Return the split with its validation part in train, where the run is to learn from it."""
-    # Runs made before there was such a setting chose by it.
-    if not config.data.split.get("learn_validation", False) or not split.validation:
+    if not data.split.learn_validation or not split.validation:
         return split
     return replace(split, train=tuple(sorted([*split.train, *split.validation])), validation=())
 

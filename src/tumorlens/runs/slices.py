@@ -8,35 +8,34 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.sources import volume_records
 from tumorlens.errors import ConfigError, SourceNotFoundError
+from tumorlens.runs.config import DataConfig
 
 TILT = 20
 """Degrees, at most, about each of two axes: chosen beforehand, not tuned."""
 
 
-def slices_of(config: DictConfig) -> tuple[list[Record], list[Record]]:
+def slices_of(data: DataConfig) -> tuple[list[Record], list[Record]]:
     """Return the volumes' slices for all parts of a split, and those for training alone.
 
     Raises `SourceNotFoundError` where there is no such folder, `ConfigError` for a wrong number.
     """
-    if config.data.volumes is None:
+    if data.volumes is None:
         return [], []
-    folder = Path(config.data.root) / config.data.volumes
+    folder = data.root / data.volumes
     if not folder.is_dir():
         raise SourceNotFoundError(f"{folder}: no such folder of volumes (data.volumes)")
     volumes = list(volume_records(folder))
-    kept = thin_slices(volumes, config.data.slices_per_plane)
-    # Runs made before there were such settings learnt from the same slices.
-    learnt = config.data.get("learnt_slices_per_plane")
-    tilted = tilt_slices(volumes, config.data.get("tilted_slices_per_plane") or 0)
-    if learnt is None:
+    kept = thin_slices(volumes, data.slices_per_plane)
+    tilted = tilt_slices(volumes, data.tilted_slices_per_plane or 0)
+    if data.learnt_slices_per_plane is None:
         return kept, tilted
     known = {record.key for record in kept}
-    finer = [each for each in thin_slices(volumes, learnt) if each.key not in known]
+    learnt = thin_slices(volumes, data.learnt_slices_per_plane)
+    finer = [each for each in learnt if each.key not in known]
     return kept, [*finer, *tilted]
 
 

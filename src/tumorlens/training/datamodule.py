@@ -17,7 +17,7 @@ from tumorlens.augmentation.pipeline import Augmentation, AugmentedDataset, Plac
 from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.data.manifest import VIEWS, Record
 from tumorlens.data.pixels import IGNORE, LESION
-from tumorlens.errors import ConfigError, DataError
+from tumorlens.errors import DataError
 
 Mode = Literal["train", "validation", "test"]
 # Half a lesion stands for the ignore region, so that images and masks can be resampled alike.
@@ -216,10 +216,6 @@ class ScanDataModule(L.LightningDataModule):
         augmentation: AugmentationPolicy | None = None,
     ) -> None:
         super().__init__()
-        if sampler not in ("shuffle", *_WEIGHTS):
-            raise ConfigError(f"data.sampler is {sampler!r}; use shuffle, {', '.join(_WEIGHTS)}")
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
         self.parts, self.batch_size, self.sampler = parts, batch_size, sampler
         self.epoch_images, self.num_workers, self.seed = epoch_images, num_workers, seed
         self.augmentation = augmentation

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from tumorlens.data.label_issues import (
     label_issue_of,
@@ -22,7 +20,7 @@ from tumorlens.data.splits import (
     check_groups,
 )
 from tumorlens.errors import DataError
-from tumorlens.runs.config import preprocess_from
+from tumorlens.runs.config import RunConfig
 from tumorlens.runs.records import load_records, log, make_split
 from tumorlens.training.datamodule import Mode, ScanDataset
 
@@ -32,7 +30,8 @@ class Parts:
     """A split's parts: records, network inputs ``[N, C, S, S]`` and datasets by name.
 
     ``not_mri`` holds inputs of scans that were left out because they are no MRI, and that no
-    other part has copies of: an in-domain guard learns from them. None without a guard.
+    other part has near-duplicates of: an out-of-distribution detector learns from them. None
+    without a detector.
     """
 
     split: Split
@@ -42,7 +41,7 @@ class Parts:
     not_mri: NDArray[np.float32] | None = None
 
 
-def load_parts(config: DictConfig) -> Parts:
+def load_parts(config: RunConfig) -> Parts:
     """Load, group, split and decode what the ``data`` group names.
 
     Raises:
@@ -51,15 +50,15 @@ def load_parts(config: DictConfig) -> Parts:
         LeakageError: A group crosses the split and the split is not the notebook's.
         DataError: The training part is empty or holds one class only.
     """
-    records = load_records(config)
-    split = make_split(config, records)
+    records = load_records(config.data)
+    split = make_split(config.data, records)
     if split.name != RANDOM_LEAKY:
         check_groups(split, records)
     return decode_parts(config, split, records)
 
 
 def decode_parts(
-    config: DictConfig,
+    config: RunConfig,
     split: Split,
     records: Sequence[Record],
     decoded: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None,
@@ -79,8 +78,7 @@ def decode_parts(
     chosen = {name: [by_key[key] for key in getattr(split, name)] for name in PARTS}
     chosen = {name: members for name, members in chosen.items() if members}
     _check_trainable(chosen.get("train", []))
-    spec = preprocess_from(config)
-    cache = Path(config.data.cache_dir) if config.data.cache_dir else None
+    spec, cache = config.model.preprocess, config.data.cache_dir
     inputs, datasets = {}, {}
     at = {record.key: index for index, record in enumerate(records)}
     for name, members in chosen.items():
@@ -94,7 +92,7 @@ def decode_parts(
             datasets[mode] = ScanDataset(members, inputs[name], lesions, mode)
         log.info("decoded", part=name, images=len(members))
     others = None
-    if config.get("guard") and (left_out := _left_out(split, records)):
+    if config.ood_detector and (left_out := _left_out(split, records)):
         others, _ = load_inputs(left_out, spec, cache_dir=cache)
     return Parts(split, chosen, inputs, datasets, others)
 

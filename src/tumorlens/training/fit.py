@@ -1,51 +1,71 @@
-"""Fit a network on given parts, choose it on validation, calibrate and measure it."""
+"""Fit a network on given parts and choose its epoch on validation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning as L
 import torch
-from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from tumorlens.augmentation.policy import AugmentationPolicy
-from tumorlens.data.splits import write_split
 from tumorlens.errors import ConfigError
-from tumorlens.models.quantization import round_weights
 from tumorlens.models.registry import build
-from tumorlens.runs.config import plain, spec_from
-from tumorlens.runs.curves import write_curves
+from tumorlens.runs.config import RunConfig
+from tumorlens.runs.folder import RunFolder
+from tumorlens.runs.provenance import WeightsFile
 from tumorlens.training.datamodule import ScanDataModule, balancing_weight
 from tumorlens.training.decoding import Parts
-from tumorlens.training.initial_weights import (
-    check_start,
-    load_start,
-)
-from tumorlens.training.losses import LossSpec
-from tumorlens.training.measured import measured
-from tumorlens.training.module import Classifier, OptimizerSpec, memory_format_of
-from tumorlens.training.results import Fitted
-from tumorlens.training.trainer import (
-    loader_workers,
-    make_trainer,
-    resume_path,
-    run_trainer,
-)
+from tumorlens.training.initial_weights import load_start
+from tumorlens.training.module import Classifier, memory_format_of
+from tumorlens.training.trainer import loader_workers, make_trainer, resume_path, run_trainer
 
 
-def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
-    """Train on given parts, choose on validation, calibrate, measure.
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted network.
 
-    Writes ``split.json``, ``metrics.json``, ``predictions.csv``, curves, logs and checkpoints into
-    the folder. Under several processes only the first returns, the others end here
-    (`SystemExit`). Raises as `train` does.
+    Attributes:
+        network: With the chosen epoch's weights.
+        checkpoint: The best checkpoint on the monitored validation metric (the last one when the
+            split has no validation part).
+        best_epoch: Epoch of ``checkpoint``, counted from 0.
+        epochs: Epochs trained.
+    """
+
+    network: nn.Module
+    checkpoint: Path
+    best_epoch: int
+    epochs: int
+
+
+def fit(
+    config: RunConfig,
+    parts: Parts,
+    folder: RunFolder,
+    started_from: Mapping[str, WeightsFile] | None = None,
+) -> Fitted:
+    """Train on given parts and choose on validation; logs and checkpoints go into the folder.
+
+    Under several processes only the first returns, the others end here (`SystemExit`).
+
+    Args:
+        config: With ``init`` it starts from there, with ``resume`` it goes on from a checkpoint.
+        parts: Of the split.
+        folder: Of the run.
+        started_from: What `starting_weights` found before anything was written.
+
+    Raises:
+        ConfigError: A setting is wrong, ``init`` or ``resume`` does not fit, or the loss became
+            infinite.
+        ModelNotFoundError: The starting weights do not exist.
+        OutputError: The folder cannot be written.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
-    write_split(parts.split, run_dir / "split.json")
-    check_start(config, parts)
-    classifier = _classifier(config, parts)
+    classifier = _classifier(config, parts, started_from)
     trainer, checkpoint = make_trainer(
-        config, run_dir, has_validation="validation" in parts.datasets
+        config, folder, has_validation="validation" in parts.datasets
     )
     data = ScanDataModule(
         parts.datasets,
@@ -54,27 +74,24 @@ def fit(config: DictConfig, parts: Parts, run_dir: Path) -> Fitted:
         epoch_images=config.data.epoch_images,
         num_workers=loader_workers(config, trainer.num_devices),
         seed=config.seed,
-        augmentation=classifier.augmentation,
+        augmentation=config.augment,
     )
     resume = resume_path(config.resume, classifier)
-    run_trainer(trainer, classifier, data, resume=resume, run_dir=run_dir)
+    run_trainer(trainer, classifier, data, resume=resume, folder=folder)
     if not trainer.is_global_zero:
         # Under several processes the first one measures and writes; the others are done.
         raise SystemExit(0)
     best = Path(checkpoint.best_model_path or checkpoint.last_model_path)
     state = torch.load(best, map_location="cpu", weights_only=True)
     classifier.load_state_dict(state["state_dict"])
-    network = classifier.network
-    round_weights(network, config.weight_bits)
-    epochs = int(state["epoch"]), trainer.current_epoch
-    fitted = measured(config, parts, network, classifier.device, run_dir, best, epochs)
-    write_curves(run_dir)
-    return fitted
+    return Fitted(classifier.network, best, int(state["epoch"]), trainer.current_epoch)
 
 
-def _classifier(config: DictConfig, parts: Parts) -> Classifier:
-    network = build(config.model.architecture, **plain(config.model.arguments))
-    load_start(network, config)
+def _classifier(
+    config: RunConfig, parts: Parts, started_from: Mapping[str, WeightsFile] | None
+) -> Classifier:
+    network = build(config.model.architecture, **config.model.arguments)
+    load_start(network, config, started_from)
     loss = config.loss
     if loss.positive_weight == "auto":
         if config.data.sampler != "shuffle":
@@ -82,12 +99,11 @@ def _classifier(config: DictConfig, parts: Parts) -> Classifier:
                 f"loss.positive_weight=auto balances the classes, and so does data.sampler="
                 f"{config.data.sampler} already; use one of them"
             )
-        labels = parts.datasets["train"].labels
-        loss = OmegaConf.merge(loss, {"positive_weight": balancing_weight(labels)})
+        loss = replace(loss, positive_weight=balancing_weight(parts.datasets["train"].labels))
     return Classifier(
         network.to(memory_format=memory_format_of(network)),  # type: ignore[call-overload]
-        spec_from(loss, LossSpec, "loss"),
-        spec_from(config.optimizer, OptimizerSpec, "optimizer"),
-        AugmentationPolicy.from_mapping(plain(config.augment)),
+        loss,
+        config.optimizer,
+        config.augment,
         config.seed,
     )

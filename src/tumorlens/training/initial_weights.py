@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
-from omegaconf import DictConfig
 from torch import nn
 
 from tumorlens.data.splits import GROUPING_VERSION, read_split
@@ -14,11 +13,13 @@ from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.inference.predictor import find_model
 from tumorlens.models.hub import origin, weights_path
 from tumorlens.models.weights import load_network
+from tumorlens.runs.config import RunConfig
+from tumorlens.runs.folder import RunFolder
+from tumorlens.runs.provenance import WeightsFile, sha256_of, weights_file
 from tumorlens.training.decoding import Parts
 
 log = structlog.get_logger(__name__)
 
-WEIGHTS_NAME, SPLIT_NAME = "weights.pt", "split.json"
 PACKAGED = "packaged"
 
 
@@ -35,21 +36,21 @@ def init_path(init: str, setting: str = "init") -> Path:
         return find_model(None)
     path = Path(init).expanduser()
     if path.is_dir():
-        path = path / WEIGHTS_NAME
+        path = RunFolder(path).weights
     if not path.is_file():
         raise ModelNotFoundError(
-            f"{setting}: {path} does not exist; give a run folder, its {WEIGHTS_NAME}, a model "
+            f"{setting}: {path} does not exist; give a run folder, its weights.pt, a model "
             f"file, a .safetensors file, or {PACKAGED}"
         )
     return path
 
 
-def note_start(config: DictConfig) -> None:
-    """Set ``config.started_from`` to name and SHA-256 of the files a run starts from, or to None.
+def starting_weights(config: RunConfig) -> Mapping[str, WeightsFile] | None:
+    """Return name and SHA-256 of the files a run starts from, or None for a fresh network.
 
     ``init`` is the whole network's, ``backbone`` that of ``model.arguments.weights``, which is
     fetched from the Hub now where it is not at hand. Called before a run writes its
-    configuration, so that its folder, the plan of a cross-validation and the model's card say
+    settings, so that its folder, the plan of a cross-validation and the model's card say
     the same.
 
     Raises:
@@ -57,7 +58,6 @@ def note_start(config: DictConfig) -> None:
         ConfigError: It cannot be read.
         DownloadError: The Hub does not have or give it.
     """
-    check_init_member(config)
     started = {}
     backbone = config.model.arguments.get("weights")
     if backbone is not None:
@@ -67,40 +67,34 @@ def note_start(config: DictConfig) -> None:
                 f"model.arguments.weights: {path} does not exist; give a file, hf:owner/repository "
                 "of the Hub, or a name such as resnet18.a1_in1k"
             )
-        started["backbone"] = {"file": origin(str(backbone), path), "sha256": sha256_of(path)}
+        started["backbone"] = weights_file(path, origin(str(backbone), path))
     if config.init is not None:
-        path = init_path(str(config.init))
-        started["init"] = noted(path)
-    config.started_from = started or None
+        started["init"] = weights_file(init_path(config.init))
+    return started or None
 
 
-def load_start(network: nn.Module, config: DictConfig) -> None:
+def load_start(
+    network: nn.Module, config: RunConfig, started_from: Mapping[str, WeightsFile] | None = None
+) -> None:
     """Load the weights that ``config.init`` names, if any, into the network.
 
     Where they are an ensemble's, a single network takes the member ``config.init_member``.
 
     Raises:
         ModelNotFoundError: ``init`` names no file.
-        ConfigError: It does not fit the network, or is another file than `note_start` hashed.
+        ConfigError: It does not fit the network, or is another file than the one
+            ``started_from`` has the hash of.
     """
     if config.init is None:
         return
-    path = init_path(str(config.init))
-    known = config.started_from
-    if known is not None and known.init.sha256 != sha256_of(path):
+    path = init_path(config.init)
+    if started_from is not None and started_from["init"].sha256 != sha256_of(path):
         raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
-    fresh = load_network(network, path, int(config.get("init_member", 0)))
+    fresh = load_network(network, path, config.init_member)
     log.info("starting weights", file=path.name, fresh=fresh or None)
 
 
-def check_init_member(config: DictConfig) -> None:
-    """Raise `ConfigError` where ``init_member`` is no whole number from 0."""
-    member = config.get("init_member", 0)
-    if isinstance(member, bool) or not isinstance(member, int) or member < 0:
-        raise ConfigError(f"init_member is {member!r}; give a whole number from 0")
-
-
-def check_start(config: DictConfig, parts: Parts) -> None:
+def check_start(config: RunConfig, parts: Parts) -> None:
     """Refuse starting weights that have learnt from scans this run is to be measured on.
 
     Looks at the ``split.json`` beside ``init``; weights without one say nothing of their past.
@@ -111,14 +105,14 @@ def check_start(config: DictConfig, parts: Parts) -> None:
         LeakageError: Naming part and scans, and how to do better.
     """
     if config.init is not None:
-        refuse_leaks("init", init_path(str(config.init)), parts)
+        refuse_leaks("init", init_path(config.init), parts)
 
 
 def refuse_leaks(setting: str, weights: Path, parts: Parts) -> None:
     """Do what `check_start` does for one file of weights, which ``setting`` has named."""
     if "leaky" in parts.split.name:
         return
-    beside = weights.with_name(SPLIT_NAME)
+    beside = RunFolder(weights.parent).split
     if not beside.is_file():
         log.warning(f"no split.json beside {setting}: what it has learnt from is not known")
         return
@@ -141,21 +135,7 @@ def refuse_leaks(setting: str, weights: Path, parts: Parts) -> None:
             raise LeakageError(
                 f"{setting}: the run it comes from was trained on {len(leaks)} of the "
                 f"{len(parts.records[part])} scans of this run's {part} part, or on "
-                f"near-duplicates of them, such as {leaks[0]}; its figures would be flattered. "
-                "Start from a run trained without this source (data.split.held_out), or, with "
-                f"the same sources, use its split (data.split.path={beside})"
+                f"near-duplicates of them, such as {leaks[0]}; its metrics would be optimistically "
+                "biased. Start from a run trained without this source (data.split.held_out), or, "
+                f"with the same sources, use its split (data.split.path={beside})"
             )
-
-
-def noted(path: Path) -> dict[str, str]:
-    """Return what a configuration says of a file of weights: its name and SHA-256."""
-    return {"file": path.name, "sha256": sha256_of(path)}
-
-
-def sha256_of(path: Path) -> str:
-    """Return a file's digest in hexadecimal; `ConfigError` where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"starting weights: {path} cannot be read ({error})") from error

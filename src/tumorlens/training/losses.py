@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from tumorlens.models.output import MapPooling
+from tumorlens.runs.config import LossConfig
 
 # A pixel above is surely lesion, one below its complement surely none.
 _SURE = 0.75
@@ -18,27 +17,10 @@ _CLEAR = 0.1
 _NOTHING = -30.0
 
 
-@dataclass(frozen=True)
-class LossSpec:
-    """Weights of the parts of the loss.
-
-    Attributes:
-        label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
-        positive_weight: Weight of tumour images in the image loss. A configuration may say
-            ``auto`` for healthy / tumour of the training part.
-        cells: Weight of the cell-by-cell loss where the place is known.
-        place: Weight of pooling only inside, and only outside, the known lesion.
-    """
-
-    label_smoothing: float = 0.0
-    positive_weight: float = 1.0
-    cells: float = 0.0
-    place: float = 0.0
-
-
-def image_loss(logit: Tensor, label: Tensor, spec: LossSpec) -> Tensor:
+def image_loss(logit: Tensor, label: Tensor, spec: LossConfig) -> Tensor:
     """Return the mean binary cross-entropy of logits ``[N]``."""
     target = label * (1 - spec.label_smoothing) + spec.label_smoothing / 2
+    assert spec.positive_weight != "auto"  # resolved to a number before
     weight = 1 + (spec.positive_weight - 1) * label
     loss = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
     return (loss * weight).mean()
@@ -63,9 +45,9 @@ def map_loss(
     label: Tensor,
     annotated: Tensor,
     pooling: MapPooling,
-    spec: LossSpec,
+    spec: LossConfig,
 ) -> Tensor:
-    """Return the loss that teaches the map its place.
+    """Return the localisation loss of the class map.
 
     Args:
         evidence: ``[N, h, w]``. lesion: ``[N, 1, S, S]``. label: ``[N]``, 0 or 1.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,22 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks
 from lightning.pytorch.loggers import CSVLogger, Logger
-from omegaconf import DictConfig
 from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.inference.cores import usable_cores
 from tumorlens.models.weights import is_torch_archive, misfits
-from tumorlens.runs.config import plain
+from tumorlens.runs.config import RunConfig
+from tumorlens.runs.folder import RunFolder
 from tumorlens.training.averaging import warmed_up
 
 # Loader processes beside a GPU. On an H100's machine four had every batch ready in time.
 _WORKERS = 8
 
-CHECKPOINTS = "checkpoints"
-"""Folder, in that of a training, of its checkpoints."""
-
 
 def make_trainer(
-    config: DictConfig, run_dir: Path, *, has_validation: bool
+    config: RunConfig, folder: RunFolder, *, has_validation: bool
 ) -> tuple[L.Trainer, callbacks.ModelCheckpoint]:
     """Build the trainer with its callbacks and loggers, and the callback that keeps the best.
 
@@ -37,15 +36,16 @@ def make_trainer(
         ConfigError: A setting of ``trainer`` is unknown or cannot be.
         OutputError: A logger cannot write into the run folder.
     """
-    settings = plain(config.trainer)
-    patience = settings.pop("patience", None)
-    if settings.get("precision") == "auto":
-        settings["precision"] = fastest_precision(str(settings.get("accelerator", "auto")))
+    settings = asdict(config.trainer)
+    settings |= settings.pop("lightning")
+    patience = settings.pop("patience")
+    if settings["precision"] == "auto":
+        settings["precision"] = fastest_precision(config.trainer.accelerator)
     monitor = config.monitor if has_validation else None
     if not has_validation:
         settings["limit_val_batches"] = 0
     checkpoint = callbacks.ModelCheckpoint(
-        dirpath=run_dir / CHECKPOINTS,
+        dirpath=folder.checkpoints,
         filename="best",
         monitor=monitor,
         mode=config.monitor_mode,
@@ -58,19 +58,19 @@ def make_trainer(
         # `save_last` would write only when the metric improves, and a resumed run lose the rest.
         used.append(
             callbacks.ModelCheckpoint(
-                dirpath=run_dir / CHECKPOINTS, filename="last", enable_version_counter=False
+                dirpath=folder.checkpoints, filename="last", enable_version_counter=False
             )
         )
     if patience is not None and monitor is not None:
         used.append(callbacks.EarlyStopping(monitor, patience=patience, mode=config.monitor_mode))
     if config.ema_decay > 0:
         used.append(callbacks.WeightAveraging(multi_avg_fn=warmed_up(config.ema_decay)))
-    loggers: list[Logger] = [CSVLogger(run_dir, name="logs")]
-    for section in (config.logger or {}).values():
-        loggers.append(hydra.utils.instantiate(section))
+    loggers: list[Logger] = [CSVLogger(folder.path, name=folder.logs.name)]
+    for logger in config.logger.values():
+        loggers.append(hydra.utils.instantiate(_placed(logger, folder)))
     try:
         trainer = L.Trainer(
-            default_root_dir=run_dir,
+            default_root_dir=folder.path,
             callbacks=used,
             logger=loggers,
             enable_model_summary=False,
@@ -81,6 +81,15 @@ def make_trainer(
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
     return trainer, checkpoint
+
+
+def _placed(logger: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Return a logger's settings with the run's folder in its place."""
+    place = str(folder.path)
+    return {
+        name: value.replace("{run_dir}", place) if isinstance(value, str) else value
+        for name, value in logger.items()
+    }
 
 
 def fastest_precision(accelerator: str) -> str:
@@ -97,7 +106,7 @@ def fastest_precision(accelerator: str) -> str:
     return "bf16-mixed" if products else "32-true"
 
 
-def loader_workers(config: DictConfig, processes: int) -> int:
+def loader_workers(config: RunConfig, processes: int) -> int:
     """Return ``data.num_workers``; for ``auto`` none without an accelerator, else up to eight.
 
     On processors alone, workers would take the time from the network that they save it. A GPU
@@ -107,16 +116,12 @@ def loader_workers(config: DictConfig, processes: int) -> int:
         config: The run's configuration.
         processes: Training processes on this machine, one a device, that share its cores; with
             ``auto`` each keeps a core and fills its share of the others, one at least.
-
-    Raises `ConfigError` for anything but ``auto`` and whole numbers from 0.
     """
     asked = config.data.num_workers
-    if asked == "auto":
-        on_cpu = config.trainer.accelerator == "cpu" or not _has_accelerator()
-        return 0 if on_cpu else max(1, min(_WORKERS, usable_cores() // processes - 1))
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
-        raise ConfigError(f"data.num_workers is {asked!r}; use auto or a whole number from 0")
-    return asked
+    if asked != "auto":
+        return asked
+    on_cpu = config.trainer.accelerator == "cpu" or not _has_accelerator()
+    return 0 if on_cpu else max(1, min(_WORKERS, usable_cores() // processes - 1))
 
 
 def _vendor() -> str:
@@ -132,29 +137,13 @@ def _has_accelerator() -> bool:
     return bool(torch.accelerator.is_available())
 
 
-def require_one_process(config: DictConfig, what: str) -> None:
-    """Refuse several processes where one run follows another in the same command.
-
-    The processes of a run are started once, with the first run's command, and end with it.
-
-    Raises:
-        ConfigError: ``trainer.devices`` or ``trainer.num_nodes`` asks for more than one.
-    """
-    asked = (str(config.trainer.devices), str(config.trainer.get("num_nodes", 1)))
-    if asked != ("1", "1"):
-        raise ConfigError(
-            f"{what} trains one network after the other, each in one process; set "
-            "trainer.devices=1, or give each `tumorlens train` its devices by itself"
-        )
-
-
 def run_trainer(
     trainer: L.Trainer,
     classifier: L.LightningModule,
     data: L.LightningDataModule,
     *,
     resume: Path | None,
-    run_dir: Path,
+    folder: RunFolder,
 ) -> None:
     """Fit, from a checkpoint where one is given.
 
@@ -168,21 +157,20 @@ def run_trainer(
         raise ConfigError(f"trainer: {error}") from error
     except OSError as error:
         raise OutputError(
-            f"{run_dir}: the run cannot be written ({error.strerror or error}); free space and "
+            f"{folder.path}: the run cannot be written ({error.strerror or error}); free space and "
             "check that the folder is writable, then go on with resume=…/checkpoints/last.ckpt"
         ) from error
 
 
-def resume_path(resume: str | None, classifier: nn.Module) -> Path | None:
+def resume_path(path: Path | None, classifier: nn.Module) -> Path | None:
     """Return the checkpoint to go on from, looked at before anything is trained.
 
     Raises:
         ConfigError: It is missing, damaged, weights alone, or of another network than
             ``classifier``'s; the message names what does not fit.
     """
-    if resume is None:
+    if path is None:
         return None
-    path = Path(resume)
     told = misfits(read_checkpoint(path)["state_dict"], classifier.state_dict())
     if told:
         raise ConfigError(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-from omegaconf import DictConfig
 
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
@@ -20,30 +19,18 @@ from tumorlens.export.onnx import write_weights
 from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.out_of_fold import OutOfFold, out_of_fold_temperature
 from tumorlens.metrics.summary import Predictions, summarize
-from tumorlens.runs.config import plain, without_logger
-from tumorlens.runs.folder import prepare_run_dir
-from tumorlens.runs.folds import (
-    OUT_OF_FOLD_NAME,
-    PLAN_NAME,
-    TEMPERATURE_NAME,
-    read_plan,
-)
-from tumorlens.runs.predictions import (
-    PREDICTIONS_NAME,
-    concatenated,
-    read_predictions,
-    write_predictions,
-)
+from tumorlens.runs.config import RunConfig, check_one_process
+from tumorlens.runs.folder import RunFolder, run_folder
+from tumorlens.runs.folds import read_plan
+from tumorlens.runs.predictions import concatenated, read_predictions, write_predictions
+from tumorlens.runs.provenance import Provenance
 from tumorlens.runs.records import load_records
-from tumorlens.training.decoding import Parts, decode_parts
-from tumorlens.training.fit import fit
-from tumorlens.training.initial_weights import WEIGHTS_NAME, note_start
-from tumorlens.training.results import Fitted
-from tumorlens.training.trainer import CHECKPOINTS, require_one_process
+from tumorlens.training.decoding import decode_parts
+from tumorlens.training.initial_weights import starting_weights
+from tumorlens.workflows.execution import execute
 from tumorlens.workflows.folds import GROUPED, Decoded, FoldPlan
-from tumorlens.workflows.package import MODEL_NAME, package_model
-from tumorlens.workflows.stages import MEMBER_DIR, members_of, whole_of
-from tumorlens.workflows.train import join
+from tumorlens.workflows.package import package_model
+from tumorlens.workflows.stages import member_configs, plan
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +60,7 @@ class CrossvalResult:
 
 
 def crossvalidate(
-    config: DictConfig,
+    config: RunConfig,
     n_folds: int = 5,
     repeats: int = 1,
     *,
@@ -91,7 +78,7 @@ def crossvalidate(
     is trained anew.
 
     Args:
-        config: As :func:`~tumorlens.runs.config.compose_config` returns it.
+        config: As :func:`~tumorlens.runs.compose.compose_config` returns it.
         n_folds: At least 2, at most as many as there are groups.
         repeats: At least 1.
         run_dir: Where results go; as for `train`.
@@ -104,48 +91,47 @@ def crossvalidate(
         DataError: As `train`.
         OutputError: The folder cannot be written.
     """
-    config = config.copy()
     _check(config, repeats)
-    note_start(config)
-    members = members_of(config) if config.get("members") else []
-    for member in members:
-        note_start(member)
-    records = folds_by.records(load_records(config))
-    plan = {
+    folder = run_folder(config, run_dir)
+    plan(config, folder)  # wrong settings of members end it here
+    provenance = Provenance(started_from=starting_weights(config))
+    records = folds_by.records(load_records(config.data))
+    asked = {
         "folds": n_folds,
         "repeats": repeats,
         "export": export,
         "data_sha256": data_digest(records),
-        "config": {**plain(without_logger(config)), "run_dir": None},
+        "config": {**config.to_plain(), "logger": None, "run_dir": None},
+        **provenance.to_plain(),
         **folds_by.settings(),
     }
-    if members:
-        plan["members_started_from"] = [plain(member).get("started_from") for member in members]
-    if run_dir is None and config.run_dir is not None:
-        run_dir = Path(config.run_dir)
-    if run_dir is not None:
-        _check_plan(run_dir, plan)  # before anything in the folder is touched
-    run_dir = prepare_run_dir(config, run_dir)
-    with atomic_file(run_dir / PLAN_NAME) as stream:
-        stream.write(json.dumps(plan, indent=1).encode())
+    if config.members:
+        asked["members_started_from"] = [
+            Provenance(started_from=starting_weights(each)).to_plain()["started_from"]
+            for each in member_configs(config)
+        ]
+    _check_plan(folder, asked)  # before anything in the folder is touched
+    folder.begin(config, provenance)
+    with atomic_file(folder.crossval) as stream:
+        stream.write(json.dumps(asked, indent=1).encode())
     splits = folds_by.splits(config, records, n_folds, repeats)
-    folds = _run_folds(config, splits, records, run_dir, export, folds_by)
-    write_predictions(folds, run_dir / OUT_OF_FOLD_NAME)
+    folds = _run_folds(config, splits, records, folder, export, folds_by)
+    write_predictions(folds, folder.out_of_fold)
     per_repeat = tuple(
         summarize(concatenated(_repeat(folds, repeat)), seed=config.seed)
         for repeat in range(repeats)
     )
     overall = summarize(concatenated(list(folds.values())), seed=config.seed)
-    fitted = {name: _temperature(run_dir / name.replace("/", "-")) for name in folds}
+    fitted = {name: _temperature(folder.fold(name)) for name in folds}
     found = out_of_fold_temperature(folds, fitted, seed=config.seed)
     calibrated = summarize(concatenated(list(found.answers.values())), seed=config.seed)
-    _write_out_of_fold(found, calibrated, run_dir / TEMPERATURE_NAME)
-    return CrossvalResult(run_dir, folds, per_repeat, overall, found, calibrated)
+    _write_out_of_fold(found, calibrated, folder.out_of_fold_temperature)
+    return CrossvalResult(folder.path, folds, per_repeat, overall, found, calibrated)
 
 
-def _temperature(folder: Path) -> float:
+def _temperature(fold: RunFolder) -> float:
     """Return the temperature a finished fold's probabilities were made with."""
-    path = folder / "metrics.json"
+    path = fold.metrics
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -166,69 +152,48 @@ def _write_out_of_fold(found: OutOfFold, calibrated: dict[str, Estimate], path: 
 
 
 def _run_folds(
-    config: DictConfig, splits: Sequence[Split], records: Sequence[Record], run_dir: Path,
+    config: RunConfig, splits: Sequence[Split], records: Sequence[Record], folder: RunFolder,
     export: bool, folds_by: FoldPlan,
 ) -> dict[str, Predictions]:  # fmt: skip
     decoded: Decoded | None = None
     folds: dict[str, Predictions] = {}
     for split in splits:
         name = split.name.partition("/")[2]
-        folder = run_dir / name.replace("/", "-")
-        if not _is_finished(folder, export):
+        fold = folder.fold(name)
+        if not _is_finished(fold, export):
             if decoded is None:  # once for all folds, and not at all when there is nothing to do
                 decoded = folds_by.decoded(config, records)
-            _train_fold(config, split, records, decoded, folder, export)
-        folds[name] = read_predictions(folder / PREDICTIONS_NAME)["test"]
+            _train_fold(config, split, records, decoded, fold, export)
+        folds[name] = read_predictions(fold.predictions)["test"]
         log.info("fold done", fold=name, scans=len(folds[name]))
     return folds
 
 
 def _train_fold(
-    config: DictConfig, split: Split, records: Sequence[Record], decoded: Decoded, folder: Path,
+    config: RunConfig, split: Split, records: Sequence[Record], decoded: Decoded, fold: RunFolder,
     export: bool,
 ) -> None:  # fmt: skip
-    if folder.exists():  # cut off: its logs and checkpoints would mix with the new ones
-        _remove(folder)
-    config = config.copy()
-    config.seed = split.seed - int(config.data.split.seed) + int(config.seed)
-    config.score_test = True
+    """Do a fold's stages on its own parts: the same as a run's, its test always measured."""
+    if fold.path.exists():  # cut off: its logs and checkpoints would mix with the new ones
+        _remove(fold.path)
+    seed = split.seed - config.data.split.seed + config.seed
+    config = replace(config, seed=seed, score_test=True)
     parts = decode_parts(config, split, records, decoded)
-    if config.get("members"):
-        members = members_of(config)
-        weights = [
-            _trained(member, parts, folder / MEMBER_DIR.format(at))
-            for at, member in enumerate(members, start=1)
-        ]
-        config = whole_of(config, members)
-        fitted = join(config, parts, weights, folder)
-    else:
-        prepare_run_dir(config, folder)
-        fitted = _fitted(config, parts, folder)
-    if export:
-        package_model(config, fitted.network, parts, fitted.calibration, fitted.metrics, folder)
-    else:
-        write_weights(fitted.network, folder / WEIGHTS_NAME)
+    *before, last = plan(config, fold)
+    for stage in [*before, last]:
+        trained = execute(stage, parts)
+        if not stage.joins:  # optimiser states are three times the weights, and none are needed
+            _remove(stage.folder.checkpoints)
+        if export and stage is last:
+            package_model(trained)
+        else:
+            write_weights(trained.network, stage.folder.weights)
 
 
-def _trained(member: DictConfig, parts: Parts, folder: Path) -> Path:
-    """Train a member of a fold's ensemble; return the file of its weights."""
-    prepare_run_dir(member, folder)
-    path = folder / WEIGHTS_NAME
-    write_weights(_fitted(member, parts, folder).network, path)
-    return path
-
-
-def _fitted(config: DictConfig, parts: Parts, folder: Path) -> Fitted:
-    fitted = fit(config, parts, folder)
-    # Optimiser states are three times the weights, and a finished fold needs none.
-    _remove(folder / CHECKPOINTS)
-    return fitted
-
-
-def _is_finished(folder: Path, export: bool) -> bool:
+def _is_finished(fold: RunFolder, export: bool) -> bool:
     """The last file written says that the fold is whole."""
-    last = folder / (MODEL_NAME if export else WEIGHTS_NAME)
-    return last.is_file() and (folder / PREDICTIONS_NAME).is_file()
+    last = fold.model if export else fold.weights
+    return last.is_file() and fold.predictions.is_file()
 
 
 def _remove(folder: Path) -> None:
@@ -244,13 +209,14 @@ def _repeat(folds: dict[str, Predictions], repeat: int) -> list[Predictions]:
     return [table for name, table in folds.items() if name.startswith(f"r{repeat}/")]
 
 
-def _check(config: DictConfig, repeats: int) -> None:
+def _check(config: RunConfig, repeats: int) -> None:
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}; it must be at least 1")
-    require_one_process(config, "cross-validation")
-    if config.get("polish") is not None:
+    check_one_process(config, "cross-validation")
+    if config.finetune is not None:
         raise ConfigError(
-            "a cross-validation trains a fold's networks once; leave polish out (polish=null)"
+            "a cross-validation trains a fold's networks once; leave fine-tuning out "
+            "(finetune=null)"
         )
     split = config.data.split
     if split.path is not None or split.held_out:
@@ -265,13 +231,13 @@ def _check(config: DictConfig, repeats: int) -> None:
         )
 
 
-def _check_plan(run_dir: Path, plan: dict[str, Any]) -> None:
-    if not (run_dir / PLAN_NAME).exists():
+def _check_plan(folder: RunFolder, asked: dict[str, Any]) -> None:
+    if not folder.crossval.exists():
         return
-    found = read_plan(run_dir)
-    different = sorted(key for key in plan if found.get(key) != plan[key])
+    found = read_plan(folder.path)
+    different = sorted(key for key in asked if found.get(key) != asked[key])
     if different:
         raise ConfigError(
-            f"{run_dir}: holds another cross-validation (other {', '.join(different)}); go on with "
-            "its settings, or choose another run_dir"
+            f"{folder.path}: holds another cross-validation (other {', '.join(different)}); go on "
+            "with its settings, or choose another run_dir"
         )

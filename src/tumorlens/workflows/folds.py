@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Generator
 
 from tumorlens.augmentation.geometry import RandAffineElastic
@@ -21,7 +19,7 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import Split, grouped_folds, random_folds, with_copies
 from tumorlens.errors import ConfigError
-from tumorlens.runs.config import preprocess_from
+from tumorlens.runs.config import RunConfig
 from tumorlens.runs.records import excludes_label_issues
 from tumorlens.training.datamodule import lesion_mask_of, lesion_share
 
@@ -64,7 +62,7 @@ class FoldPlan:
         return with_copies(records, self.copies)
 
     def splits(
-        self, config: DictConfig, records: Sequence[Record], n_folds: int, repeats: int
+        self, config: RunConfig, records: Sequence[Record], n_folds: int, repeats: int
     ) -> list[Split]:
         """Draw the folds over what :meth:`records` returned.
 
@@ -74,28 +72,29 @@ class FoldPlan:
             SplitError: Fewer groups than folds.
         """
         settings = config.data.split
-        rest = 1 - float(settings.test)
+        rest = 1 - settings.test
         draw = grouped_folds if self.name == GROUPED.name else random_folds
         splits = draw(
             records,
             n_folds=n_folds,
             repeats=repeats,
             seed=settings.seed,
-            validation=float(settings.validation) / rest,
-            calibration=float(settings.calibration) / rest,
+            validation=settings.validation / rest,
+            calibration=settings.calibration / rest,
         )
-        if excludes_label_issues(config):
+        if excludes_label_issues(config.data):
             return [exclude_label_issues(split, records) for split in splits]
         return splits
 
-    def decoded(self, config: DictConfig, records: Sequence[Record]) -> Decoded:
+    def decoded(self, config: RunConfig, records: Sequence[Record]) -> Decoded:
         """Return inputs ``[N, C, S, S]`` and lesion pictures of what :meth:`records` returned."""
         originals = records[: len(records) // (self.copies + 1)]
-        cache = Path(config.data.cache_dir) if config.data.cache_dir else None
-        inputs, lesions = load_inputs(originals, preprocess_from(config), cache_dir=cache)
+        inputs, lesions = load_inputs(
+            originals, config.model.preprocess, cache_dir=config.data.cache_dir
+        )
         if not self.copies:
             return inputs, lesions
-        generator = Generator().manual_seed(int(config.seed))
+        generator = Generator().manual_seed(config.seed)
         made = [augmented(inputs, lesions, generator) for _ in range(self.copies)]
         return (
             np.concatenate([inputs, *(images for images, _ in made)]),

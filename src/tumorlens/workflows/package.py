@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
-
-from omegaconf import DictConfig
-from torch import nn
+from collections.abc import Mapping
+from typing import Any
 
 import tumorlens
 from tumorlens.export.onnx import to_onnx, write_weights
@@ -14,39 +12,29 @@ from tumorlens.inference.engine import Engine
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.modelfile import Metric, ModelCard, Pooling, write_model
 from tumorlens.modelfile.self_test import make_self_test
+from tumorlens.reporting.breakdown import breakdown
 from tumorlens.reporting.cards import write_cards
 from tumorlens.reporting.intended_use import INTENDED_USE, LIMITATIONS
-from tumorlens.runs.config import plain, preprocess_from, recipe
+from tumorlens.runs.provenance import recipe
 from tumorlens.runs.records import data_sources
-from tumorlens.runs.scores import Calibration
-from tumorlens.training.decoding import Parts
+from tumorlens.workflows.execution import Trained
 from tumorlens.workflows.fit_ood import guard_for
 
-GUARD_NAME = "guard.pt"
-MODEL_NAME = "model.onnx"
 
+def package_model(trained: Trained) -> None:
+    """Write weights, model file and its cards into the run folder.
 
-def package_model(
-    config: DictConfig,
-    network: nn.Module,
-    parts: Parts,
-    calibration: Calibration,
-    metrics: dict[str, dict[str, Estimate]],
-    run_dir: Path,
-) -> tuple[Path, Path]:
-    """Write ``weights.pt``, ``model.onnx`` and its cards into the run folder; return the first two.
-
-    With ``guard`` in the configuration an in-domain guard is fitted into the model file, and
-    written as ``guard.pt`` beside the weights.
+    With ``ood_detector`` in the configuration an out-of-distribution detector is fitted into the
+    model file, and its weights are written beside the network's.
 
     Raises:
         ExportError: torch and ONNX disagree.
         OutputError: The files cannot be written.
     """
-    spec = preprocess_from(config)
-    weights, model = run_dir / "weights.pt", run_dir / MODEL_NAME
-    write_weights(network, weights)  # first, so that nothing below can lose what was trained
-    fitted = guard_for(network, parts, spec, config.seed) if config.get("guard") else None
+    config, folder, network = trained.stage.config, trained.stage.folder, trained.network
+    parts, spec, calibration = trained.parts, config.model.preprocess, trained.measured.calibration
+    write_weights(network, folder.weights)  # first: nothing below can lose what was trained
+    fitted = guard_for(network, parts, spec, config.seed) if config.ood_detector else None
     guard, said = fitted if fitted else (None, None)
     onnx_bytes = to_onnx(network, spec, guard)
     engine = Engine(onnx_bytes, threads=1)
@@ -56,9 +44,7 @@ def package_model(
         version=tumorlens.__version__,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         architecture=config.model.architecture,
-        architecture_args={**plain(config.model.arguments), "weights": None}
-        if "weights" in config.model.arguments
-        else plain(config.model.arguments),
+        architecture_args=_without_place(config.model.arguments),
         preprocess=spec,
         pooling=Pooling(**pooling) if pooling else None,
         has_map=pooling is not None,
@@ -66,19 +52,31 @@ def package_model(
         threshold=calibration.threshold,
         conformal=calibration.conformal,
         ood=said,
-        metrics=card_metrics(metrics, calibration.fitted_on),
+        metrics=_metrics(trained),
         data=data_sources(parts.records["train"]),
-        recipe=recipe(config, Path(config.data.root)),
+        recipe=recipe(config, trained.provenance),
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,
         licence="Apache-2.0",
         self_test=make_self_test(lambda batch: float(engine.run(batch).logits[0]), spec),
     )
     if guard is not None:
-        write_weights(guard, run_dir / GUARD_NAME)
-    write_model(onnx_bytes, card, model)
-    write_cards(card, parts.split, parts.records, run_dir)
-    return weights, model
+        write_weights(guard, folder.ood_detector)
+    write_model(onnx_bytes, card, folder.model)
+    write_cards(card, parts.split, parts.records, folder.path)
+
+
+def _without_place(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's arguments without the place of the backbone's weights."""
+    return {**arguments, "weights": None} if "weights" in arguments else dict(arguments)
+
+
+def _metrics(trained: Trained) -> tuple[Metric, ...]:
+    """Return the metrics a card shows, by source and view too."""
+    found = trained.measured
+    no_measure = ("train", found.calibration.fitted_on)
+    parted = breakdown(found.answers, leave_out=no_measure, seed=trained.stage.config.seed)
+    return card_metrics({**found.metrics, **parted}, found.calibration.fitted_on)
 
 
 def card_metrics(

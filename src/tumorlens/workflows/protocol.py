@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import structlog
-from omegaconf import DictConfig
 
 from tumorlens.data.splits import RANDOM_LEAKY
 from tumorlens.errors import ConfigError
@@ -25,7 +24,8 @@ from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.paired import paired_difference
 from tumorlens.metrics.summary import Predictions, summarize
 from tumorlens.models.registry import build
-from tumorlens.runs.config import compose_config, plain
+from tumorlens.runs.compose import compose_config
+from tumorlens.runs.config import RunConfig
 from tumorlens.runs.predictions import concatenated
 from tumorlens.workflows.crossval import crossvalidate
 from tumorlens.workflows.folds import GROUPED, FoldPlan
@@ -187,7 +187,7 @@ def fold_plan(protocol: str, copies: int) -> FoldPlan:
     }[protocol]
 
 
-def cell_config(plan: Plan, row: Row, copies: int) -> DictConfig:
+def cell_config(plan: Plan, row: Row, copies: int) -> RunConfig:
     """Return a cell's training configuration: the row's, with as many pictures seen in any cell.
 
     Raises:
@@ -195,15 +195,19 @@ def cell_config(plan: Plan, row: Row, copies: int) -> DictConfig:
         ModelNotFoundError: The pretrained weights do not exist.
     """
     config = compose_config([*row.settings, *_COMMON, *plan.overrides])
-    config.trainer.max_epochs = max(1, round(row.epochs / (copies + 1)))
-    config.data.sources = [plan.data]
-    config.name = f"protocol-{row.name}"
-    if row.name == TRANSFER:
-        assert plan.pretrained is not None
-        config.model.arguments.weights = str(plan.pretrained)
-        build(config.model.architecture, **plain(config.model.arguments))  # refused before work
-        # In the plan of the cell, so that other weights under the same path are noticed.
-        config.name += f"-{digest(plan.pretrained)[:12]}"
+    epochs = max(1, round(row.epochs / (copies + 1)))
+    config = config.changed(
+        {"trainer": {"max_epochs": epochs}, "data": {"sources": [plan.data]},
+         "name": f"protocol-{row.name}"}
+    )  # fmt: skip
+    if row.name != TRANSFER:
+        return config
+    assert plan.pretrained is not None
+    # In the plan of the cell, so that other weights under the same path are noticed.
+    name = f"{config.name}-{digest(plan.pretrained)[:12]}"
+    weights = {"arguments": {"weights": str(plan.pretrained)}}
+    config = config.changed({"model": weights, "name": name})
+    build(config.model.architecture, **config.model.arguments)  # refused before work
     return config
 
 
@@ -213,7 +217,7 @@ def measure_row(plan: Plan, row: Row, answers: Mapping[str, Predictions]) -> dic
     for name in PROTOCOLS:
         copies = fold_plan(name, plan.copies).copies
         optimism = {} if name == "grouped" else paired_difference(answers[name], grouped)
-        epochs = int(cell_config(plan, row, copies).trainer.max_epochs)
+        epochs = cell_config(plan, row, copies).trainer.max_epochs
         cells[name] = Cell(summarize(answers[name]), optimism, epochs, copies)
     return cells
 
@@ -227,13 +231,14 @@ def digest(path: Path) -> str:
 def settings_of(plan: Plan, row: Row) -> dict[str, Any]:
     """Return what a reader wants to know of a row's training: the optimiser and its numbers."""
     config = cell_config(plan, row, 0)
+    values = config.to_plain()
     return {
         "title": row.title,
         "epochs": row.epochs,
-        "seed": int(config.seed),
-        "batch_size": int(config.data.batch_size),
-        "optimizer": plain(config.optimizer),
+        "seed": config.seed,
+        "batch_size": config.data.batch_size,
+        "optimizer": values["optimizer"],
         "precision": str(config.trainer.precision),
-        "input": plain(config.model.preprocess),
-        "augmentation": plain(config.augment),
+        "input": values["model"]["preprocess"],
+        "augmentation": values["augment"],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from tumorlens.data.splits import read_split
@@ -17,13 +16,13 @@ from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights, read_weights
 from tumorlens.ood.detector import InDomainGuard, guard_from
-from tumorlens.runs.reader import read_config
+from tumorlens.runs.compose import read_config
+from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.records import load_records
 from tumorlens.runs.scores import UNSEEN_PART, conformal_sets
 from tumorlens.training.decoding import decode_parts
-from tumorlens.training.scoring import score
 from tumorlens.workflows.fit_ood import guard_for
-from tumorlens.workflows.package import GUARD_NAME
+from tumorlens.workflows.measure import score
 
 
 def reexport(
@@ -50,15 +49,16 @@ def reexport(
         DataError: With ``refit``, the run's data is not there, or is other data.
         OutputError: ``output`` cannot be written.
     """
-    card = read_card(run_dir / "model.onnx")
+    folder = RunFolder(run_dir)
+    card = read_card(folder.model)
     network = build(card.architecture, **card.architecture_args)
-    load_weights(network, run_dir / "weights.pt")
+    load_weights(network, folder.weights)
     changes: dict[str, Any] = {"name": name or card.name, "version": version or card.version}
     if refit:
-        guard, found = _refit(network, card, run_dir)
+        guard, found = _refit(network, card, folder)
         changes |= found
     else:
-        guard = _read_guard(run_dir / GUARD_NAME) if card.ood is not None else None
+        guard = _read_guard(folder.ood_detector) if card.ood is not None else None
     onnx_bytes = to_onnx(network, card.preprocess, guard)
     engine = Engine(onnx_bytes, threads=1)
     if failure := self_test_failure(lambda batch: float(engine.run(batch).logits[0]), card):
@@ -67,17 +67,17 @@ def reexport(
         )
     card = ModelCard.model_validate(card.model_dump() | changes)
     if refit and guard is not None:
-        write_weights(guard, run_dir / GUARD_NAME)
+        write_weights(guard, folder.ood_detector)
     write_model(onnx_bytes, card, output)
     return card
 
 
 def _refit(
-    network: nn.Module, card: ModelCard, run_dir: Path
+    network: nn.Module, card: ModelCard, folder: RunFolder
 ) -> tuple[InDomainGuard | None, dict[str, Any]]:
     """Return the guard, and the card's fields that it and the conformal sets change."""
-    config = read_config(run_dir)
-    split, records = read_split(run_dir / "split.json"), load_records(config)
+    config = read_config(folder.config)
+    split, records = read_split(folder.split), load_records(config.data)
     known = {record.key for record in records}
     missing = [key for part in split.parts().values() for key in part if key not in known]
     if missing:
@@ -89,7 +89,7 @@ def _refit(
     changes: dict[str, Any] = {"conformal": None, "ood": None}
     if UNSEEN_PART in parts.records:
         inputs, records = parts.inputs[UNSEEN_PART], parts.records[UNSEEN_PART]
-        scores = score(network, records, inputs, torch.device("cpu"))
+        scores = score(network, records, inputs)
         changes["conformal"] = conformal_sets(scores, card.temperature)
     fitted = guard_for(network, parts, card.preprocess, int(card.recipe.get("seed", 0)))
     if fitted is None:

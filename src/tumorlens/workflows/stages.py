@@ -1,101 +1,111 @@
-"""The trainings that one run is made of: a polishing after the first, members side by side."""
+"""A run as a flat plan of stages: of each member a training or two, then their ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, ConfigTypeError
+from typing import Any
 
 from tumorlens.errors import ConfigError
-from tumorlens.runs.config import plain
-from tumorlens.training.trainer import CHECKPOINTS, read_checkpoint
-from tumorlens.workflows.finish import NOTHING
-
-MEMBER_DIR = "member_{}"
-"""Folder, in that of a run with ``members``, of each, counted from 1."""
-
-FIRST = "first"
-"""Folder, in that of a run with ``polish``, of the training it goes on from."""
+from tumorlens.models.registry import check_arguments
+from tumorlens.runs.config import AfterConfig, RunConfig, check_one_process
+from tumorlens.runs.folder import RunFolder
+from tumorlens.training.trainer import read_checkpoint
 
 
-def polish_stages(config: DictConfig, run_dir: Path) -> list[tuple[DictConfig, Path]]:
-    """Return the two trainings of a run with ``polish``, and their folders, in order.
+@dataclass(frozen=True)
+class Stage:
+    """One training, or the ensemble of several.
 
-    Raises `ConfigError` when a setting of ``polish`` is none.
+    Attributes:
+        name: ``train``, or ``pretrain`` and ``finetune``, or ``ensemble``.
+        folder: Where its results go.
+        config: Its settings, without stages of their own.
+        sources: Folders of the stages whose weights it starts from, or joins.
     """
-    second = merged(
-        _changed(config, config.polish, "polish"), {"polish": None, "init": str(run_dir / FIRST)}
-    )
-    quiet = {"guard": False, "score_test": False, "after": NOTHING}
-    # Another seed draws other pictures from the same parts.
-    same = {"data": {"split": {"seed": second.data.split.seed}}}
-    first = merged(config, {"polish": None, **quiet, **same})
-    return [(first, run_dir / FIRST), (second, run_dir)]
+
+    name: str
+    folder: RunFolder
+    config: RunConfig
+    sources: tuple[RunFolder, ...] = ()
+
+    @property
+    def joins(self) -> bool:
+        """Whether it makes an ensemble of other stages' networks, and fits nothing."""
+        return self.name == "ensemble"
 
 
-def training_folders(config: DictConfig, run_dir: Path) -> list[Path]:
-    """Return the folder of each training of a run without ``members``.
+def plan(config: RunConfig, folder: RunFolder) -> list[Stage]:
+    """Return the stages of a run in order; the last one's results are the run's.
 
-    Raises as `polish_stages` does.
-    """
-    if config.get("polish") is None:
-        return [run_dir]
-    return [folder for _, folder in polish_stages(config, run_dir)]
-
-
-def resumed_folder(resume: str | None, folders: Sequence[Path]) -> Path | None:
-    """Return which of these folders of trainings ``resume`` goes on in, or None without ``resume``.
-
-    A training's checkpoints lie in its folder itself, or in `CHECKPOINTS` there.
+    With ``members`` there are stages for each of them, in folders of their own, and at the end
+    their ensemble. With ``finetune`` a training has two: first without an out-of-distribution
+    detector and without the test, then from its weights with the settings of ``finetune``.
 
     Raises:
-        ConfigError: The file is of none of these trainings, or no checkpoint.
+        ConfigError: A setting of ``members`` or ``finetune`` is none, or cannot be; or a network
+            does not take the configured arguments.
     """
-    if resume is None:
-        return None
-    path = Path(resume)
-    beside = path.parent.resolve()
-    for folder in folders:
-        if beside in (folder.resolve(), (folder / CHECKPOINTS).resolve()):
-            read_checkpoint(path)
-            return folder
-    *others, last = (str(folder / CHECKPOINTS) for folder in folders)
-    named = f"{', '.join(others)} or {last}" if others else last
-    raise ConfigError(
-        f"resume: {path} is of none of this run's trainings; name the last.ckpt in {named}, or, "
-        "where it is of another run, set run_dir to that run's folder"
+    if config.members is None:
+        stages = _trainings(config, folder)
+    else:
+        members = member_configs(config)
+        own = [(each, folder.member(at)) for at, each in enumerate(members, start=1)]
+        ensemble = Stage(
+            "ensemble", folder, ensemble_config(config, members),
+            tuple(own_folder for _, own_folder in own),
+        )  # fmt: skip
+        stages = [*(stage for member in own for stage in _trainings(*member)), ensemble]
+    for stage in stages:
+        check_arguments(stage.config.model.architecture, **stage.config.model.arguments)
+    if len(stages) > 1:
+        check_one_process(config, "members" if config.members is not None else "finetune")
+    return stages
+
+
+def _trainings(config: RunConfig, folder: RunFolder) -> list[Stage]:
+    if config.finetune is None:
+        return [Stage("train", folder, replace(config, resume=None))]
+    whole = replace(config, finetune=None, resume=None)
+    second = replace(
+        whole.changed(config.finetune, "finetune"), init=str(folder.pretrain.path), init_member=0
     )
+    # Another seed draws other pictures from the same parts.
+    split = replace(config.data.split, seed=second.data.split.seed)
+    first = replace(_unmeasured(whole), data=replace(config.data, split=split))
+    return [
+        Stage("pretrain", folder.pretrain, first),
+        Stage("finetune", folder, second, (folder.pretrain,)),
+    ]
 
 
-def members_of(config: DictConfig) -> list[DictConfig]:
-    """Return the configuration of each of ``members``.
+def _unmeasured(config: RunConfig) -> RunConfig:
+    """Return the settings of a network that others are made of."""
+    return replace(config, ood_detector=False, score_test=False, after=AfterConfig())
+
+
+def member_configs(config: RunConfig) -> list[RunConfig]:
+    """Return the settings of each of ``members``.
 
     Its seed is one more than the one's before, unless it has a seed of its own. Where ``init`` is
-    an ensemble, it starts from the member in its own place. No guard is fitted to it and its
+    an ensemble, it starts from the member in its own place. No detector is fitted to it and its
     weights are not rounded, both of which come to the ensemble; the test is not its own either.
-    Raises `ConfigError` when that cannot be.
+
+    Raises:
+        ConfigError: A setting is none, or members differ in architecture or input.
     """
-    if not isinstance(config.members, ListConfig):
-        raise ConfigError("members is no list; give the settings of each: members=[{},{seed: 3}]")
+    assert config.members is not None
     if config.model.architecture != "evidence":
         raise ConfigError(f"members are evidence networks, not {config.model.architecture}")
-    alike = {
-        "members": None, "guard": False, "score_test": False, "after": NOTHING, "weight_bits": 32,
-        "data": {"split": {"seed": config.data.split.seed}},
-    }  # fmt: skip
+    alike = replace(_unmeasured(config), members=None, weight_bits=32)
     members = [
-        _changed(
-            merged(config, {**alike, "seed": config.seed + at, "init_member": at}),
-            own or {},
-            "members",
-        )
+        replace(alike, seed=config.seed + at, init_member=at).changed(own, "members")
         for at, own in enumerate(config.members)
     ]
     for at, member in enumerate(members, start=1):
         for setting in ("architecture", "preprocess"):
-            if member.model[setting] != config.model[setting]:
+            if getattr(member.model, setting) != getattr(config.model, setting):
                 raise ConfigError(
                     f"members: number {at} has a model.{setting} of its own, but all see one input "
                     "and are of one kind; set it for the whole run"
@@ -103,40 +113,68 @@ def members_of(config: DictConfig) -> list[DictConfig]:
     return members
 
 
-def whole_of(config: DictConfig, members: Sequence[DictConfig]) -> DictConfig:
-    """Return the configuration of an ensemble: its data are what polishing learnt.
+def ensemble_config(config: RunConfig, members: Sequence[RunConfig]) -> RunConfig:
+    """Return the settings of an ensemble: its data are what fine-tuning learnt from.
 
     It starts from nothing and trains nothing. Its network's arguments are the configured ones,
-    and ``own`` tells what members have instead. Raises `ConfigError` for a wrong ``polish``.
+    and ``own`` tells what members have instead. Raises `ConfigError` for a wrong ``finetune``.
     """
-    whole = config if config.get("polish") is None else _changed(config, config.polish, "polish")
-    whole = merged(whole, {
-        "members": None, "polish": None, "resume": None, "init": None, "init_member": 0,
-        "model": {"architecture": "ensemble"},
-    })  # fmt: skip
-    common = {**plain(config.model.arguments), "weights": None}
-    given = [{**plain(member.model.arguments), "weights": None} for member in members]
+    whole = config if config.finetune is None else config.changed(config.finetune, "finetune")
+    common = {**config.model.arguments, "weights": None}
+    given = [{**member.model.arguments, "weights": None} for member in members]
     own = [
         {name: value for name, value in each.items() if value != common.get(name)} for each in given
     ]
-    arguments = {**common, "members": len(members)}
+    arguments: dict[str, Any] = {**common, "members": len(members)}
     if any(own):
         arguments["own"] = own
-    OmegaConf.update(whole, "model.arguments", arguments, merge=False, force_add=True)
-    return whole
+    model = replace(whole.model, architecture="ensemble", arguments=arguments)
+    return replace(
+        whole, model=model, members=None, finetune=None, resume=None, init=None, init_member=0
+    )
 
 
-def _changed(
-    config: DictConfig, changes: DictConfig | Mapping[str, object], setting: str
-) -> DictConfig:
-    try:
-        return merged(config, changes)
-    except (ConfigKeyError, ConfigTypeError, ValueError) as error:
-        raise ConfigError(f"{setting}: {str(error).splitlines()[0]}") from error
+def resumed_stage(resume: Path | None, stages: Sequence[Stage]) -> Stage | None:
+    """Return the training that ``resume`` goes on in, or None without ``resume``.
+
+    A training's checkpoints lie in its folder itself, or in ``checkpoints`` there. A run of one
+    training goes on from any file.
+
+    Raises:
+        ConfigError: The file is of none of these trainings, or no checkpoint.
+    """
+    if resume is None:
+        return None
+    if len(stages) == 1:
+        return stages[0]
+    trainings = [stage for stage in stages if not stage.joins]
+    beside = resume.parent.resolve()
+    for stage in trainings:
+        if beside in (stage.folder.path.resolve(), stage.folder.checkpoints.resolve()):
+            read_checkpoint(resume)
+            return stage
+    *others, last = (str(stage.folder.checkpoints) for stage in trainings)
+    raise ConfigError(
+        f"resume: {resume} is of none of this run's trainings; name the last.ckpt in "
+        f"{', '.join(others)} or {last}, or, where it is of another run, set run_dir to that "
+        "run's folder"
+    )
 
 
-def merged(config: DictConfig, changes: DictConfig | Mapping[str, object]) -> DictConfig:
-    """Return a configuration with some of its settings changed."""
-    changed = OmegaConf.merge(config, changes)
-    assert isinstance(changed, DictConfig)
-    return changed
+def outstanding(stages: Sequence[Stage], resumed: Stage | None) -> list[Stage]:
+    """Return the stages that are still to be done, in order.
+
+    They are the last one, the resumed one, those that one of them needs and that have no model
+    file yet, and those whose sources change.
+    """
+    needed = {stages[-1].folder, *([resumed.folder] if resumed else [])}
+    for stage in reversed(stages):
+        if stage.folder in needed and (stage is stages[-1] or not stage.folder.model.is_file()):
+            needed |= set(stage.sources)
+    todo: list[Stage] = []
+    for stage in stages:
+        renewed = any(each.folder in stage.sources for each in todo)
+        missing = stage.folder in needed and not stage.folder.model.is_file()
+        if stage is stages[-1] or stage == resumed or renewed or missing:
+            todo.append(stage)
+    return todo

@@ -8,11 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.drawn_data import tiny_config
+from tests.drawn_data import fitted, tiny_config
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.runs.folder import prepare_run_dir
-from tumorlens.training.decoding import load_parts
-from tumorlens.training.fit import fit
 
 
 def test_shuffled_labels_have_chance_inside_the_interval(
@@ -30,8 +27,7 @@ def test_shuffled_labels_have_chance_inside_the_interval(
     settings = ("trainer.max_epochs=10", "data.split.train=0.4", "data.split.test=0.5",
                 "data.split.validation=0.1", "score_test=true", "augment=none")  # fmt: skip
     config = tiny_config(tmp_path, tmp_path / "run", *settings)
-    run = fit(config, load_parts(config), prepare_run_dir(config, None))
-    test = run.metrics["test"]["roc_auc"]
+    test = fitted(config).measured.metrics["test"]["roc_auc"]
     assert test.n >= 40
     assert test.low < 0.5 < test.high
     assert test.high - test.low < 0.4  # an interval that holds everything would prove nothing

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from tests.drawn_data import evidence_settings
 from tumorlens.data.splits import make_split, read_split, write_split
@@ -18,11 +17,11 @@ from tumorlens.evaluation.localization.sanity import random_network, randomised_
 from tumorlens.inference.predictor import Predictor
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_network, read_weights
-from tumorlens.runs.config import compose_config
+from tumorlens.runs.compose import compose_config, read_config
+from tumorlens.runs.config import RunConfig
 from tumorlens.training.decoding import load_parts
-from tumorlens.training.results import RunResult
 from tumorlens.workflows.reexport import reexport
-from tumorlens.workflows.train import main, train
+from tumorlens.workflows.train import RunResult, main, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
@@ -31,7 +30,7 @@ def settings(root: Path, run_dir: Path, *overrides: str) -> list[str]:
     return evidence_settings(root, run_dir, "score_test=true", "weight_bits=8", *overrides)
 
 
-def with_members(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+def with_members(root: Path, run_dir: Path, *overrides: str) -> RunConfig:
     other = "{optimizer:{lr:0.0003},model:{arguments:{instance_norm:true}}}"
     members = f"members=[{{}},{other}]"
     return compose_config(settings(root, run_dir, members, *overrides))
@@ -44,10 +43,10 @@ def joined(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 def test_each_member_is_trained_with_its_own_settings(joined: RunResult) -> None:
     folders = [joined.run_dir / f"member_{at}" for at in (1, 2)]
-    configs = [OmegaConf.load(folder / "config.yaml") for folder in folders]
+    configs = [read_config(folder / "config.yaml") for folder in folders]
     assert [each.seed for each in configs] == [0, 1]
     assert [each.optimizer.lr for each in configs] == [0.001, 0.0003]
-    assert not any(each.score_test or each.guard or each.members for each in configs)
+    assert not any(each.score_test or each.ood_detector or each.members for each in configs)
     splits = [read_split(folder / "split.json") for folder in (*folders, joined.run_dir)]
     assert splits[0] == splits[1] == splits[2]
 
@@ -116,7 +115,7 @@ def test_members_start_each_from_its_own_of_an_ensemble(
         for name, tensor in theirs.items()
         if name.endswith((".weight", ".bias"))
     )
-    configs = [OmegaConf.load(again.run_dir / f"member_{at}" / "config.yaml") for at in (1, 2)]
+    configs = [read_config(again.run_dir / f"member_{at}" / "config.yaml") for at in (1, 2)]
     assert [each.init_member for each in configs] == [0, 1]
 
 
@@ -157,12 +156,12 @@ def test_a_member_that_is_done_is_not_trained_again(heads: Path, tmp_path: Path)
     assert after[2] > before[2]
 
 
-def test_members_may_be_polished(heads: Path, tmp_path: Path) -> None:
+def test_members_may_be_finetuneed(heads: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    polished = ("members=[{},{}]", "+polish.optimizer.lr=0.0002")
-    [result] = main(settings(heads, run_dir, *polished))  # Hydra, as from the command line
+    finetuneed = ("members=[{},{}]", "+finetune.optimizer.lr=0.0002")
+    [result] = main(settings(heads, run_dir, *finetuneed))  # Hydra, as from the command line
     for at in (1, 2):
-        assert (run_dir / f"member_{at}" / "first" / "model.onnx").is_file()
+        assert (run_dir / f"member_{at}" / "pretrain" / "model.onnx").is_file()
         assert (run_dir / f"member_{at}" / "model.onnx").is_file()
     assert Predictor.open(result.model, threads=1).card.recipe["optimizer"]["lr"] == 0.0002
 
@@ -173,9 +172,7 @@ def test_a_member_that_learnt_from_the_test_is_refused(
     run_dir = tmp_path / "run"
     shutil.copytree(joined.run_dir, run_dir)
     split, beside = read_split(run_dir / "split.json"), run_dir / "member_2" / "split.json"
-    config = OmegaConf.load(run_dir / "config.yaml")
-    assert isinstance(config, DictConfig)
-    parts = load_parts(config)
+    parts = load_parts(read_config(run_dir / "config.yaml"))
     records = [record for members in parts.records.values() for record in members]
     beside.unlink()
     write_split(make_split("t", 0, {"train": split.test, "test": split.train}, records), beside)
@@ -197,7 +194,7 @@ def contents(run_dir: Path) -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-POLISHED = ("+polish.optimizer.lr=0.0002",)
+POLISHED = ("+finetune.optimizer.lr=0.0002",)
 
 
 @pytest.mark.parametrize(
@@ -206,10 +203,10 @@ POLISHED = ("+polish.optimizer.lr=0.0002",)
         ("elsewhere/checkpoints/last.ckpt", (), ("member_1", "member_2")),
         ("run/checkpoints/last.ckpt", (), ("member_1", "member_2")),
         ("run/member_3/checkpoints/last.ckpt", (), ("member_1", "member_2")),
-        ("run/member_2/first/checkpoints/last.ckpt", (), ("member_1", "member_2")),
+        ("run/member_2/pretrain/checkpoints/last.ckpt", (), ("member_1", "member_2")),
         (
             "run/member_2/other/checkpoints/last.ckpt", POLISHED,
-            [f"member_{at}{each}" for at in (1, 2) for each in ("/first", "")],
+            [f"member_{at}{each}" for at in (1, 2) for each in ("/pretrain", "")],
         ),
     ],
 )  # fmt: skip
@@ -243,11 +240,11 @@ def test_a_member_s_checkpoint_that_is_missing_is_told_before_anything_is_traine
         (["members=[{},{optimizer: {none_such: 1}}]"], "members: .*none_such"),
         (["members=[{},{model: {preprocess: {size: 64}}}]"], "number 2 has a model.preprocess"),
         (["members=[{model: {architecture: resnet}},{}]"], "number 1 has a model.architecture"),
-        (["members=2"], "members is no list"),
+        (["members=2"], "members is 2; it should be a list"),
         (["model.architecture=resnet"], "members are evidence networks, not resnet"),
-        (["+polish.optimizer.none_such=1"], "polish: .*none_such"),
+        (["+finetune.optimizer.none_such=1"], "finetune: .*none_such"),
         (["trainer.devices=2"], "members trains one network after the other"),
-        (["weight_bits=4"], "weight_bits is 4; give 32, 16 or 8"),
+        (["weight_bits=4"], "weight_bits is 4; it should be 32, 16 or 8"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(
@@ -276,9 +273,12 @@ def test_randomising_replaces_a_layer_in_every_member(joined: RunResult) -> None
 def test_the_default_recipe_s_members_are_made_of_known_settings() -> None:
     config = compose_config(["experiment=default", "data.root=."])
     assert config.weight_bits == 8
+    assert config.members is not None
     assert len(config.members) == 2
+    assert config.finetune is not None
     for own in config.members:
-        assert OmegaConf.merge(config, own).trainer.max_epochs > config.polish.trainer.max_epochs
+        longest = config.finetune["trainer"]["max_epochs"]
+        assert config.changed(own).trainer.max_epochs > longest
     for name in ("quick", "finetune"):
         other = compose_config([f"experiment={name}", "data.root=."])
         assert other.members is None
@@ -290,9 +290,9 @@ def test_the_recipe_for_a_source_left_out_trains_the_packaged_kinds() -> None:
     config, default = (compose_config([f"experiment={name}", "data.root=."]) for name in names)
     assert config.score_test
     assert config.data.split.test == 0
-    for own, packaged in zip(config.members, default.members, strict=True):
+    for own, packaged in zip(config.members or (), default.members or (), strict=True):
         assert own.get("model") == packaged.get("model")
     assert config.weight_bits == default.weight_bits
-    last = OmegaConf.merge(config, config.polish)
+    last, packaged_last = (each.changed(each.finetune or {}) for each in (config, default))
     assert last.augment.schedule.initial_size == 0
-    assert last.augment.lesions.synthetic.prob > default.polish.augment.lesions.synthetic.prob
+    assert last.augment.lesions.synthetic.prob > packaged_last.augment.lesions.synthetic.prob

@@ -9,24 +9,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
 
-from tests.drawn_data import draw_heads, tiny_config, tiny_settings
+from tests.drawn_data import draw_heads, fitted, tiny_config, tiny_settings
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.export.onnx import to_onnx, write_weights
 from tumorlens.modelfile import read_card
 from tumorlens.models.weights import is_torch_archive, read_weights
-from tumorlens.runs.config import preprocess_from
-from tumorlens.runs.folder import prepare_run_dir
-from tumorlens.training.decoding import Parts, load_parts
+from tumorlens.runs.folder import RunFolder, run_folder
+from tumorlens.runs.provenance import Provenance
+from tumorlens.training.decoding import load_parts
 from tumorlens.training.fit import fit
-from tumorlens.training.results import Fitted
+from tumorlens.workflows.execution import Trained
 from tumorlens.workflows.package import package_model
 from tumorlens.workflows.train import train
 
@@ -61,9 +61,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-def fitted(heads: Path, run_dir: Path, *overrides: str) -> Fitted:
-    config = tiny_config(heads, run_dir, *RANDOM, *overrides)
-    return fit(config, load_parts(config), prepare_run_dir(config, None))
+def chancy(heads: Path, run_dir: Path, *overrides: str) -> Trained:
+    return fitted(tiny_config(heads, run_dir, *RANDOM, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +84,16 @@ def test_a_killed_run_resumes_to_the_unbroken_one_bit_by_bit(
     assert not (killed / "model.onnx").exists()
     last = killed / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["epoch"] == 0  # the last whole epoch
-    unbroken = fitted(heads, tmp_path / "unbroken")
-    again = fitted(heads, tmp_path / "again")
-    resumed = fitted(heads, killed, f"resume={last}")
-    assert (resumed.epochs, resumed.best_epoch) == (unbroken.epochs, unbroken.best_epoch)
+    unbroken = chancy(heads, tmp_path / "unbroken")
+    again = chancy(heads, tmp_path / "again")
+    resumed = chancy(heads, killed, f"resume={last}")
+    assert resumed.fitted.epochs == unbroken.fitted.epochs
+    assert resumed.fitted.best_epoch == unbroken.fitted.best_epoch
     expected = unbroken.network.state_dict()
     for run in (again, resumed):
         state = run.network.state_dict()
         assert [name for name in expected if not torch.equal(state[name], expected[name])] == []
-        assert str(run.metrics) == str(unbroken.metrics)
+        assert str(run.measured.metrics) == str(unbroken.measured.metrics)
 
 
 @pytest.mark.parametrize(
@@ -141,51 +141,49 @@ def left_behind(folder: Path) -> set[str]:
 
 def test_a_disk_that_is_full_while_training(heads: Path, tmp_path: Path) -> None:
     config = tiny_config(heads, tmp_path / "run")
-    parts, run_dir = load_parts(config), prepare_run_dir(config, None)
+    parts, folder = load_parts(config), run_folder(config)
+    folder.begin(config, Provenance())
     with room_for(8000), pytest.raises(OutputError, match=r"run: the run cannot be written.*free"):
-        fit(config, parts, run_dir)
-    assert left_behind(run_dir) == set()
-
-
-Trained = tuple[DictConfig, Parts, Fitted, bytes]
+        fit(config, parts, folder)
+    assert left_behind(folder.path) == set()
 
 
 @pytest.fixture(scope="module")
-def trained(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, bytes]:
     """A run that is ready to be packaged, and its graph."""
     config = tiny_config(heads, tmp_path_factory.mktemp("trained"), "trainer.max_epochs=1")
-    parts = load_parts(config)
-    run = fit(config, parts, prepare_run_dir(config, None))
-    return config, parts, run, to_onnx(run.network, preprocess_from(config))
+    run = fitted(config)
+    return run, to_onnx(run.network, config.model.preprocess)
 
 
 @pytest.mark.parametrize("full_at", ["weights.pt", "model.onnx"])
 def test_a_disk_that_is_full_at_the_end_leaves_no_half_model(
-    full_at: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full_at: str, trained: tuple[Trained, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, parts, run, onnx_bytes = trained
+    run, onnx_bytes = trained
     monkeypatch.setattr("tumorlens.workflows.package.to_onnx", lambda *_: onnx_bytes)
     probe = tmp_path / "probe.pt"
     write_weights(run.network, probe)
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    run = replace(run, stage=replace(run.stage, folder=folder))
     # The model file is larger than the graph and the weights: the card is in it too.
     room = 500 if full_at == "weights.pt" else max(len(onnx_bytes), probe.stat().st_size)
     with room_for(room), pytest.raises(OutputError, match=rf"{full_at}: cannot be written.*space"):
-        package_model(config, run.network, parts, run.calibration, run.metrics, run_dir)
-    left = {path.name for path in run_dir.iterdir()}
+        package_model(run)
+    left = {path.name for path in folder.path.iterdir()}
     assert left == ({"weights.pt"} if full_at == "model.onnx" else set())
     if left:
-        assert read_weights(run_dir / "weights.pt").keys() == run.network.state_dict().keys()
+        assert read_weights(folder.weights).keys() == run.network.state_dict().keys()
     # With room again it goes on from what was trained.
-    _, model = package_model(config, run.network, parts, run.calibration, run.metrics, run_dir)
-    assert read_card(model).name == config.name
+    package_model(run)
+    assert read_card(folder.model).name == run.stage.config.name
 
 
-def test_a_disk_that_is_full_while_the_graph_is_made(trained: Trained) -> None:
-    config, _, run, _ = trained
+def test_a_disk_that_is_full_while_the_graph_is_made(trained: tuple[Trained, bytes]) -> None:
+    run, _ = trained
     with room_for(500), pytest.raises(OutputError, match=r"graph cannot be written.*TMPDIR"):
-        to_onnx(run.network, preprocess_from(config))
+        to_onnx(run.network, run.stage.config.model.preprocess)
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_data_is_read(tmp_path: Path) -> None:
@@ -202,9 +200,11 @@ def test_every_rank_but_the_first_ends_without_writing_a_model(
     heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = SimpleNamespace(is_global_zero=False, num_devices=2)
-    monkeypatch.setattr("tumorlens.workflows.train.make_trainer", lambda *_, **__: (trainer, None))
-    monkeypatch.setattr("tumorlens.workflows.train.run_trainer", lambda *_, **__: None)
+    monkeypatch.setattr("tumorlens.training.fit.make_trainer", lambda *_, **__: (trainer, None))
+    monkeypatch.setattr("tumorlens.training.fit.run_trainer", lambda *_, **__: None)
     with pytest.raises(SystemExit) as ended:
         train(tiny_config(heads, tmp_path / "run"))
     assert ended.value.code == 0
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "split.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.yaml", "provenance.json", "split.json"
+    }  # fmt: skip

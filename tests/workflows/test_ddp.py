@@ -11,14 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.drawn_data import draw_heads, tiny_config, tiny_settings
+from tests.drawn_data import draw_heads, fitted, tiny_config, tiny_settings
 from tumorlens.data.splits import read_split
 from tumorlens.errors import ConfigError
 from tumorlens.models.weights import read_weights
-from tumorlens.runs.config import compose_config
-from tumorlens.runs.folder import prepare_run_dir
-from tumorlens.training.decoding import load_parts
-from tumorlens.training.fit import fit
+from tumorlens.runs.compose import compose_config
 from tumorlens.workflows.crossval import crossvalidate
 from tumorlens.workflows.train import main
 
@@ -43,8 +40,8 @@ def test_two_processes_agree_with_one(
 ) -> None:
     monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))
     config = compose_config(settings(heads, tmp_path / "one", "data.batch_size=8"))
-    parts = load_parts(config)
-    one = fit(config, parts, prepare_run_dir(config, None))
+    one = fitted(config)
+    parts = one.parts
 
     script = Path(sysconfig.get_path("scripts")) / "tumorlens"
     command = [str(script)] if script.is_file() else [sys.executable, "-m", "tumorlens"]
@@ -65,7 +62,7 @@ def test_two_processes_agree_with_one(
     for name, tensor in expected.items():
         assert torch.allclose(weights[name], tensor, atol=1e-5), name
     found = json.loads((run_dir / "metrics.json").read_text())["parts"]
-    for part, values in one.metrics.items():
+    for part, values in one.measured.metrics.items():
         for name, estimate in values.items():
             assert found[part][name]["n"] == estimate.n
             if estimate.value == estimate.value:
