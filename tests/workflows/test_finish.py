@@ -66,7 +66,7 @@ def test_what_the_scans_do_not_allow_is_left_out(
     config = tiny_config(heads, tmp_path / "run", "trainer.max_epochs=1", "score_test=true",
                          "after.explain=true")  # fmt: skip
     result = train(config)
-    assert "no tumour picture with boxes" in "".join(capsys.readouterr())
+    assert "no tumour image with boxes" in "".join(capsys.readouterr())
     found = json.loads((result.run_dir / "evaluation.json").read_text())
     assert "explanations" not in found
     assert found["model"]["sha256"] == read_model(result.model).sha256

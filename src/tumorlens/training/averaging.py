@@ -16,7 +16,8 @@ def warmed_up(decay: float) -> Averaging:
     An exponential moving average whose decay after ``n`` steps is
     ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's
     ``ExponentialMovingAverage(num_updates=n)``. With a fixed decay of 0.998 a run of 1,200
-    steps would end with 9 % of its random first weights. All tensors are updated at once: asked
+    steps would end with 9 % of its random first weights, and Lightning's ``EMAWeightAveraging``
+    and torch's ``get_ema_multi_avg_fn`` have no other. All tensors are updated at once: asked
     for each of them, the number of steps would make a GPU wait a hundred times a step.
 
     Args:

@@ -169,7 +169,11 @@ def in_order(gathered: Tensor, count: int | None) -> Tensor:
 
 
 def learning_rate_factor(step: int, total: int, spec: OptimizerConfig) -> float:
-    """Return the factor on the peak rate at ``step`` of ``total``: linear warm-up, then cosine."""
+    """Return the factor on the peak rate at ``step`` of ``total``: linear warm-up, then cosine.
+
+    For a ``LambdaLR``: a ``SequentialLR`` would take the number of steps from the checkpoint of a
+    run that goes on with more epochs, and give every parameter group one floor.
+    """
     warm = max(1, round(spec.warmup * total))
     if spec.warmup > 0 and step < warm:
         return (step + 1) / warm
