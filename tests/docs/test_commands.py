@@ -80,7 +80,7 @@ def test_a_command_of_a_block_is_taken_as_it_stands(line: Words) -> None:
 
 
 def composes(settings: list[str], *, sweep: bool) -> None:
-    from tumorlens.runs.config import compose_config
+    from tumorlens.runs.compose import compose_config
 
     if sweep:  # one value of those that are tried
         settings = [each if "[" in each else each.partition(",")[0] for each in settings]
