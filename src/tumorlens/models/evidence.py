@@ -9,7 +9,6 @@ from tumorlens.errors import ConfigError
 from tumorlens.models.hub import weights_path
 from tumorlens.models.instance_norm import use_instance_norm
 from tumorlens.models.local_contrast import LocalContrast
-from tumorlens.models.mixstyle import MixStyle
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
 
@@ -33,8 +32,6 @@ class EvidenceNet(nn.Module):
         stride: Side of a map's cell in pixels of the input, 4 or 8.
         pooling, k: See :class:`~tumorlens.models.output.MapPooling`.
         dropout: Probability of dropping a decoder channel before the class map.
-        mixstyle: Probability of mixing a scan's early feature statistics with another's, in
-            training; see :class:`~tumorlens.models.mixstyle.MixStyle`.
         local_contrast: Give the backbone the picture's local contrast beside it; see
             :class:`~tumorlens.models.local_contrast.LocalContrast`. Needs one channel.
         instance_norm: Normalise early features by picture; see
@@ -59,7 +56,6 @@ class EvidenceNet(nn.Module):
         dropout: float = 0.1,
         weights: str | None = None,
         stride: int = 8,
-        mixstyle: float = 0.0,
         local_contrast: bool = False,
         instance_norm: bool = False,
     ) -> None:
@@ -84,7 +80,6 @@ class EvidenceNet(nn.Module):
         )
         self.head = nn.Conv2d(width, 1, kernel_size=1)
         self.pooling = MapPooling(pooling, k)
-        self.mixstyle = MixStyle(mixstyle)
         if weights is not None:
             load_backbone(self.backbone, weights_path(weights))
 
@@ -94,7 +89,7 @@ class EvidenceNet(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
-        return stages(self.backbone, self.local_contrast(image), self.mixstyle)
+        return stages(self.backbone, self.local_contrast(image))
 
     def answer(self, features: list[Tensor]) -> Evidence:
         """Return the logit and the class map of an image's features."""

@@ -38,20 +38,13 @@ def build_backbone(depth: Depth, in_channels: int) -> Any:
     )
 
 
-def stages(backbone: Any, image: Tensor, early: nn.Module | None = None) -> list[Tensor]:
-    """Return the outputs of the four stages, at strides 4, 8, 16 and 32.
-
-    ``early`` is laid over the outputs of the first two.
-    """
+def stages(backbone: Any, image: Tensor) -> list[Tensor]:
+    """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
     x = backbone.act(backbone.bn1(backbone.conv1(image)))
     x = backbone.maxpool(x)
     outputs = []
-    for place, stage in enumerate(
-        (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4)
-    ):
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
         x = stage(x)
-        if early is not None and place < 2:
-            x = early(x)
         outputs.append(x)
     return outputs
 
