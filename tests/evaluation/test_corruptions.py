@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tumorlens.evaluation import corruptions
-from tumorlens.evaluation.corruptions import CORRUPTIONS, LEVELS, Corruption, GreyImage
+from tumorlens.evaluation.corruptions import CORRUPTIONS, Corruption, GreyImage
 from tumorlens.imaging.phantom import draw_phantom
 
 
@@ -42,18 +42,18 @@ SPOILING = [kind for kind in CORRUPTIONS if kind.name != "page"]
 
 @pytest.mark.parametrize("kind", SPOILING, ids=lambda kind: kind.name)
 def test_five_levels_grow_worse_and_repeat(kind: Corruption) -> None:
-    assert len(kind.strengths) == LEVELS
+    assert len(kind.strengths) == 5
     shown = head()
     before = shown.copy()
     worse = []
     for strength in kind.strengths:
-        spoilt = kind.apply(shown, strength, np.random.default_rng(4))
+        corrupted = kind.apply(shown, strength, np.random.default_rng(4))
         again = kind.apply(shown, strength, np.random.default_rng(4))
-        assert spoilt.dtype == np.uint8
-        assert (spoilt == again).all()
-        side = spoilt.shape[0] - shown.shape[0]  # turning enlarges the canvas on both sides
-        left = (spoilt.shape[1] - shown.shape[1]) // 2
-        cut = spoilt[side // 2 :, left:][: shown.shape[0], : shown.shape[1]]
+        assert corrupted.dtype == np.uint8
+        assert (corrupted == again).all()
+        side = corrupted.shape[0] - shown.shape[0]  # turning enlarges the canvas on both sides
+        left = (corrupted.shape[1] - shown.shape[1]) // 2
+        cut = corrupted[side // 2 :, left:][: shown.shape[0], : shown.shape[1]]
         worse.append(float(np.abs(cut.astype(float) - shown).mean()))
     assert (shown == before).all(), "the given picture must stay"
     assert worse == sorted(worse)
@@ -78,11 +78,11 @@ def test_turning_cuts_nothing_off() -> None:
 
 def test_the_noise_of_air_is_rayleigh() -> None:
     shown = disc(level=200, side=256)
-    spoilt = corruptions.noise(shown, 10, np.random.default_rng(0))
+    corrupted = corruptions.noise(shown, 10, np.random.default_rng(0))
     sigma = 20.0  # 10 % of bright tissue, which is 200
-    air = spoilt[:30, :30].astype(float)
+    air = corrupted[:30, :30].astype(float)
     assert air.mean() == pytest.approx(sigma * math.sqrt(math.pi / 2), rel=0.05)
-    tissue = spoilt[110:146, 110:146].astype(float)
+    tissue = corrupted[110:146, 110:146].astype(float)
     assert tissue.mean() == pytest.approx(200 + sigma**2 / 400, abs=1.5)
     assert tissue.std() == pytest.approx(sigma, rel=0.06)
 
@@ -133,8 +133,8 @@ def test_jpeg_is_the_codec_s_own() -> None:
 def test_the_bias_field_stays_in_its_bounds_and_is_smooth() -> None:
     shown = np.full((100, 100), 100, dtype=np.uint8)
     cv2.rectangle(shown, (0, 0), (99, 99), [0], 6)
-    spoilt = corruptions.bias_field(shown, 40, np.random.default_rng(2)).astype(float)
-    ratio = spoilt[10:-10, 10:-10] / 100
+    corrupted = corruptions.bias_field(shown, 40, np.random.default_rng(2)).astype(float)
+    ratio = corrupted[10:-10, 10:-10] / 100
     assert ratio.max() <= 1.4 + 0.01
     assert ratio.min() >= 1 / 1.4 - 0.01
     assert ratio.max() / ratio.min() > 1.4

@@ -17,7 +17,7 @@ from tumorlens.metrics.intervals import Estimate
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
-# tp 3, fn 1, fp 1, tn 2 at the threshold 0.5, which itself is called a tumour
+# tp 3, fn 1, fp 1, tn 2 at the threshold 0.5, which itself is positive
 LABELS = [1, 1, 1, 1, 0, 0, 0]
 PROB = [0.9, 0.8, 0.5, 0.2, 0.7, 0.4, 0.1]
 

@@ -18,7 +18,6 @@ from tumorlens.imaging.head import find_head
 
 GreyImage = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-LEVELS = 5
 MIDDLE = 3
 
 _WORDS = ("T1 SE", "R", "512 x 512", "L 12/24", "HFS", "A", "SP: 43.2", "W 180", "10 cm", "P")

@@ -71,16 +71,28 @@ def summarize(
     Raises:
         DataError: No answers, or values out of range.
     """
-    p = predictions
-    found = evaluate(
+    p, scans = predictions, len(set(predictions.keys))
+    found = every_metric(
         p.labels, p.prob, groups=p.groups, threshold=p.threshold, n_boot=n_boot, seed=seed
     )
-    for scheme in SCHEMES:
-        found[f"ece_{scheme}"] = ece_estimate(
-            p.labels, p.prob, scheme, groups=p.groups, n_boot=n_boot, seed=seed
-        )
-    scans = len(set(p.keys))
     return {name: replace(estimate, n=scans) for name, estimate in found.items()}
+
+
+def every_metric(
+    labels: ArrayLike,
+    prob: ArrayLike,
+    *,
+    groups: ArrayLike,
+    threshold: ArrayLike,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return what `evaluate` does, and the ECE by both binning schemes."""
+    options: dict[str, Any] = {"groups": groups, "n_boot": n_boot, "seed": seed}
+    found = evaluate(labels, prob, threshold=threshold, **options)
+    return found | {
+        f"ece_{scheme}": ece_estimate(labels, prob, scheme, **options) for scheme in SCHEMES
+    }
 
 
 def summarize_by(

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tumorlens.atomic import atomic_file
 from tumorlens.data.manifest import Record
-from tumorlens.metrics import binary as metrics
 from tumorlens.metrics.calibration import fit_temperature, sigmoid
 from tumorlens.metrics.decision import (
     Conformal,
@@ -22,7 +21,7 @@ from tumorlens.metrics.decision import (
     threshold_for_sensitivity,
 )
 from tumorlens.metrics.intervals import Estimate, to_dicts
-from tumorlens.metrics.summary import SCHEMES, ece_estimate
+from tumorlens.metrics.summary import every_metric
 
 # Fewer images of a class than this fix neither a temperature nor a threshold.
 SMALLEST_CALIBRATION = 20
@@ -48,7 +47,7 @@ class Calibration:
 
     Attributes:
         temperature: ``prob = sigmoid(logit / temperature)``.
-        threshold: From this probability on a scan is called a tumour.
+        threshold: From this probability on a scan is predicted positive.
         fitted_on: The part both were fitted on, which is then no measure of the model; None
             when nothing was fitted.
         conformal: Quantiles by error rate, the deciding one first; None where no part was set
@@ -107,18 +106,8 @@ def conformal_sets(scores: Scores, temperature: float) -> tuple[Conformal, ...]:
 def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Estimate]:
     """Return every metric, both ECEs included, with its interval, at the calibrated threshold."""
     prob = sigmoid(scores.logits / calibration.temperature)
-    found = metrics.evaluate(
-        scores.labels,
-        prob,
-        groups=scores.groups,
-        threshold=calibration.threshold.value,
-        seed=seed,
-    )
-    for scheme in SCHEMES:
-        found[f"ece_{scheme}"] = ece_estimate(
-            scores.labels, prob, scheme, groups=scores.groups, seed=seed
-        )
-    return found
+    limit = calibration.threshold.value
+    return every_metric(scores.labels, prob, groups=scores.groups, threshold=limit, seed=seed)
 
 
 def write_metrics(

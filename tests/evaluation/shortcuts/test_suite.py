@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError, MissingExtraError
-from tumorlens.evaluation.sampling import draw_by_group, infer_all, working_copy
-from tumorlens.evaluation.shortcuts.measurement import Measurement
+from tumorlens.evaluation.sampling import infer_all
 from tumorlens.evaluation.shortcuts.removal import without_tumour_half
 from tumorlens.evaluation.shortcuts.scans import ScanSet, read_scan
 from tumorlens.evaluation.shortcuts.suite import ShortcutResults, run_shortcut_tests
@@ -276,35 +275,6 @@ def test_the_missing_package_is_named(
         results(records, honest=True)
 
 
-def test_a_draw_keeps_the_mix_and_spreads_over_groups() -> None:
-    # 60 of one source in 6 groups of ten, 30 of another each for itself, 10 tumours of a third.
-    kinds = [("a", 0, i // 10) for i in range(60)]
-    kinds += [("b", 0, 100 + i) for i in range(30)] + [("c", 1, 200) for _ in range(10)]
-    all_of_them = [
-        Record(key=str(i), path=Path("x"), source=s, label=label, group=g)
-        for i, (s, label, g) in enumerate(kinds)
-    ]
-    drawn = draw_by_group(all_of_them, 20, seed=1)
-    assert [sum(r.source == s for r in drawn) for s in "abc"] == [12, 6, 2]
-    groups = [r.group for r in drawn if r.source == "a"]
-    assert {group: groups.count(group) for group in groups} == dict.fromkeys(range(6), 2)
-    assert [int(r.key) for r in drawn] == sorted(int(r.key) for r in drawn)
-    assert draw_by_group(all_of_them, 20, seed=1) == drawn
-    assert draw_by_group(all_of_them, 20, seed=2) != drawn
-    assert draw_by_group(all_of_them, None, seed=1) == all_of_them
-    assert draw_by_group(all_of_them, 500, seed=1) == all_of_them
-
-
-def test_large_pictures_are_worked_on_small() -> None:
-    pixels = np.zeros((400, 800, 3), dtype=np.uint8)
-    pixels[:, 400:] = 255
-    small = working_copy(pixels)
-    assert small.shape == (128, 256)
-    assert (small[0, 0], small[0, -1]) == (0, 255)
-    same = np.zeros((90, 256), dtype=np.uint8)
-    assert working_copy(same) is same
-
-
 def test_a_scan_knows_where_its_tumour_is(records: list[Record]) -> None:
     tumour = read_scan(cast("Predictor", Model(honest=True)), records[0])
     where = tumour.tensor[0] > 0.9
@@ -317,16 +287,3 @@ def test_a_scan_knows_where_its_tumour_is(records: list[Record]) -> None:
     assert not (anywhere & ~tumour.head).any()
     healthy = read_scan(cast("Predictor", Model(honest=True)), records[1])
     assert not healthy.tumour.any()
-
-
-@pytest.mark.parametrize(
-    ("value", "at_least", "at_most", "fails"),
-    [(0.9, 0.9, None, False), (0.89, 0.9, None, True), (0.6, None, 0.6, False),
-     (0.61, None, 0.6, True), (0.25, 0.3, 0.7, True), (float("nan"), 0.9, None, False),
-     (0.1, None, None, False)],
-)  # fmt: skip
-def test_a_limit_is_missed_by_the_value_itself(
-    value: float, at_least: float | None, at_most: float | None, fails: bool
-) -> None:
-    found = Measurement("t", "n", Estimate(value, 0.0, 1.0, 9), at_least, at_most, "So {}")
-    assert found.fails is fails
