@@ -35,7 +35,7 @@ def grad_cam(
     Returns:
         float32 ``[N, h, w]``, detached.
     """
-    with torch.enable_grad(), _outputs_of(layer) as outputs:
+    with torch.enable_grad(), outputs_of(layer) as outputs:
         # An input that asks for gradients makes them flow also through frozen weights.
         answer = network(image.detach().requires_grad_())
         (features,) = outputs
@@ -45,7 +45,7 @@ def grad_cam(
 
 
 @contextmanager
-def _outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Collect what ``layer`` returns while the block runs; the hook is gone afterwards."""
     outputs: list[Tensor] = []
 

@@ -6,7 +6,6 @@ blind; right and wrong, which matter most, differ in words and line width too.
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable
 from functools import wraps
@@ -84,12 +83,6 @@ def encode(figure: Figure, kind: Literal["svg", "png"] = "svg") -> bytes:
     with _house_style():
         figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
     return buffer.getvalue()
-
-
-def data_uri(content: bytes, kind: Literal["svg", "png"]) -> str:
-    """Return picture bytes as a ``data:`` URI."""
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _house_style() -> Any:

@@ -13,18 +13,16 @@ The JSON, schema ``tumorlens-report/1``::
     settings     the run's configuration
     data         [{source, n, sha256, licence, citation}] the model learned from
     limitations  texts
-    pictures     [{title, caption}]; the pictures themselves are in the page only
+    plots        [{title, caption}]; the images themselves are in the page only
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tumorlens.errors import DataError
 from tumorlens.metrics.intervals import Estimate, to_dicts
 
 SCHEMA = "tumorlens-report/1"
@@ -32,12 +30,12 @@ Metrics = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One plot: its words, its bytes as SVG or PNG (none in a report read from JSON), its width."""
+class Plot:
+    """One plot, or sheet of images: title, caption, content as SVG or PNG; full width if wide."""
 
     title: str
     caption: str
-    content: bytes = b""
+    content: bytes
     kind: Literal["svg", "png"] = "svg"
     wide: bool = False
 
@@ -58,7 +56,7 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: tuple[Mapping[str, Any], ...] = ()
     limitations: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 def to_json(report: Report) -> str:
@@ -78,45 +76,6 @@ def to_json(report: Report) -> str:
         "settings": dict(report.settings),
         "data": [dict(row) for row in report.data],
         "limitations": list(report.limitations),
-        "pictures": [{"title": p.title, "caption": p.caption} for p in report.pictures],
+        "plots": [{"title": p.title, "caption": p.caption} for p in report.plots],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def from_json(text: str) -> Report:
-    """Return the report that `to_json` wrote, without its pictures' bytes.
-
-    Raises:
-        DataError: not a report, or of another schema.
-    """
-    try:
-        content = json.loads(text)
-        if content.pop("schema") != SCHEMA:
-            raise DataError(f"not a report of schema {SCHEMA}; write it again with this version")
-        fields: dict[str, Any] = {
-            **content,
-            "metrics": _metrics_in(content["metrics"]),
-            "pictures": tuple(Picture(**entry) for entry in content["pictures"]),
-        }
-        for table in ("parts", "sources", "views"):
-            fields[table] = {name: _metrics_in(row) for name, row in content[table].items()}
-        for texts in ("notes", "data", "limitations"):
-            fields[texts] = tuple(content[texts])
-        return Report(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"not a report of schema {SCHEMA} ({error})") from error
-
-
-def _metrics_in(values: Mapping[str, Mapping[str, float | None]]) -> dict[str, Estimate]:
-    def number(value: float | None) -> float:
-        return math.nan if value is None else value
-
-    return {
-        name: Estimate(
-            number(found["value"]),
-            number(found["low"]),
-            number(found["high"]),
-            int(found["n"] or 0),
-        )
-        for name, found in values.items()
-    }

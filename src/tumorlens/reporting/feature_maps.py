@@ -1,14 +1,15 @@
-"""What the convolutional layers of a network make of one scan."""
+"""Feature maps: the outputs of a network's convolutional layers for one scan."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
+
+from tumorlens.models.gradcam import outputs_of
 
 
 def convolution_features(
@@ -27,24 +28,10 @@ def convolution_features(
     layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d)]
     chosen = sorted(set(np.linspace(0, len(layers) - 1, min(limit, len(layers))).round().tolist()))
     network = network.eval().float().cpu()
-    with _watched([layers[int(index)] for index in chosen]) as seen, torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        outputs = {
+            name: hooks.enter_context(outputs_of(layer))
+            for name, layer in (layers[int(index)] for index in chosen)
+        }
         network(torch.from_numpy(image.copy())[None])
-    return {name: output[0].numpy() for name, output in seen.items()}
-
-
-@contextmanager
-def _watched(layers: list[tuple[str, nn.Conv2d]]) -> Iterator[dict[str, Tensor]]:
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> object:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen[name] = output.detach()
-
-        return hook
-
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers]  # type: ignore[arg-type]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    return {name: found[0].numpy() for name, (found,) in outputs.items()}

@@ -27,13 +27,8 @@ def to_html(report: Report) -> str:
     """Return the page. Every text of the report is escaped."""
     tables = {"sources": report.sources, "views": report.views, "parts": report.parts}
     tables = {name: table for name, table in tables.items() if table}
-    pictures = [
-        {"title": picture.title, "caption": picture.caption, "wide": picture.wide,
-         "uri": data_uri(picture.content, picture.kind)}
-        for picture in report.pictures if picture.content
-    ]  # fmt: skip
     settings = list(_flat(report.settings, ""))
-    shown = {"summary": True, **dict.fromkeys(tables, True), "plots": pictures,
+    shown = {"summary": True, **dict.fromkeys(tables, True), "plots": report.plots,
              "data": report.data, "limitations": report.limitations,
              "settings": settings}  # fmt: skip
     return render(
@@ -44,7 +39,7 @@ def to_html(report: Report) -> str:
         tables=tables,
         metric_name=metric_name,
         key_metrics=KEY_METRICS,
-        pictures=pictures,
+        data_uri=data_uri,
         data=[
             [row.get(key) or "–" for key in ("source", "n", "licence", "citation")]
             for row in report.data

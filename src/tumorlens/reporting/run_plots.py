@@ -17,17 +17,16 @@ from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights
-from tumorlens.plots import curves as plots
-from tumorlens.plots import galleries
+from tumorlens.plots import curves, galleries
 from tumorlens.plots.style import encode
-from tumorlens.reporting.document import Picture
+from tumorlens.reporting.document import Plot
 from tumorlens.reporting.feature_maps import convolution_features
 from tumorlens.runs.curves import read_curves
 
 FOREST_METRICS = ("roc_auc", "sensitivity", "specificity", "balanced_accuracy")
 
 
-def answer_pictures(answers: Predictions, part: str, seed: int) -> list[Picture]:
+def answer_plots(answers: Predictions, part: str, seed: int) -> list[Plot]:
     """Draw what can be told from answers alone; nothing where only one class was tested."""
     p = answers
     if not 0 < int(p.labels.sum()) < len(p):
@@ -35,61 +34,61 @@ def answer_pictures(answers: Predictions, part: str, seed: int) -> list[Picture]
     one = p.threshold[0] if np.unique(p.threshold).size == 1 else p.threshold
     limits = f"the threshold {one:.3f}" if np.ndim(one) == 0 else "each fold's own threshold"
     band = "At each point the band holds 95 % of the curves that resampled groups give."
-    roc = plots.roc_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
-    pr = plots.pr_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
+    roc = curves.roc_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
+    pr = curves.pr_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
     return [
-        Picture(
+        Plot(
             "Confusion matrix",
             f"{len(p)} answers on {part} scans at {limits}; shares are of each row.",
-            encode(plots.confusion_matrix(p.labels, p.prob, one)),
+            encode(curves.confusion_matrix(p.labels, p.prob, one)),
         ),
-        Picture("ROC curve", f"Every threshold at once. {band}", encode(roc)),
-        Picture("Precision–recall curve", f"For this share of tumours. {band}", encode(pr)),
-        Picture(
+        Plot("ROC curve", f"Every threshold at once. {band}", encode(roc)),
+        Plot("Precision–recall curve", f"For this share of tumours. {band}", encode(pr)),
+        Plot(
             "Reliability",
             "Of scans given a probability, as many should be tumours. Bins hold equally many "
             "scans, bars are 95 % intervals; below, how often each probability was given.",
-            encode(plots.reliability_plot(p.labels, p.prob)),
+            encode(curves.reliability_plot(p.labels, p.prob)),
         ),
-        Picture(
+        Plot(
             "Scores by class",
             "How far apart the classes lie, and where the threshold cuts.",
-            encode(plots.score_distributions(p.labels, p.prob, one)),
+            encode(curves.score_distributions(p.labels, p.prob, one)),
             wide=True,
         ),
     ]
 
 
-def forest_picture(rows: Mapping[str, Mapping[str, Estimate]], kind: str) -> list[Picture]:
+def forest_plot(rows: Mapping[str, Mapping[str, Estimate]], kind: str) -> list[Plot]:
     """Draw key metrics by source, view or repeat, under the figure of all; needs two rows."""
     if len(rows) < 3:  # all, and only one beside it: the same figures twice
         return []
     caption = "Points are values, lines 95 % intervals; dotted: the value over all scans."
     return [
-        Picture(
+        Plot(
             f"Metrics by {kind}",
             caption,
-            encode(plots.forest_plot(rows, FOREST_METRICS)),
+            encode(curves.forest_plot(rows, FOREST_METRICS)),
             wide=True,
         )
     ]
 
 
-def curve_picture(run_dir: Path) -> list[Picture]:
+def curve_plot(run_dir: Path) -> list[Plot]:
     """Draw the learning curves of a run from its logs, where there are any."""
-    curves = read_curves(run_dir)
-    if curves.get("train/image_loss") == curves.get("train/loss"):
-        curves.pop("train/image_loss", None)  # no class map was taught: the loss has one part
-    if not any(name.startswith(("train/", "val/")) for name in curves):
+    logged = read_curves(run_dir)
+    if logged.get("train/image_loss") == logged.get("train/loss"):
+        logged.pop("train/image_loss", None)  # without a localisation loss both are the same
+    if not any(name.startswith(("train/", "val/")) for name in logged):
         return []
     caption = "Over epochs; training figures are under augmentation, where there is any."
-    return [Picture("Learning curves", caption, encode(plots.learning_curves(curves)), wide=True)]
+    return [Plot("Learning curves", caption, encode(curves.learning_curves(logged)), wide=True)]
 
 
-def scan_pictures(
+def scan_plots(
     predictor: Predictor, weights: Path, answers: Predictions, records: Mapping[str, Record],
     seed: int,
-) -> list[Picture]:  # fmt: skip
+) -> list[Plot]:  # fmt: skip
     """Draw a random sample with answers, heat maps where the model has them, and feature maps.
 
     Args:
@@ -113,20 +112,20 @@ def scan_pictures(
         seed=seed,
     )
     drawn = "Drawn at random, right or wrong: what it is, P(tumour), and a cross where it erred."
-    pictures = [Picture("A random sample", drawn, encode(gallery, "png"), "png", wide=True)]
+    found = [Plot("A random sample", drawn, encode(gallery, "png"), "png", wide=True)]
     if predictor.card.has_map:
-        pictures += _heat_maps(predictor, sample, pixels, records)
+        found += _heat_maps(predictor, sample, pixels, records)
     if weights.is_file():
         tumours = np.flatnonzero(sample.labels == 1)
         scan = pixels[int(tumours[0]) if tumours.size else 0]
-        pictures.append(_feature_maps(predictor, weights, scan))
-    return pictures
+        found.append(_feature_maps(predictor, weights, scan))
+    return found
 
 
 def _heat_maps(
     predictor: Predictor, sample: Predictions, pixels: Sequence[np.ndarray],
     records: Mapping[str, Record],
-) -> list[Picture]:  # fmt: skip
+) -> list[Plot]:  # fmt: skip
     tumours = np.flatnonzero(sample.labels == 1)[:4]
     healthy = np.flatnonzero(sample.labels == 0)[:2]
     rows = [int(index) for index in (*tumours, *healthy)]
@@ -143,10 +142,10 @@ def _heat_maps(
     caption = (
         "The class map the answer was pooled from, on a fixed scale; outlines are annotated boxes."
     )
-    return [Picture("Where it looked", caption, encode(figure, "png"), "png", wide=True)]
+    return [Plot("Where it looked", caption, encode(figure, "png"), "png", wide=True)]
 
 
-def _feature_maps(predictor: Predictor, weights: Path, scan: np.ndarray) -> Picture:
+def _feature_maps(predictor: Predictor, weights: Path, scan: np.ndarray) -> Plot:
     card = predictor.card
     network = build(card.architecture, **card.architecture_args)
     load_weights(network, weights)
@@ -156,4 +155,4 @@ def _feature_maps(predictor: Predictor, weights: Path, scan: np.ndarray) -> Pict
         "most, on one scale a layer."
     )
     figure = galleries.feature_maps(features)
-    return Picture("Feature maps", caption, encode(figure, "png"), "png", wide=True)
+    return Plot("Feature maps", caption, encode(figure, "png"), "png", wide=True)

@@ -18,21 +18,19 @@ from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.summary import Predictions, summarize, summarize_by
 from tumorlens.modelfile import ModelCard, read_card
 from tumorlens.reporting.cards import write_cards
-from tumorlens.reporting.document import Picture, Report, to_json
+from tumorlens.reporting.document import Plot, Report, to_json
 from tumorlens.reporting.html import to_html
 from tumorlens.reporting.intended_use import LIMITATIONS
 from tumorlens.reporting.run_plots import (
-    answer_pictures,
-    curve_picture,
-    forest_picture,
-    scan_pictures,
+    answer_plots,
+    curve_plot,
+    forest_plot,
+    scan_plots,
 )
 from tumorlens.runs.compose import read_config
 from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.folds import read_crossval
-from tumorlens.runs.predictions import (
-    concatenated,
-)
+from tumorlens.runs.predictions import concatenated
 from tumorlens.runs.provenance import read_provenance, recipe
 from tumorlens.runs.reader import RunData
 
@@ -92,11 +90,11 @@ def _run_report(run_dir: Path, data: RunData) -> Report:
     by_source = summarize_by(main, main.sources)
     by_view = summarize_by(main, main.views)
     scans, note = _scans(run_dir, data, predictor, main, seed)
-    pictures = (
-        *answer_pictures(main, part, seed),
-        *forest_picture({"all": metrics, **by_source}, "source"),
-        *forest_picture({"all": metrics, **by_view}, "view"),
-        *curve_picture(run_dir),
+    plots = (
+        *answer_plots(main, part, seed),
+        *forest_plot({"all": metrics, **by_source}, "source"),
+        *forest_plot({"all": metrics, **by_view}, "view"),
+        *curve_plot(run_dir),
         *scans,
     )
     return Report(
@@ -112,7 +110,7 @@ def _run_report(run_dir: Path, data: RunData) -> Report:
         settings=card.recipe,
         data=tuple(source.model_dump() for source in card.data),
         limitations=card.limitations,
-        pictures=pictures,
+        plots=plots,
     )
 
 
@@ -134,9 +132,7 @@ def _crossval_report(run_dir: Path) -> Report:
     by_source = summarize_by(main, main.sources)
     by_view = summarize_by(main, main.views)
     first = next(iter(folds)).replace("/", "-")
-    curves = [
-        replace(p, title=f"{p.title} of fold {first}") for p in curve_picture(run_dir / first)
-    ]
+    curves = [replace(p, title=f"{p.title} of fold {first}") for p in curve_plot(run_dir / first)]
     return Report(
         title=f"{config.name}: {n_folds}-fold cross-validation",
         created=_today(),
@@ -155,11 +151,11 @@ def _crossval_report(run_dir: Path) -> Report:
         settings=recipe(config, read_provenance(folder.provenance)),
         data=tuple(_known(name, main) for name in sorted(set(main.sources))),
         limitations=LIMITATIONS,
-        pictures=(
-            *answer_pictures(main, "out-of-fold", seed),
-            *forest_picture({"all": metrics, **single}, "fold"),
-            *forest_picture({"all": metrics, **by_source}, "source"),
-            *forest_picture({"all": metrics, **by_view}, "view"),
+        plots=(
+            *answer_plots(main, "out-of-fold", seed),
+            *forest_plot({"all": metrics, **single}, "fold"),
+            *forest_plot({"all": metrics, **by_source}, "source"),
+            *forest_plot({"all": metrics, **by_view}, "view"),
             *curves,
         ),
     )
@@ -167,13 +163,13 @@ def _crossval_report(run_dir: Path) -> Report:
 
 def _scans(
     run_dir: Path, data: RunData, predictor: Predictor, answers: Predictions, seed: int
-) -> tuple[list[Picture], tuple[str, ...]]:
+) -> tuple[list[Plot], tuple[str, ...]]:
     try:
         records = {record.key: record for record in data.records}
         missing = set(answers.keys) - set(records)
         if missing:
             raise DataError(f"{len(missing)} scans are not in the data, first {min(missing)}")
-        return scan_pictures(predictor, data.folder.weights, answers, records, seed), ()
+        return scan_plots(predictor, data.folder.weights, answers, records, seed), ()
     except (DataError, InputError) as error:
         log.warning("scans are not shown", reason=str(error))
         return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
@@ -194,7 +190,7 @@ def _add_cards(run_dir: Path, data: RunData, folder: Path) -> None:
 
 
 def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
-    """Say how many tested scans have a copy, or a neighbour, among the training scans."""
+    """Say how many tested scans share a group with training scans."""
     if part == "train":
         return ("These are figures of the training scans; they say nothing about new ones.",)
     seen = set(answers["train"].groups.tolist()) if "train" in answers else set()
@@ -203,7 +199,7 @@ def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
         return ()
     return (
         f"{len(leaked)} of {len(answers[part])} {part} scans share a group of near-duplicates or "
-        "of one person with training scans: these figures flatter the model.",
+        "of one person with training scans: these figures are optimistically biased.",
     )
 
 
@@ -211,7 +207,7 @@ def _facts(
     card: ModelCard, sha256: str, answers: Mapping[str, Predictions], run_dir: Path
 ) -> dict[str, str]:
     split = read_split(RunFolder(run_dir).split)
-    leaky = " (copies of one scan may stand on both sides)" if split.name == RANDOM_LEAKY else ""
+    leaky = " (near-duplicates may be on both sides)" if split.name == RANDOM_LEAKY else ""
     return {
         "architecture": card.architecture,
         "model file": f"sha256 {sha256}",

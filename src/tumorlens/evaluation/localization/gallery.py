@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from tumorlens.evaluation.localization.cases import Case, read_case
 from tumorlens.evaluation.localization.scores import MODEL_MAP, ExplanationScores, MapScore
 from tumorlens.inference.overlay import encode_png
 from tumorlens.inference.predictor import Predictor
+from tumorlens.pages.render import data_uri, render
 
-_SIDE = 256  # pixels of a image's longer side
+_SIDE = 256  # pixels of an image's longer side
 _BOX = (0, 220, 90)
 _PEAK = (80, 220, 255)
 # Outlines of the heat at these levels, from weak to strong, in RGB.
@@ -28,24 +27,6 @@ _LEVELS: tuple[tuple[float, tuple[int, int, int]], ...] = (
     (0.5, (255, 190, 0)),
     (0.9, (255, 60, 40)),
 )
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark }}
-body {{ margin: 1.5rem; font: 15px/1.45 system-ui, sans-serif }}
-.sheet {{ display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)) }}
-figure {{ margin: 0 }} img {{ width: 100%; display: block; background: #000 }}
-figcaption {{ font-size: .8rem; overflow-wrap: anywhere }}
-b {{ padding: 0 .25rem; border: 1px solid }}
-</style></head><body><h1>{title}</h1>
-<p>Green: annotated box. Cross: the map's peak. Outlines: heat {levels}. Misses are ordered by how
-far the peak lies from the nearest box, farthest first; hits are drawn at random. A miss may be an
-error of the annotation. Research only, not for clinical use.</p>
-{sections}</body></html>
-"""
 
 
 def write_gallery(
@@ -79,20 +60,23 @@ def write_gallery(
     )
     held = [row for row in scores.images[MODEL_MAP] if row.values["pointing"]]
     drawn = np.random.default_rng(seed).permutation(len(held))[:hits]
-    sections = "".join(
-        f"<h2>{title}: {len(shown)} of {of}</h2><div class='sheet'>"
-        + "".join(_figure(read_case(by_key[row.key], predictor), row) for row in shown)
-        + "</div>"
-        for title, shown, of in (
-            ("Misses", missed[:misses], len(missed)),
-            ("Hits", [held[int(at)] for at in drawn], len(held)),
-        )
-    )
+    shown = {
+        "Misses": (missed[:misses], len(missed)),
+        "Hits": ([held[int(at)] for at in drawn], len(held)),
+    }
     card, part = predictor.card, scores.part or "all records"
-    page = _PAGE.format(
-        title=escape(f"{card.name} {card.version}: hits and misses, {part}"),
-        levels=", ".join(f"{level:g}" for level, _ in _LEVELS) + " (blue, yellow, red)",
-        sections=sections,
+    page = render(
+        "localization.html",
+        title=f"{card.name} {card.version}: hits and misses, {part}",
+        levels=", ".join(f"{level:g}" for level, _ in _LEVELS),
+        sections=[
+            {
+                "title": title,
+                "cases": [_described(read_case(by_key[row.key], predictor), row) for row in rows],
+                "total": total,
+            }
+            for title, (rows, total) in shown.items()
+        ],
     )
     with atomic_file(path, parents=True) as stream:
         stream.write(page.encode())
@@ -120,19 +104,20 @@ def draw_case(case: Case) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def _figure(case: Case, row: MapScore) -> str:
-    image = base64.b64encode(encode_png(draw_case(case))).decode()
-    known = (case.record.tumour_type, case.record.view)
-    words = ", ".join(each for each in known if each)
-    outcome = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
+def _described(case: Case, row: MapScore) -> dict[str, str]:
+    """Return what the page shows of one image: the image itself, where the peak lies, words."""
+    place = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
     if not case.explanation.heatmap.any():
-        outcome = "no evidence"
-    prob = case.explanation.prediction.prob
-    caption = (
-        f"<b>{outcome}</b> P {prob:.2f}, energy in box {row.values['energy_in_box']:.2f}"
-        f"{', ' if words else ''}{escape(words)}<br>{escape(row.key)}"
+        place = "no evidence"
+    measured = (
+        f"P {case.explanation.prediction.prob:.2f}",
+        f"energy in box {row.values['energy_in_box']:.2f}",
+        case.record.tumour_type,
+        case.record.view,
     )
-    return (
-        f'<figure><img alt="scan with box and map" src="data:image/png;base64,{image}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return {
+        "uri": data_uri(encode_png(draw_case(case)), "png"),
+        "place": place,
+        "words": ", ".join(each for each in measured if each),
+        "key": row.key,
+    }
