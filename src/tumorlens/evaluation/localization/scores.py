@@ -131,7 +131,7 @@ def explanation_scores(
         DataError: No record has a tumour and boxes.
         ExplanationUnavailableError: The model has no class map.
         ConfigError: The network is not the one in the model file.
-        InputError: A image cannot be decoded.
+        InputError: An image cannot be decoded.
     """
     chosen = [record for record in records if record.label == 1 and record.boxes]
     if not chosen:

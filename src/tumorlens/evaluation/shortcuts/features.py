@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tumorlens.errors import ExportError
+from tumorlens.evaluation.localization.sanity import load_network
 from tumorlens.evaluation.sampling import ModelInput
 from tumorlens.modelfile import ModelCard
 from tumorlens.modelfile.self_test import self_test_failure
-from tumorlens.models.registry import build
-from tumorlens.models.weights import load_weights
 
 _BATCH = 16
 
@@ -24,7 +23,7 @@ _BATCH = 16
 def decoder_features(
     run_dir: str | Path, card: ModelCard, inputs: Sequence[ModelInput]
 ) -> NDArray[np.float64]:
-    """Return what the network's last layer is given, averaged over places: float64 ``[N, F]``.
+    """Return what the network's last layer is given, averaged over positions: float64 ``[N, F]``.
 
     Args:
         run_dir: The run folder that the model came from; its ``weights.pt`` is read.
@@ -36,9 +35,7 @@ def decoder_features(
         ConfigError: It is damaged, or of another architecture.
         ExportError: It is another model's.
     """
-    network = build(card.architecture, **card.architecture_args)
-    load_weights(network, Path(run_dir) / "weights.pt")
-    network = network.eval().float().cpu()
+    network = load_network(Path(run_dir), card).float().cpu()
     with torch.no_grad():
         failure = self_test_failure(
             lambda batch: float(network(torch.from_numpy(batch)).logit[0]), card
@@ -49,7 +46,7 @@ def decoder_features(
 
 
 def last_inputs(network: nn.Module, inputs: Sequence[ModelInput]) -> NDArray[np.float64]:
-    """Return the input of the network's last convolution or linear layer, averaged over places."""
+    """Return what the last convolution or linear layer is given, averaged over positions."""
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     seen: list[NDArray[np.float64]] = []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,19 @@ def run_shortcut_tests(
             "the shortcut tests need records with a label and a group; use choose_target"
         )
     chosen = draw_by_group(records, limit, seed)
-    steps = _Steps(len(chosen) + len(_TESTS) + 2, progress)
+    steps = count(1)
+
+    def step_done() -> None:
+        if progress is not None:
+            progress(next(steps), len(chosen) + len(_TESTS) + 2)
+
     scans = []
     for record in chosen:
         scans.append(read_scan(predictor, record))
-        steps.done()
+        step_done()
     inputs = [scan.tensor for scan in scans]
     data = ScanSet(predictor, tuple(scans), infer_all(predictor, inputs), seed, n_boot)
-    steps.done()
+    step_done()
     features = map_features(data)
     if weights is not None:
         from tumorlens.evaluation.shortcuts.features import decoder_features
@@ -132,17 +138,7 @@ def run_shortcut_tests(
     found: list[Measurement] = []
     for test in _TESTS:
         found += test(data)
-        steps.done()
+        step_done()
     found += probes(data, features)
-    steps.done()
+    step_done()
     return ShortcutResults(part, len(chosen), len(records), seed, tuple(found), skipped(data))
-
-
-class _Steps:
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress, self._at = total, progress, 0
-
-    def done(self) -> None:
-        self._at += 1
-        if self._progress is not None:
-            self._progress(self._at, self._total)
