@@ -346,7 +346,5 @@ def test_the_drawn_exception_tree_is_the_real_one() -> None:
 def test_no_package_is_too_large_too_deep_or_in_a_circle() -> None:
     structure = measure(ROOT)
     assert {n: p.modules for n, p in structure.packages.items() if p.modules > 20} == {}
-    assert {
-        n: p.levels for n, p in structure.packages.items() if p.levels > 6 and n != "workflows"
-    } == {}
+    assert {n: p.levels for n, p in structure.packages.items() if p.levels > 6} == {}
     assert structure.circles == []
