@@ -34,7 +34,7 @@ def test_the_factor_of_three_is_found_and_the_error_shrinks() -> None:
     assert all(value == pytest.approx(3, rel=0.05) for value in found.by_fold.values())
     assert found.ece.value < 0.01
     assert found.ece.n == 15_000
-    assert (found.answers["r0/f0"].threshold == 0.5).all()
+    assert (found.predictions["r0/f0"].threshold == 0.5).all()
 
 
 def test_a_fold_is_measured_at_the_others_temperature() -> None:

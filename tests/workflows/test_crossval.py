@@ -166,7 +166,7 @@ def test_the_temperature_of_the_other_folds_is_fitted_on_raw_logits(done: Crossv
     assert written["metrics"]["roc_auc"]["n"] == done.calibrated["roc_auc"].n == 24
     kept = json.loads((done.run_dir / "r0-f0" / "metrics.json").read_text())["temperature"]
     raw = logit(done.folds["r0/f0"].prob) * kept
-    warmed = done.out_of_fold.answers["r0/f0"]
+    warmed = done.out_of_fold.predictions["r0/f0"]
     assert warmed.prob == pytest.approx(
         1 / (1 + np.exp(-raw / written["by_fold"]["r0/f0"])), abs=1e-9
     )

@@ -36,7 +36,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the answer: its keys in the JSON document, and how it is shown as text.
+    """One part of the results: its keys in the JSON document, and how it is shown as text.
 
     Each part is made by one function below; `evaluate` lists them in the order they appear.
     """

@@ -75,7 +75,7 @@ def show_explanations(found: ExplanationScores, console: Console) -> None:
             console,
             ["layers down to", "n", "rank correlation"],
             [[name, str(e.n), estimate_text(e)] for name, e in found.randomised.items()],
-            "map with random weights against the model's, from the answer down",
+            "map with random weights against the model's, from the output down",
         )
     if found.parity is not None:
         console.print(

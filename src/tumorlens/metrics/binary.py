@@ -58,7 +58,7 @@ def evaluate(
         prob: P(tumour), ``[N]``.
         groups: Any hashable ids ``[N]``; None takes each scan for itself.
         threshold: From this probability on a scan is predicted positive; one, or ``[N]`` where
-            the scans were answered by models with thresholds of their own.
+            the scans' models have thresholds of their own.
         n_boot: Resamples.
         seed: Of the resampling.
 

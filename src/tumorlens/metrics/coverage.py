@@ -16,40 +16,40 @@ _CLASSES = ((1, "tumor"), (0, "healthy"))
 
 
 def conformal_report(
-    answers: Predictions, conformal: Sequence[Conformal] | None
+    predictions: Predictions, conformal: Sequence[Conformal] | None
 ) -> list[dict[str, Any]]:
-    """Measure sets and decisions at each error rate; JSON-ready, undefined figures are None.
+    """Measure sets and decisions at each error rate; JSON-ready, undefined values are None.
 
     Args:
-        answers: Calibrated answers on scans the quantiles were not fitted on.
+        predictions: Calibrated predictions on scans the quantiles were not fitted on.
         conformal: The card's; the first entry is the one that decides.
 
     Returns:
         For each entry: ``alpha``, ``decides``, ``coverage`` (the true class is in the set) by
         class, overall and in ``by_source``; ``uncertain``, the share without a decision, overall
-        and by source; ``certain_accuracy``, that of the decisions which were made. Each figure
+        and by source; ``certain_accuracy``, that of the decisions which were made. Each estimate
         has value, low, high and n scans.
     """
-    return [_entry(answers, entry, index == 0) for index, entry in enumerate(conformal or ())]
+    return [_entry(predictions, entry, index == 0) for index, entry in enumerate(conformal or ())]
 
 
-def _entry(answers: Predictions, conformal: Conformal, decides: bool) -> dict[str, Any]:
-    pairs = zip(answers.prob.tolist(), answers.threshold.tolist(), strict=True)
+def _entry(predictions: Predictions, conformal: Conformal, decides: bool) -> dict[str, Any]:
+    pairs = zip(predictions.prob.tolist(), predictions.threshold.tolist(), strict=True)
     decisions = np.array([decide(p, t, conformal) for p, t in pairs])
-    names = np.where(answers.labels == 1, "tumor", "healthy")
-    sets = [prediction_set(p, conformal) for p in answers.prob.tolist()]
+    names = np.where(predictions.labels == 1, "tumor", "healthy")
+    sets = [prediction_set(p, conformal) for p in predictions.prob.tolist()]
     covered = np.array([name in kept for name, kept in zip(names, sets, strict=True)], dtype=bool)
     uncertain = decisions == "uncertain"
-    everywhere = np.ones(len(answers), dtype=bool)
-    sources = np.array(answers.sources)
+    everywhere = np.ones(len(predictions), dtype=bool)
+    sources = np.array(predictions.sources)
 
     def of(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> dict[str, float | int | None]:
-        return share_estimate(hits[rows], answers.groups[rows]).to_dict()
+        return share_estimate(hits[rows], predictions.groups[rows]).to_dict()
 
-    def figures(rows: NDArray[np.bool_]) -> dict[str, Any]:
+    def estimates(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return {
             "coverage": {
-                name: of(covered, rows & (answers.labels == label)) for label, name in _CLASSES
+                name: of(covered, rows & (predictions.labels == label)) for label, name in _CLASSES
             },
             "uncertain": of(uncertain, rows),
             "certain_accuracy": of(decisions == names, rows & ~uncertain),
@@ -58,6 +58,8 @@ def _entry(answers: Predictions, conformal: Conformal, decides: bool) -> dict[st
     return {
         "alpha": conformal.alpha,
         "decides": decides,
-        **figures(everywhere),
-        "by_source": {name: figures(sources == name) for name in sorted(set(answers.sources))},
+        **estimates(everywhere),
+        "by_source": {
+            name: estimates(sources == name) for name in sorted(set(predictions.sources))
+        },
     }

@@ -66,7 +66,7 @@ class Conformal:
     any sample size (Vovk, Conditional validity of inductive conformal predictors, ACML 2012).
     Near-duplicates and slices of one person are not exchangeable with new scans; there the
     effective number of scans takes the place of their number, and the promise holds approximately.
-    Nothing is promised for one given picture, one source, or another hospital's scans.
+    Nothing is promised for one given scan, one source, or another hospital's scans.
 
     Attributes:
         alpha: Error rate, 0..1.

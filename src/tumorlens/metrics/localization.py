@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
 TOLERANCE = 15 / 256
-"""Fifteen pixels of a picture whose longer side is 256: the pointing game's own tolerance."""
+"""Fifteen pixels of an image whose longer side is 256: the pointing game's own tolerance."""
 
 
 def pointing_hit(heat: ArrayLike, boxes: ArrayLike, tolerance: float = 0.0) -> bool:
@@ -182,5 +182,5 @@ def _checked(heat: ArrayLike, boxes: ArrayLike) -> tuple[Floats, Floats]:
     if corners.size == 0 or corners.ndim != 2 or corners.shape[1] != 4:
         raise DataError(f"localisation needs boxes [N, 4]; got shape {corners.shape}")
     if not (corners[:, 2:] > corners[:, :2]).all():
-        raise DataError("a box must be x0 < x1 and y0 < y1, as fractions of the picture")
+        raise DataError("a box must be x0 < x1 and y0 < y1, as fractions of the image")
     return values, corners

@@ -1,4 +1,4 @@
-"""A temperature from out-of-fold answers, measured on folds it was not fitted on."""
+"""A temperature from out-of-fold predictions, measured on folds it was not fitted on."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _SMALLEST = 1e-16
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What out-of-fold answers say of a recipe's calibration.
+    """What out-of-fold predictions say of a recipe's calibration.
 
     Attributes:
         temperature: Fitted on every fold's logits: the one for a network trained on all scans.
         by_fold: Each fold's, fitted on the other folds of its repeat.
-        answers: Each fold's answers at its own of ``by_fold``, never fitted on it; the threshold is
-            the 0.5 of a calibrated probability, since the folds' own are on another scale.
-        ece: Of ``answers`` by bins of equal width, all folds and repeats pooled.
+        predictions: Each fold's predictions at its own of ``by_fold``, never fitted on it; the
+            threshold is the 0.5 of a calibrated probability, since the folds' own are on another
+            scale.
+        ece: Of ``predictions`` by bins of equal width, all folds and repeats pooled.
     """
 
     temperature: float
     by_fold: dict[str, float]
-    answers: dict[str, Predictions]
+    predictions: dict[str, Predictions]
     ece: Estimate
 
 
@@ -41,8 +42,8 @@ def out_of_fold_temperature(
     """Fit a temperature on out-of-fold logits, leaving each fold out in turn to measure it.
 
     Args:
-        folds: Out-of-fold answers by ``r0/f0`` (repeat, fold), as `crossvalidate` leaves them. No
-            scan stands in two folds of a repeat, so what is measured was not fitted on.
+        folds: Out-of-fold predictions by ``r0/f0`` (repeat, fold), as `crossvalidate` leaves them.
+            No scan stands in two folds of a repeat, so what is measured was not fitted on.
         fitted: The temperature each fold's probabilities were made with, which takes them back to
             raw logits; None takes 1, and the result is then a correction on top of theirs.
         seed: Of the bootstrap.
@@ -54,19 +55,19 @@ def out_of_fold_temperature(
         raise DataError(f"no temperature is given for the folds {', '.join(missing)}")
     logits = {name: _logit(table.prob) * (fitted or {}).get(name, 1.0)
               for name, table in folds.items()}  # fmt: skip
-    by_fold, answers = {}, {}
+    by_fold, predictions = {}, {}
     for name, table in folds.items():
         repeat = name.partition("/")[0]
         others = [each for each in folds if each != name and each.partition("/")[0] == repeat]
         if not others:
             raise DataError(f"fold {name} is alone in its repeat; nothing is left to fit on")
         by_fold[name] = _fit(folds, logits, others)
-        answers[name] = replace(
+        predictions[name] = replace(
             table,
             prob=sigmoid(logits[name] / by_fold[name]),
             threshold=np.full(len(table), 0.5),
         )
-    tables = list(answers.values())
+    tables = list(predictions.values())
     ece = ece_estimate(
         np.concatenate([table.labels for table in tables]),
         np.concatenate([table.prob for table in tables]),
@@ -74,7 +75,7 @@ def out_of_fold_temperature(
         groups=np.concatenate([table.groups for table in tables]),
         seed=seed,
     )
-    return OutOfFold(_fit(folds, logits, list(folds)), by_fold, answers, ece)
+    return OutOfFold(_fit(folds, logits, list(folds)), by_fold, predictions, ece)
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""Two tables of answers on the same scans: how much they differ, with the interval of a pair."""
+"""Two tables of predictions on the same scans: how much they differ, with a paired interval."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def paired_difference(
 ) -> dict[str, Estimate]:
     """Return every metric of ``first`` minus ``second`` with its 95 % interval.
 
-    Both tables answer the same scans, each once, in any order. Groups of scans are drawn with
+    Both tables hold the same scans, each once, in any order. Groups of scans are drawn with
     replacement, the same for both tables: what makes a scan hard is common to both and cancels
     (the paired bootstrap of Efron & Tibshirani 1993, ch. 8). A resample in which a metric is
     undefined for either is left out.
 
     Raises:
-        DataError: No answers, a scan answered twice, or tables of different scans, labels or
+        DataError: No predictions, a scan that stands twice, or tables of different scans, labels or
             groups.
     """
     order = _aligned(first, second)
@@ -42,7 +42,7 @@ def paired_difference(
 def _aligned(first: Predictions, second: Predictions) -> NDArray[np.int64]:
     """Return the rows of ``second`` in the order of ``first``."""
     if not len(first) or len(set(first.keys)) < len(first):
-        raise DataError("a paired comparison needs tables that answer each scan once")
+        raise DataError("a paired comparison needs tables that hold each scan once")
     if len(second) != len(first) or set(first.keys) != set(second.keys):
         missing = sorted(set(first.keys) ^ set(second.keys))[:3]
         raise DataError(f"a paired comparison needs the same scans twice; only in one: {missing}")

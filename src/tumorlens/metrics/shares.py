@@ -45,7 +45,7 @@ def share_estimate(hits: ArrayLike, groups: ArrayLike) -> Estimate:
     """
     h, ids = np.asarray(hits, dtype=np.float64), np.asarray(groups)
     if h.shape != ids.shape:
-        raise DataError(f"{h.shape} answers and {ids.shape} group ids do not fit")
+        raise DataError(f"{h.shape} truths and {ids.shape} group ids do not fit")
     if not h.size:
         return UNDEFINED
     share = float(h.mean())

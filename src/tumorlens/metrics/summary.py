@@ -1,4 +1,4 @@
-"""Answers on scans, and what they amount to: over all, by source, by view."""
+"""Predictions on scans, and their metrics: over all, by source, by view."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SCHEMES: tuple[Scheme, ...] = ("width", "mass")
 
 @dataclass(frozen=True)
 class Predictions:
-    """A table of answers, one row an answer; in repeated cross-validation a scan has several.
+    """A table of predictions, one row each; in repeated cross-validation a scan has several.
 
     Attributes:
         keys: Names of the scans ``[N]``.
         labels: int64 ``[N]``, 0 healthy or 1 tumour.
         prob: float64 ``[N]``, calibrated P(tumour).
-        threshold: float64 ``[N]``, that of the model that answered.
+        threshold: float64 ``[N]``, that of the model that predicted.
         groups: int64 ``[N]``; scans of one group are resampled together.
         sources: Data sets ``[N]``.
         views: ``axial``, ``coronal``, ``sagittal`` or None (not known) ``[N]``.
@@ -44,7 +44,7 @@ class Predictions:
     def __post_init__(self) -> None:
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(sizes.values())) != 1:
-            raise DataError(f"a table of answers has columns of one length; got {sizes}")
+            raise DataError(f"a table of predictions has columns of one length; got {sizes}")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -65,11 +65,11 @@ def summarize(
 ) -> dict[str, Estimate]:
     """Return every metric, ECE included, with its 95 % grouped-bootstrap interval.
 
-    ``n`` counts scans: a scan answered in several repeats counts once, and since its answers
+    ``n`` counts scans: a scan tested in several repeats counts once, and since its predictions
     share its group, they are resampled together.
 
     Raises:
-        DataError: No answers, or values out of range.
+        DataError: No predictions, or values out of range.
     """
     p, scans = predictions, len(set(predictions.keys))
     found = every_metric(

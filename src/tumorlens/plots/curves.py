@@ -1,7 +1,7 @@
 """Plots of what was measured. Plain arrays in, a matplotlib ``Figure`` out.
 
 Labels are 0 (healthy) or 1 (tumour), int ``[N]``; ``prob`` is P(tumour), float ``[N]`` in 0..1;
-``threshold`` is one number, or float ``[N]`` where each scan has its own (out-of-fold answers).
+``threshold`` is one number, or float ``[N]`` where each scan has its own (out-of-fold predictions).
 Every function raises `MissingExtraError` without the extra 'train', and `DataError` for arrays
 that do not fit together. No pyplot state is touched; pictures of scans are in `galleries`.
 """

@@ -131,7 +131,7 @@ def _show(panel: Axes, image: Picture) -> None:
 
 
 def _caption(panel: Axes, truth: int, predicted: int, prob: float) -> None:
-    """Say truth, answer and probability; right and wrong differ in word, weight and frame."""
+    """Say truth, prediction and probability; right and wrong differ in word, weight and frame."""
     right = truth == predicted
     verdict = "✓" if right else f"✗ predicted {_WORDS[predicted]}"
     weight = "normal" if right else "bold"
@@ -160,4 +160,4 @@ def _figure_of(axes: Axes) -> Figure:
 
 def _check(*sizes: int) -> None:
     if len(set(sizes)) != 1 or sizes[0] == 0:
-        raise DataError(f"a gallery needs as many images as answers; got {sizes}")
+        raise DataError(f"a gallery needs as many images as predictions; got {sizes}")

@@ -124,7 +124,7 @@ def crossvalidate(
     overall = summarize(concatenated(list(folds.values())), seed=config.seed)
     fitted = {name: _temperature(folder.fold(name)) for name in folds}
     found = out_of_fold_temperature(folds, fitted, seed=config.seed)
-    calibrated = summarize(concatenated(list(found.answers.values())), seed=config.seed)
+    calibrated = summarize(concatenated(list(found.predictions.values())), seed=config.seed)
     _write_out_of_fold(found, calibrated, folder.out_of_fold_temperature)
     return CrossvalResult(folder.path, folds, per_repeat, overall, found, calibrated)
 

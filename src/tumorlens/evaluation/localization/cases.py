@@ -73,7 +73,7 @@ class Case:
 
 
 def read_case(record: Record, predictor: Predictor) -> Case:
-    """Read, answer and explain one image.
+    """Read, predict and explain one image.
 
     Raises:
         InputError: The file cannot be decoded.
@@ -86,7 +86,7 @@ def read_case(record: Record, predictor: Predictor) -> Case:
         raise ExplanationUnavailableError(
             f"model {predictor.card.name} has no class map, so there is no explanation to measure"
         )
-    answer = predictor.interpret(outputs, ready.quality, 0.0)
+    prediction = predictor.interpret(outputs, ready.quality, 0.0)
     boxes = np.array(record.boxes, dtype=np.float64)
     small = to_grey(bounded(image.pixels))
     (x0, y0, x1, y1), head = find_head(small)
@@ -98,7 +98,7 @@ def read_case(record: Record, predictor: Predictor) -> Case:
         ready.frame,
         ready.tensor,
         outputs.maps[0],
-        predictor.show(image, ready.frame, outputs.maps[0], answer),
+        predictor.show(image, ready.frame, outputs.maps[0], prediction),
         ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height),
         ((x1 - x0) / width, (y1 - y0) / height),
         background,

@@ -88,7 +88,7 @@ def random_network(card: ModelCard, seed: int) -> nn.Module:
 
 
 def randomised_from_above(network: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the network with ever more layers replaced by ``fresh``'s, from the answer down.
+    """Yield the network with ever more layers replaced by ``fresh``'s, from the output down.
 
     The cascading randomisation of Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
     A step is named after the layer that it adds, which it adds in every member of an ensemble;
@@ -127,13 +127,13 @@ class NetworkTests:
     def add(self, case: Case, group: int, *, randomise: bool) -> None:
         """Take one image's parity, and its share of the weight randomisation when asked.
 
-        Raises `ConfigError` when the network answers as another model would.
+        Raises `ConfigError` when the network gives other outputs than the model file.
         """
         found = parity(self._predictor, self._network, case.inputs[None])
         if not found.logit <= _SAME:
             raise ConfigError(
-                f"the run's network answers {case.record.key} by {found.logit:.3g} differently "
-                "from the model file; give the run that the file came from"
+                f"the run's network gives {case.record.key} a logit {found.logit:.3g} away "
+                "from the model file's; give the run that the file came from"
             )
         known = self.parity
         self.parity = replace(

@@ -71,7 +71,7 @@ class ExplanationScores:
         part: Part of the split that was measured; None for all of the data.
         scores: Map → source, or ``all`` → measure → estimate.
         images: Map → one entry an image, in the records' order.
-        randomised: Layers randomised from the answer down to the named one → Spearman's rank
+        randomised: Layers randomised from the output down to the named one → Spearman's rank
             correlation of the map with the original (Adebayo et al., NeurIPS 2018); empty
             without the run's weights.
         parity: How far torch and the model file are apart; None without the run's weights.
