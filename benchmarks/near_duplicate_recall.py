@@ -24,7 +24,8 @@ from tumorlens.data.audit.image_summary import ImageSummary, summarize_all
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.sources import load_source
-from tumorlens.imaging.decode import decode, to_grey
+from tumorlens.imaging.decode import decode
+from tumorlens.imaging.image import to_grey
 
 Grey = NDArray[np.uint8]
 

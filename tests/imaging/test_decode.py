@@ -28,7 +28,8 @@ from tumorlens.errors import (
     UnreadableFileError,
     UnsupportedFormatError,
 )
-from tumorlens.imaging.decode import Image, Limits, decode, to_grey
+from tumorlens.imaging.decode import Image, Limits, decode
+from tumorlens.imaging.image import to_grey
 
 
 def with_alpha(alpha: NDArray[Any]) -> NDArray[Any]:

@@ -9,11 +9,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any, TypeVar
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from tumorlens.errors import (
     EmptyInputError,
@@ -22,13 +17,12 @@ from tumorlens.errors import (
 )
 from tumorlens.imaging.image import Image, Limits, Pixels
 
-__all__ = ["Image", "Limits", "Pixels", "decode", "detect_format", "to_grey"]
+__all__ = ["Image", "Limits", "Pixels", "decode", "detect_format"]
 
 READABLE = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 # What a data set without the 128-byte preamble starts with: file meta or identification group.
 _DICOM_FIRST_GROUPS = frozenset({0x0002, 0x0008})
-_Grey = TypeVar("_Grey", np.uint8, np.uint16, np.float32)
 
 
 def decode(
@@ -68,17 +62,6 @@ def decode(
     if found is None:
         raise UnsupportedFormatError(f"{label}: not a {READABLE} file; export the slice as PNG")
     return _decode_as(found, data, label, limits)
-
-
-def to_grey(pixels: NDArray[_Grey]) -> NDArray[_Grey]:
-    """Return ``[H, W]`` of the same dtype: ITU-R BT.601 luma of RGB; grey passes through.
-
-    The weights 0.299, 0.587, 0.114 and their rounding are those of OpenCV's ``RGB2GRAY``.
-    """
-    if pixels.ndim == 2:
-        return pixels
-    grey: NDArray[Any] = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-    return grey
 
 
 def detect_format(data: bytes) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,3 +79,17 @@ def check_array(pixels: NDArray[Any], name: str) -> None:
         raise DecodeError(f"{name}: pixels of type {dtype}; need uint8, uint16 or float32")
     if dtype == np.float32 and not np.isfinite(pixels).all():
         raise DecodeError(f"{name}: some pixels are not finite numbers; export the slice as PNG")
+
+
+_Grey = TypeVar("_Grey", np.uint8, np.uint16, np.float32)
+
+
+def to_grey(pixels: NDArray[_Grey]) -> NDArray[_Grey]:
+    """Return ``[H, W]`` of the same dtype: ITU-R BT.601 luma of RGB; grey passes through.
+
+    The weights 0.299, 0.587, 0.114 and their rounding are those of OpenCV's ``RGB2GRAY``.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    grey: NDArray[Any] = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    return grey

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import ConfigError
-from tumorlens.imaging.decode import to_grey
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.head import Box, find_head, search_copy
-from tumorlens.imaging.image import Pixels, check_array
+from tumorlens.imaging.image import Pixels, check_array, to_grey
 from tumorlens.imaging.surround import find_surround, hide
 
 __all__ = [

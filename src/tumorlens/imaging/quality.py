@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.imaging.decode import to_grey
-from tumorlens.imaging.image import Pixels
+from tumorlens.imaging.image import Pixels, to_grey
 
 SMALLEST_SIDE = 48
 _SIDE = 96  # the rules look at a copy of this size: fine noise and fine print average out

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.imaging.decode import to_grey
+from tumorlens.imaging.image import to_grey
 
 THUMBNAIL_SIDE = 64
 _WORK_SIDE = 160  # longest side at which the head is looked for, so that resizing changes little

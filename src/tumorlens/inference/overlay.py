@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import InputError
-from tumorlens.imaging.decode import Pixels, to_grey
+from tumorlens.imaging.decode import Pixels
 from tumorlens.imaging.frame import Frame
+from tumorlens.imaging.image import to_grey
 
 # Below the first value the scan shows through untouched; from the second on the colour is as
 # opaque as it gets. Neutral evidence is 0, as is evidence against a tumour.

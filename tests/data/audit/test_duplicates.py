@@ -15,7 +15,8 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.near_duplicates import search
 from tumorlens.data.near_duplicates.contrast import local_contrast
 from tumorlens.data.sources import load_source
-from tumorlens.imaging.decode import decode, to_grey
+from tumorlens.imaging.decode import decode
+from tumorlens.imaging.image import to_grey
 
 Grey = NDArray[np.uint8]
 

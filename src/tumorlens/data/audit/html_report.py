@@ -16,7 +16,8 @@ from tumorlens.data.audit.audit import Audit
 from tumorlens.data.audit.duplicates import NearDuplicate
 from tumorlens.data.audit.image_summary import ImageSummary
 from tumorlens.errors import InputError
-from tumorlens.imaging.decode import decode, to_grey
+from tumorlens.imaging.decode import decode
+from tumorlens.imaging.image import to_grey
 from tumorlens.pages.render import data_uri, render
 
 MOST_PAIRS = 200

@@ -17,9 +17,9 @@ from tumorlens.data.near_duplicates.contrast import ZOOMS, to_uint8
 from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.data.views import known_view
 from tumorlens.errors import InputError
-from tumorlens.imaging.decode import decode, to_grey
+from tumorlens.imaging.decode import decode
 from tumorlens.imaging.fingerprint import difference_hash, pose_bits
-from tumorlens.imaging.image import Pixels
+from tumorlens.imaging.image import Pixels, to_grey
 from tumorlens.imaging.quality import assess
 from tumorlens.imaging.thumbnails import thumbnails
 

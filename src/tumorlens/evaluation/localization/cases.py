@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
 from tumorlens.errors import ExplanationUnavailableError
-from tumorlens.imaging.decode import to_grey
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.head import find_head
-from tumorlens.imaging.image import Image
+from tumorlens.imaging.image import Image, to_grey
 from tumorlens.imaging.preprocess import bounded
 from tumorlens.inference.prediction import Explanation
 from tumorlens.inference.predictor import Predictor

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError, TooLargeError
-from tumorlens.imaging.decode import Image, Limits, to_grey
+from tumorlens.imaging.decode import Image, Limits
 from tumorlens.imaging.frame import Frame
+from tumorlens.imaging.image import to_grey
 from tumorlens.imaging.preprocess import bounded
 from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
