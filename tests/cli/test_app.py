@@ -22,12 +22,12 @@ PIPELINE = [
 ]
 
 
-def test_the_verbs_stand_in_the_order_of_the_pipeline() -> None:
+def test_verbs_are_in_pipeline_order() -> None:
     assert [verb for verb in PIPELINE if verb in VERBS] == list(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_is_a_module_with_help(verb: str, capsys: Capture) -> None:
+def test_each_verb_has_a_module_and_help(verb: str, capsys: Capture) -> None:
     assert callable(getattr(import_module(f"tumorlens.cli.{verb}"), verb))
     assert run([verb, "--help"]) == 0
     assert f"Usage: tumorlens {verb}" in capsys.readouterr().out
@@ -43,13 +43,15 @@ def test_help_lists_every_verb_in_order(capsys: Capture) -> None:
     assert "not for clinical use" in printed
 
 
-def test_the_version_is_the_package_s(capsys: Capture) -> None:
+def test_version_is_the_package_version(capsys: Capture) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"tumorlens {tumorlens.__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["predikt"], ["--verbose"]])
-def test_wrong_usage_is_two_and_told_on_stderr(arguments: list[str], capsys: Capture) -> None:
+def test_a_usage_error_exits_with_2_and_prints_to_stderr(
+    arguments: list[str], capsys: Capture
+) -> None:
     assert run(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -68,7 +70,7 @@ def test_wrong_usage_is_two_and_told_on_stderr(arguments: list[str], capsys: Cap
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_an_error_is_one_line_and_a_code(
+def test_an_error_prints_one_line_and_sets_the_exit_code(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def fail(path: object) -> None:
@@ -81,7 +83,7 @@ def test_an_error_is_one_line_and_a_code(
     assert printed.err == (f"tumorlens: {error}\n" if str(error) else "")
 
 
-def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: object) -> None:
         raise ZeroDivisionError
 
@@ -90,7 +92,7 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         run(["model"])
 
 
-def test_the_installed_command_is_this_one(tiny_model_path: Path) -> None:
+def test_the_installed_script_runs_this_command(tiny_model_path: Path) -> None:
     for command in (
         [sys.executable, "-m", "tumorlens"],
         [Path(sys.executable).parent / "tumorlens"],

@@ -17,19 +17,19 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("arguments", [["crossval"], ["report", "run"]])
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_extra_is_reported_with_the_install_command(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        "tumorlens.cli.extras.find_spec", lambda name: None if name == "seaborn" else real(name)
+        "tumorlens.cli.app.find_spec", lambda name: None if name == "seaborn" else real(name)
     )
     assert run(arguments) == 2
     expected = f"tumorlens {arguments[0]} needs the 'train' extra: pip install 'tumorlens[train]'"
     assert capsys.readouterr().err == f"tumorlens: {expected}\n"
 
 
-def test_folds_settings_and_repeats_reach_the_training_room(
+def test_folds_settings_and_repeats_are_passed_on(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     pytest.importorskip("lightning")
@@ -77,9 +77,7 @@ def test_folds_settings_and_repeats_reach_the_training_room(
         (["report", "no-such-run"], "no-such-run"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_is_a_two(
-    arguments: list[str], words: str, capsys: Capture
-) -> None:
+def test_invalid_arguments_exit_with_2(arguments: list[str], words: str, capsys: Capture) -> None:
     pytest.importorskip("lightning")
     pytest.importorskip("seaborn")
     assert run(arguments) == 2

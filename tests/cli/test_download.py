@@ -12,7 +12,7 @@ from tumorlens.cli.app import run
 pytest.importorskip("kagglehub")
 
 
-def test_the_folder_is_all_that_stands_on_stdout(
+def test_stdout_holds_only_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from kagglesdk import kaggle_env
@@ -32,6 +32,6 @@ def test_the_folder_is_all_that_stands_on_stdout(
     assert "already here, unchanged" in capsys.readouterr().err
 
 
-def test_a_wrong_name_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["download", "nowhere"]) == 2
     assert "br35h, navoneel, nickparvar, sartaj_extra" in capsys.readouterr().err

@@ -31,18 +31,18 @@ def test_shortcuts_and_robustness_as_json_and_picture(
     target, picture = tmp_path / "figures.json", tmp_path / "curves.svg"
     asked = ["--shortcuts", "--robustness", "--limit", "20", "--plot", str(picture)]
     assert run([*arguments, *asked, "--format", "json", "--output", str(target)]) == 0
-    stated = json.loads(target.read_text())
-    assert {"model", "overall", "shortcuts", "robustness"} <= set(stated)
-    assert stated["images"] == 24
+    document = json.loads(target.read_text())
+    assert {"model", "overall", "shortcuts", "robustness"} <= set(document)
+    assert document["images"] == 24
     for part in ("shortcuts", "robustness"):
-        assert (stated[part]["images"], stated[part]["drawn_from"]) == (20, 24)
-        assert stated[part]["part"] == "all records"
-    assert {figure["test"] for figure in stated["shortcuts"]["measurements"]} >= {
+        assert (document[part]["images"], document[part]["drawn_from"]) == (20, 24)
+        assert document[part]["part"] == "all records"
+    assert {figure["test"] for figure in document["shortcuts"]["measurements"]} >= {
         "border only",
         "swapped background",
     }
-    assert len(stated["robustness"]["curves"]) == 10
-    assert "burned-in text" in str(stated["robustness"]["curves"])
+    assert len(document["robustness"]["curves"]) == 10
+    assert "burned-in text" in str(document["robustness"]["curves"])
     assert picture.read_bytes().startswith(b"<?xml")
 
 
@@ -57,14 +57,16 @@ def test_shortcuts_as_text(arguments: list[str], capsys: Capture) -> None:
     assert "skipped: view among healthy: fewer than two classes" in out
 
 
-def test_the_plain_answer_has_no_more_than_before(arguments: list[str], capsys: Capture) -> None:
+def test_without_options_only_the_metrics_are_reported(
+    arguments: list[str], capsys: Capture
+) -> None:
     assert run([*arguments, "--format", "json"]) == 0
-    stated = json.loads(capsys.readouterr().out)
-    assert not {"shortcuts", "robustness"} & set(stated)
+    document = json.loads(capsys.readouterr().out)
+    assert not {"shortcuts", "robustness"} & set(document)
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
         (["--plot", "curves.png"], "--plot"),
         (["--robustness", "--plot", "curves.gif"], "ends in .png or .svg"),
@@ -72,11 +74,11 @@ def test_the_plain_answer_has_no_more_than_before(arguments: list[str], capsys: 
         (["--shortcuts", "--limit", "3"], "--limit"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
-    arguments: list[str], asked: list[str], said: str, capsys: Capture
+def test_invalid_combinations_of_options_are_refused(
+    arguments: list[str], options: list[str], message: str, capsys: Capture
 ) -> None:
-    assert run([*arguments, *asked]) == 2
-    assert said in capsys.readouterr().err
+    assert run([*arguments, *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_run_without_weights_is_refused(

@@ -1,4 +1,4 @@
-"""``tumorlens evaluate --explain``: figures, page of hits and misses, table."""
+"""``tumorlens evaluate --explain``: scores, gallery of hits and misses, table."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_explanations_are_part_of_the_json_and_a_page(
+def test_explanations_are_written_as_json_and_gallery(
     manifest: Path, tiny_model_path: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     page = tmp_path / "page.html"
     arguments = ["evaluate", str(tiny_model_path), str(manifest), "--threads", "1"]
-    asked = ["--explain", "--gallery", str(page), "--format", "json"]
-    assert run([*arguments, *asked]) == 0
+    options = ["--explain", "--gallery", str(page), "--format", "json"]
+    assert run([*arguments, *options]) == 0
     printed = capsys.readouterr()
-    stated = json.loads(printed.out)
-    own = stated["explanations"]["maps"]["class map"]["drawn"]
-    assert set(own) == set(MEASURES)
-    assert {figure["n"] for figure in own.values()} == {2}
-    assert "random weights" in stated["explanations"]["skipped"][0]
-    assert stated["images"] == 4
+    document = json.loads(printed.out)
+    scores = document["explanations"]["maps"]["class map"]["drawn"]
+    assert set(scores) == set(MEASURES)
+    assert {figure["n"] for figure in scores.values()} == {2}
+    assert "random weights" in document["explanations"]["skipped"][0]
+    assert document["images"] == 4
     assert page.read_text().count("<figure>") == 2
     assert f"hits and misses: {page}" in printed.err
 

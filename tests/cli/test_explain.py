@@ -32,7 +32,7 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_each_image_gets_an_overlay_and_its_answer(
+def test_each_image_gets_an_overlay_and_a_prediction(
     scans: Path, tmp_path: Path, tiny_model_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -55,7 +55,7 @@ def test_each_image_gets_an_overlay_and_its_answer(
         assert facts == row
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_done(
+def test_unreadable_inputs_are_reported_and_the_rest_processed(
     scans: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (scans / "a" / "cut.png").write_bytes((scans / "a" / "scan.png").read_bytes()[:500])
@@ -67,15 +67,15 @@ def test_what_cannot_be_read_is_named_and_the_rest_done(
     assert len(list(out.glob("*.png"))) == 3
 
 
-def test_a_folder_that_cannot_be_made_is_refused(
+def test_a_folder_that_cannot_be_created_is_refused(
     scans: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "file").touch()
     assert run(["explain", str(scans), "--output", str(tmp_path / "file" / "out")]) == 2
-    assert "cannot be made" in capsys.readouterr().err
+    assert "cannot be created" in capsys.readouterr().err
 
 
-def test_a_model_without_a_map_explains_nothing(
+def test_a_model_without_a_class_map_is_refused(
     scans: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     model = write_tiny_model(tmp_path / "flat.onnx", has_map=False)

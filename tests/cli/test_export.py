@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_exported_model_answers_as_the_run_s(
+def test_the_exported_model_predicts_like_the_model_of_the_run(
     trained: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "release.onnx"
@@ -74,7 +74,7 @@ def test_weights_of_another_run_are_refused(trained: Path, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_file_of_weights_is_refused(
+def test_a_file_that_holds_no_weights_is_refused(
     content: bytes | None, trained: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "model.onnx").write_bytes((trained / "model.onnx").read_bytes())
@@ -100,7 +100,7 @@ def test_a_pickled_module_is_not_loaded(trained: Path, tmp_path: Path, capsys: C
     assert "holds more than weights" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: Capture) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "model.onnx").write_bytes(tiny_onnx())
     for folder, reason in [("absent", "no model file there"), ("foreign", "without a TumorLens")]:

@@ -14,13 +14,13 @@ from tumorlens.modelfile import DataSource, Metric, read_model
 Capture = pytest.CaptureFixture[str]
 
 
-def test_json_is_the_card_itself(tiny_model_path: Path, capsys: Capture) -> None:
+def test_json_output_is_the_card(tiny_model_path: Path, capsys: Capture) -> None:
     assert run(["model", str(tiny_model_path), "--json"]) == 0
     card = read_model(tiny_model_path).card
     assert json.loads(capsys.readouterr().out) == card.model_dump(mode="json")
 
 
-def test_the_card_is_shown_with_its_figures(tmp_path: Path, capsys: Capture) -> None:
+def test_the_card_is_shown_with_its_metrics(tmp_path: Path, capsys: Capture) -> None:
     metric = Metric(name="roc_auc", split="test", value=0.91234, low=0.87, high=0.95, n=321)
     source = DataSource(source="cheng2017", n=3064, sha256="ab" * 32, licence="CC BY 4.0")
     path = write_tiny_model(

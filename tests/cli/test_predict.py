@@ -41,7 +41,7 @@ def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_json_lines_say_what_python_says(
+def test_json_lines_equal_the_python_predictions(
     scans: Path, tiny_model_path: Path, capsys: Capture
 ) -> None:
     assert run(["predict", str(scans), "--format", "jsonl", "--batch-size", "2"]) == 0
@@ -59,7 +59,7 @@ def test_json_lines_say_what_python_says(
     assert list(rows[0])[:3] == ["path", "label", "decision"]
 
 
-def test_csv_holds_the_same(scans: Path, capsys: Capture) -> None:
+def test_csv_has_the_same_values(scans: Path, capsys: Capture) -> None:
     assert run(["predict", str(scans), "--format", "jsonl"]) == 0
     as_json = lines(capsys.readouterr().out)
     assert run(["predict", str(scans), "--format", "csv"]) == 0
@@ -78,11 +78,11 @@ def test_csv_holds_the_same(scans: Path, capsys: Capture) -> None:
         assert row["error"] == ""
 
 
-def test_the_table_is_for_people(scans: Path, capsys: Capture) -> None:
+def test_the_table_shows_decision_and_note(scans: Path, capsys: Capture) -> None:
     assert run(["predict", str(scans)]) == 0
     printed = capsys.readouterr().out
     head, *rows = [line for line in printed.splitlines() if line.strip()]
-    assert head.split() == ["image", "answer", "P(tumour)", "note"]
+    assert head.split() == ["image", "decision", "P(tumour)", "note"]
     assert str(scans / "one.png") in rows[0]
     assert "uncertain" in rows[2]
     assert "not a usable head slice" in rows[2]
@@ -90,13 +90,13 @@ def test_the_table_is_for_people(scans: Path, capsys: Capture) -> None:
     assert "\x1b" not in printed
 
 
-def test_file_names_are_no_markup_in_the_table(tmp_path: Path, capsys: Capture) -> None:
+def test_square_brackets_in_file_names_are_not_markup(tmp_path: Path, capsys: Capture) -> None:
     cv2.imwrite(str(tmp_path / "[red]x.png"), draw_phantom(1, lesion=True).image)
     assert run(["predict", str(tmp_path)]) == 0
     assert "[red]x.png" in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_done(
+def test_unreadable_inputs_are_reported_and_the_rest_processed(
     scans: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     broken = tmp_path / "broken"
@@ -129,15 +129,15 @@ def test_what_cannot_be_read_is_named_and_the_rest_done(
     assert {(row["label"], row["prob"], row["decision"], row["model"]) for row in failed} == {
         (None, None, None, None)
     }
-    told = printed.err.splitlines()
-    assert len(told) == 4
-    for message, row in zip(told, failed, strict=True):
+    messages = printed.err.splitlines()
+    assert len(messages) == 4
+    for message, row in zip(messages, failed, strict=True):
         assert message == f"tumorlens: {row['error']}"
         assert str(row["path"]) in message
 
 
 @pytest.mark.parametrize("form", ["table", "csv"])
-def test_the_other_forms_list_broken_inputs_too(form: str, capsys: Capture) -> None:
+def test_every_format_lists_unreadable_inputs(form: str, capsys: Capture) -> None:
     assert run(["predict", "no/such.png", "--format", form]) == 3
     printed = capsys.readouterr()
     assert "no/such.png" in printed.out
@@ -145,7 +145,7 @@ def test_the_other_forms_list_broken_inputs_too(form: str, capsys: Capture) -> N
 
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@sum", "\tx"])
-def test_a_file_name_is_no_formula_in_csv(
+def test_file_names_are_not_formulas_in_csv(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), draw_phantom(1, lesion=True).image)
@@ -156,7 +156,7 @@ def test_a_file_name_is_no_formula_in_csv(
     assert row["path"] == f"'{name}"
 
 
-def test_a_file_name_that_is_no_text_is_shown_escaped(tmp_path: Path, capsys: Capture) -> None:
+def test_an_undecodable_file_name_is_escaped(tmp_path: Path, capsys: Capture) -> None:
     name = os.fsdecode(b"\xff.png")
     cv2.imwrite(str(tmp_path / "x.png"), draw_phantom(1, lesion=True).image)
     (tmp_path / "x.png").rename(tmp_path / name)
@@ -176,7 +176,7 @@ def test_standard_input_is_read(
     assert row["label"] in ("tumor", "healthy")
 
 
-def test_output_takes_it_all_and_stdout_nothing(
+def test_output_goes_to_the_file_and_not_to_stdout(
     scans: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "out.csv"
@@ -187,7 +187,7 @@ def test_output_takes_it_all_and_stdout_nothing(
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.csv"]
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+def test_an_unwritable_output_is_refused_before_predicting(
     scans: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_work(*args: object) -> None:
@@ -218,7 +218,7 @@ def test_a_full_disk_keeps_the_old_file(
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.csv"]
 
 
-def test_each_unusable_model_is_refused_with_its_reason(
+def test_unusable_models_are_refused_with_the_reason(
     scans: Path, tmp_path: Path, tiny_model_path: Path, capsys: Capture
 ) -> None:
     data = tiny_model_path.read_bytes()
@@ -251,14 +251,14 @@ def test_each_unusable_model_is_refused_with_its_reason(
         ["x.png", "--threads", "many"],
     ],
 )
-def test_wrong_usage_is_two(arguments: list[str], capsys: Capture) -> None:
+def test_a_usage_error_exits_with_2(arguments: list[str], capsys: Capture) -> None:
     assert run(["predict", *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "predict" in printed.err
 
 
-def test_a_reader_that_leaves_early_is_no_error(scans: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(scans: Path) -> None:
     command = f'"{sys.executable}" -m tumorlens predict "$0" "$0" --format jsonl --batch-size 1'
     done = subprocess.run(
         ["bash", "-c", f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}", str(scans)],
@@ -272,7 +272,7 @@ def test_a_reader_that_leaves_early_is_no_error(scans: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_one_image_costs_few_imports(scans: Path, form: str) -> None:
+def test_one_image_needs_few_imports(scans: Path, form: str) -> None:
     code = (
         "import sys; from tumorlens.cli.app import run; "
         f"run(['predict', sys.argv[1], '--format', '{form}']); "

@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Plans and folders that reached the training room, which does nothing."""
     pytest.importorskip("lightning")
     pytest.importorskip("seaborn")
@@ -33,11 +33,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return given
 
 
-def test_without_arguments_it_is_the_whole_table_on_the_mission_s_data(
-    asked: list[Any], capsys: Capture
+def test_the_default_is_every_model_on_brain_tumor_dataset(
+    calls: list[Any], capsys: Capture
 ) -> None:
     assert run(["protocol"]) == 0
-    plan, folder = asked[0]
+    plan, folder = calls[0]
     assert plan.data == "brain_tumor_dataset"
     assert plan.models == ("notebook", "cnn", "resnet18", "resnet18-transfer")
     assert (plan.n_folds, plan.copies, plan.pretrained, plan.overrides) == (5, 4, None, [])
@@ -49,12 +49,12 @@ def test_without_arguments_it_is_the_whole_table_on_the_mission_s_data(
     assert "noise of a library" in printed.err
 
 
-def test_data_settings_and_options_reach_the_training_room(asked: list[Any]) -> None:
+def test_data_settings_and_options_are_passed_on(calls: list[Any]) -> None:
     arguments = ["protocol", "seed=3", "my/scans", "~logger", "--model", "cnn", "--epochs", "cnn=7",
                  "--folds", "3", "--copies", "2", "--pretrained", "w.pt",
                  "--run-dir", "out"]  # fmt: skip
     assert run(arguments) == 0
-    plan, folder = asked[0]
+    plan, folder = calls[0]
     assert (plan.data, plan.overrides, folder) == ("my/scans", ["seed=3", "~logger"], Path("out"))
     assert (plan.models, plan.epochs, plan.pretrained) == (("cnn",), {"cnn": 7}, Path("w.pt"))
     assert (plan.n_folds, plan.copies) == (3, 2)
@@ -71,22 +71,22 @@ def test_data_settings_and_options_reach_the_training_room(asked: list[Any]) -> 
         (["--copies", "0"], "--copies"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_is_a_two(
-    arguments: list[str], words: str, asked: list[Any], capsys: Capture
+def test_invalid_arguments_exit_with_2(
+    arguments: list[str], words: str, calls: list[Any], capsys: Capture
 ) -> None:
     assert run(["protocol", *arguments]) == 2
     printed = capsys.readouterr()
-    assert asked == []
+    assert calls == []
     assert printed.out == ""
     assert words in printed.err
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_extra_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        "tumorlens.cli.extras.find_spec", lambda name: None if name == "seaborn" else real(name)
+        "tumorlens.cli.app.find_spec", lambda name: None if name == "seaborn" else real(name)
     )
     assert run(["protocol"]) == 2
     expected = "tumorlens protocol needs the 'train' extra: pip install 'tumorlens[train]'"

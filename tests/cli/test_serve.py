@@ -51,7 +51,7 @@ def test_flags_become_settings(
         (["--port", "eighty"], "--port"),
     ],
 )
-def test_a_wrong_flag_stops_the_start(
+def test_an_invalid_flag_prevents_the_start(
     arguments: list[str], reason: str, served: list[Settings], capsys: Capture
 ) -> None:
     assert run(["serve", *arguments]) == 2

@@ -46,14 +46,14 @@ def test_a_split_is_not_overwritten(source: Path, tmp_path: Path, capsys: Captur
     assert "holds another split" in capsys.readouterr().err
 
 
-def test_folds_get_a_file_each(source: Path, tmp_path: Path) -> None:
+def test_each_fold_is_written_to_its_own_file(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "folds"
     assert run(["split", str(source), "--out", str(out), "--folds", "3", "--repeats", "2"]) == 0
     names = [f"grouped-3-fold-r{r}-f{f}.json" for r in range(2) for f in range(3)]
     assert sorted(path.name for path in out.iterdir()) == names
 
 
-def test_the_random_split_says_that_it_leaks(source: Path, tmp_path: Path) -> None:
+def test_the_random_split_is_marked_as_leaky(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "random.json"
     assert run(["split", str(source), "--out", str(out), "--random-leaky"]) == 0
     split = read_split(out)
@@ -64,7 +64,7 @@ def test_the_random_split_says_that_it_leaks(source: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("extra", "complaint"),
+    ("extra", "message"),
     [
         (["--fractions", "0.5,0.5"], "give four"),
         (["--fractions", "a,b,c,d"], "not numbers"),
@@ -73,11 +73,11 @@ def test_the_random_split_says_that_it_leaks(source: Path, tmp_path: Path) -> No
         (["--held-out", "elsewhere"], "held-out source elsewhere"),
     ],
 )
-def test_wrong_wishes_are_refused(
-    source: Path, tmp_path: Path, capsys: Capture, extra: list[str], complaint: str
+def test_invalid_options_are_refused(
+    source: Path, tmp_path: Path, capsys: Capture, extra: list[str], message: str
 ) -> None:
     assert run(["split", str(source), "--out", str(tmp_path / "s.json"), *extra]) == 2
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "s.json").exists()
 
 

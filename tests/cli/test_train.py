@@ -22,12 +22,12 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("verb", ["train", "export"])
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_extra_is_reported_with_the_install_command(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        "tumorlens.cli.extras.find_spec", lambda name: None if name == "torch" else real(name)
+        "tumorlens.cli.app.find_spec", lambda name: None if name == "torch" else real(name)
     )
     arguments = {"train": [], "export": ["run", "--output", "m.onnx"]}[verb]
     assert run([verb, *arguments]) == 2
@@ -36,9 +36,7 @@ def test_without_the_extra_it_says_what_to_install(
     )
 
 
-def test_overrides_reach_the_training_room(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_overrides_are_passed_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     pytest.importorskip("lightning")
     import tumorlens.workflows.train
 
@@ -66,7 +64,7 @@ def test_overrides_reach_the_training_room(
     assert "noise of a library" in printed.err
 
 
-def test_a_setting_that_does_not_exist_is_refused(capsys: Capture) -> None:
+def test_an_unknown_setting_is_refused(capsys: Capture) -> None:
     pytest.importorskip("lightning")
     for override in ("trainer.nonsense=3", "model=none_such"):
         assert run(["train", override]) == 2
@@ -76,7 +74,7 @@ def test_a_setting_that_does_not_exist_is_refused(capsys: Capture) -> None:
         assert "Traceback" not in printed.err
 
 
-def test_the_configuration_can_be_shown(capsys: Capture) -> None:
+def test_show_config_prints_the_configuration(capsys: Capture) -> None:
     pytest.importorskip("lightning")
     assert run(["train", "trainer.max_epochs=3", "--show-config"]) == 0
     assert json.loads(capsys.readouterr().out)["trainer"]["max_epochs"] == 3

@@ -114,7 +114,7 @@ def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> Non
     assert found.to_dict()["by_view"]["axial"]["accuracy"]["n"] == 2
     assert run(["evaluate", str(model), str(data / "views.csv"), "--threads", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    title = lines.index("by view, known of 7 of 8 images")
+    title = lines.index("by view, known for 7 of 8 images")
     assert " ".join(lines[title + 1].split()) == "metric axial (n = 2) sagittal (n = 5)"
     assert evaluate_model(model, [data], n_boot=50).by_view == {}
 

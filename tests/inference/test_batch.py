@@ -75,19 +75,19 @@ def test_a_folder_is_walked_in_order_without_hidden_files(mixed: Path) -> None:
     assert relative(list(iter_inputs([mixed])), mixed) == ALL
 
 
-def test_what_is_named_is_passed_on_as_it_is(mixed: Path, tmp_path: Path) -> None:
+def test_missing_paths_and_files_are_yielded_unchanged(mixed: Path, tmp_path: Path) -> None:
     given = [mixed / ".hidden.png", tmp_path / "absent.png", mixed / "a.png", mixed / "a.png"]
     assert list(iter_inputs(given)) == given
 
 
-def test_a_folder_in_which_nothing_is_found_is_not_lost(mixed: Path, predictor: Predictor) -> None:
+def test_an_empty_folder_gives_an_error(mixed: Path, predictor: Predictor) -> None:
     assert list(iter_inputs([mixed / "dir.png"])) == [mixed / "dir.png"]
     (result,) = run_batch(predictor, [mixed / "dir.png"])
     assert isinstance(result.error, UnreadableFileError)
-    assert "holds no file" in str(result.error)
+    assert "contains no readable file" in str(result.error)
 
 
-def test_links_are_followed_but_not_in_circles(mixed: Path, tmp_path: Path) -> None:
+def test_symbolic_links_are_followed_without_cycles(mixed: Path, tmp_path: Path) -> None:
     draw(tmp_path / "elsewhere" / "d.png", 9)
     (mixed / "linked").symlink_to(tmp_path / "elsewhere")
     (mixed / "sub" / "up").symlink_to(mixed)
@@ -120,7 +120,7 @@ def test_a_mixed_folder_gives_one_result_each_in_order(
             assert result.path in str(result.error)
 
 
-def test_reading_runs_ahead_by_a_bounded_number(
+def test_read_ahead_is_bounded(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path / "a.png", 0)
@@ -139,7 +139,7 @@ def test_reading_runs_ahead_by_a_bounded_number(
     results.close()
 
 
-def test_the_limits_are_kept(mixed: Path, predictor: Predictor) -> None:
+def test_the_limits_are_enforced(mixed: Path, predictor: Predictor) -> None:
     (result,) = run_batch(predictor, [mixed / "a.png"], limits=Limits(max_pixels=1000))
     assert isinstance(result.error, TooLargeError)
 
@@ -158,7 +158,7 @@ def test_standard_input_is_one_image(
     assert isinstance(refused.error, TooLargeError)
 
 
-def test_a_failing_model_is_no_failing_input(
+def test_a_failing_model_is_not_reported_as_a_failed_input(
     mixed: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(batch: object) -> None:
@@ -175,7 +175,7 @@ def test_sizes_below_one_are_refused(predictor: Predictor, batch_size: int, read
         next(run_batch(predictor, [], batch_size=batch_size, readers=readers))
 
 
-def test_explanations_come_one_each_too(mixed: Path, predictor: Predictor) -> None:
+def test_each_input_gets_an_explanation(mixed: Path, predictor: Predictor) -> None:
     results = list(run_explain(predictor, [mixed]))
     assert relative([Path(r.path) for r in results], mixed) == ALL
     for result in results:
@@ -197,7 +197,7 @@ def write_volume(path: Path, head: range, depth: int = 12) -> Path:
 
 
 @pytest.mark.parametrize("name", ["brain.nii", "brain.nii.gz", "BRAIN.NII.GZ"])
-def test_a_volume_gives_one_result_a_slice_that_holds_head(
+def test_a_volume_gives_one_result_per_head_slice(
     name: str, tmp_path: Path, predictor: Predictor
 ) -> None:
     path = write_volume(tmp_path / name, range(3, 9))

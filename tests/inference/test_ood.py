@@ -39,7 +39,7 @@ def test_the_detector_and_the_rules_must_agree(tmp_path: Path) -> None:
     assert "blank" in str(blank.in_domain_reason)  # the rules speak first
 
 
-def test_a_card_that_is_wrong_about_the_detector_is_refused(tmp_path: Path) -> None:
+def test_a_card_that_disagrees_about_the_detector_is_refused(tmp_path: Path) -> None:
     path, onnx_bytes = tmp_path / "odd.onnx", tiny_onnx(ood=1.0)
     write_model(onnx_bytes, tiny_card(onnx_bytes, ood=None), path)
     with pytest.raises(ModelDamagedError, match="disagree on an OOD detector"):

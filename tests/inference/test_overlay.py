@@ -42,7 +42,7 @@ def test_the_colours_are_in_rgb_order() -> None:
     assert red > 180 > 100 > blue  # Inferno is orange there
 
 
-def test_no_evidence_leaves_the_scan_as_it_is() -> None:
+def test_no_evidence_leaves_the_scan_unchanged() -> None:
     scan = np.arange(256, dtype=np.uint8).reshape(16, 16)
     cold = np.full((16, 16), 0.1, dtype=np.float32)
     hot = np.ones((16, 16), dtype=np.float32)
@@ -61,17 +61,17 @@ def test_half_opacity_is_half_way() -> None:
 @pytest.mark.parametrize(
     ("scan", "heatmap", "opacity", "reason"),
     [
-        (np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.float32), 0.5, "of one size"),
+        (np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.float32), 0.5, "the same shape"),
         (np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.float32), 0.5, "the scan uint8"),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.float32), 0.5, r"\[H, W\]"),
-        (np.zeros((4, 4), np.uint8), np.full((4, 4), 1.01, np.float32), 0.5, "leaves 0..1"),
-        (np.zeros((4, 4), np.uint8), np.full((4, 4), -0.1, np.float32), 0.5, "leaves 0..1"),
-        (np.zeros((4, 4), np.uint8), np.full((4, 4), np.nan, np.float32), 0.5, "leaves 0..1"),
+        (np.zeros((4, 4), np.uint8), np.full((4, 4), 1.01, np.float32), 0.5, "outside 0..1"),
+        (np.zeros((4, 4), np.uint8), np.full((4, 4), -0.1, np.float32), 0.5, "outside 0..1"),
+        (np.zeros((4, 4), np.uint8), np.full((4, 4), np.nan, np.float32), 0.5, "outside 0..1"),
         (np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32), 1.5, "from 0 to 1"),
         (np.zeros((0, 4), np.uint8), np.zeros((0, 4), np.float32), 0.5, "shape"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_invalid_shapes_and_ranges_are_refused(
     scan: NDArray[np.uint8], heatmap: NDArray[np.float32], opacity: float, reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3), (3, 5, 4)])
-def test_a_png_brings_the_pixels_back(shape: tuple[int, ...]) -> None:
+def test_png_encoding_is_lossless(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     encoded = encode_png(pixels)
     read = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -91,12 +91,12 @@ def test_a_png_brings_the_pixels_back(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "pixels", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 2), np.uint8), np.zeros(4, np.uint8)]
 )
-def test_a_png_refuses_what_is_no_picture(pixels: NDArray[np.uint8]) -> None:
-    with pytest.raises(InputError, match="a PNG takes uint8"):
+def test_png_encoding_refuses_invalid_arrays(pixels: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match="expected uint8"):
         encode_png(pixels)
 
 
-def test_the_scan_is_shown_as_it_is_when_8_bit() -> None:
+def test_8_bit_scans_are_displayed_unchanged() -> None:
     grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
     np.testing.assert_array_equal(to_display(grey), grey)
     np.testing.assert_array_equal(to_display(np.dstack([grey] * 3)), grey)

@@ -1,4 +1,4 @@
-"""From a file to an answer: stages, formulas, refusals, the self-test."""
+"""`Predictor`: stages, formulas, refusals, the self-test."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def of_logit(logit: float) -> Outputs:
     return Outputs(np.array([logit], np.float32), None, None)
 
 
-def without_time(answer: Any) -> dict[str, Any]:
-    return {key: value for key, value in answer.to_dict().items() if key != "latency_ms"}
+def without_time(prediction: Any) -> dict[str, Any]:
+    return {key: value for key, value in prediction.to_dict().items() if key != "latency_ms"}
 
 
-def test_the_answer_has_these_fields_and_is_json(predictor: Predictor, scan: Any) -> None:
-    answer = predictor.predict(scan).to_dict()
-    assert list(answer) == [
+def test_a_prediction_has_these_fields_and_is_json(predictor: Predictor, scan: Any) -> None:
+    prediction = predictor.predict(scan).to_dict()
+    assert list(prediction) == [
         "label",
         "prob",
         "decision",
@@ -74,13 +74,13 @@ def test_the_answer_has_these_fields_and_is_json(predictor: Predictor, scan: Any
         "model",
         "disclaimer",
     ]
-    assert json.loads(json.dumps(answer)) == answer
-    assert answer["model"] == {"name": "tiny", "version": "1.0", "sha256": predictor.sha256}
-    assert "not for clinical use" in answer["disclaimer"]
-    assert answer["latency_ms"] > 0
+    assert json.loads(json.dumps(prediction)) == prediction
+    assert prediction["model"] == {"name": "tiny", "version": "1.0", "sha256": predictor.sha256}
+    assert "not for clinical use" in prediction["disclaimer"]
+    assert prediction["latency_ms"] > 0
 
 
-def test_predict_is_its_stages_in_a_row(predictor: Predictor, scan: Any) -> None:
+def test_predict_chains_the_stages(predictor: Predictor, scan: Any) -> None:
     ready = predictor.prepare(Image(scan, "array", "scan"))
     batch = ready.tensor[None]
     np.testing.assert_array_equal(batch[0], preprocess(scan, TINY_SPEC))
@@ -90,9 +90,9 @@ def test_predict_is_its_stages_in_a_row(predictor: Predictor, scan: Any) -> None
     # The tiny model: map = 4 * mean of 8x8 pixels - 1, logit = mean of the map.
     logit = 4 * batch.mean(dtype=np.float64) - 1
     np.testing.assert_allclose(outputs.logits, logit, atol=1e-5)
-    answer = predictor.predict(scan)
-    assert answer.prob == pytest.approx(1 / (1 + math.exp(-logit / 0.5)), abs=1e-5)
-    assert without_time(answer) == without_time(predictor.interpret(outputs, USABLE, 0.0))
+    prediction = predictor.predict(scan)
+    assert prediction.prob == pytest.approx(1 / (1 + math.exp(-logit / 0.5)), abs=1e-5)
+    assert without_time(prediction) == without_time(predictor.interpret(outputs, USABLE, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_predict_is_its_stages_in_a_row(predictor: Predictor, scan: Any) -> None
         (-1000.0, 0.0, "healthy", "healthy", ("healthy",)),
     ],
 )
-def test_the_answer_follows_from_the_logit(
+def test_the_prediction_follows_from_the_logit(
     predictor: Predictor,
     logit: float,
     prob: float,
@@ -114,34 +114,38 @@ def test_the_answer_follows_from_the_logit(
     decision: str,
     labels: tuple[str, ...],
 ) -> None:
-    answer = predictor.interpret(of_logit(logit), USABLE, 1.23456)
-    assert answer.prob == pytest.approx(prob, abs=1e-6)
-    assert (answer.label, answer.decision, answer.prediction_set) == (label, decision, labels)
-    assert answer.latency_ms == 1.235
+    prediction = predictor.interpret(of_logit(logit), USABLE, 1.23456)
+    assert prediction.prob == pytest.approx(prob, abs=1e-6)
+    assert (prediction.label, prediction.decision, prediction.prediction_set) == (
+        label,
+        decision,
+        labels,
+    )
+    assert prediction.latency_ms == 1.235
 
 
 def test_without_conformal_quantiles_the_decision_is_the_label(tmp_path: Path) -> None:
     threshold = Threshold(value=0.9, target=0.95, origin="sensitivity 0.95", n=100)
     path = write_tiny_model(tmp_path / "m.onnx", conformal=None, threshold=threshold)
     predictor = Predictor.open(path, threads=1)
-    answer = predictor.interpret(of_logit(1.0), USABLE, 0.0)  # prob 0.88
-    assert (answer.label, answer.decision, answer.prediction_set) == (
+    prediction = predictor.interpret(of_logit(1.0), USABLE, 0.0)  # prob 0.88
+    assert (prediction.label, prediction.decision, prediction.prediction_set) == (
         "healthy",
         "healthy",
         ("healthy",),
     )
-    assert (answer.threshold, answer.threshold_origin) == (0.9, "sensitivity 0.95")
+    assert (prediction.threshold, prediction.threshold_origin) == (0.9, "sensitivity 0.95")
 
 
-def test_an_image_out_of_domain_is_answered_but_not_decided(predictor: Predictor) -> None:
-    answer = predictor.predict(np.zeros((256, 256), dtype=np.uint8))
-    assert answer.decision == "uncertain"
-    assert not answer.in_domain
-    assert answer.in_domain_reason
-    assert answer.label in ("tumor", "healthy")
+def test_an_out_of_domain_image_is_uncertain(predictor: Predictor) -> None:
+    prediction = predictor.predict(np.zeros((256, 256), dtype=np.uint8))
+    assert prediction.decision == "uncertain"
+    assert not prediction.in_domain
+    assert prediction.in_domain_reason
+    assert prediction.label in ("tumor", "healthy")
 
 
-def test_every_kind_of_source_gives_the_same_answer(
+def test_every_kind_of_source_gives_the_same_prediction(
     predictor: Predictor, scan: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     path = tmp_path / "scan.png"
@@ -152,7 +156,7 @@ def test_every_kind_of_source_gives_the_same_answer(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_many_are_answered_in_order_as_one_by_one(predictor: Predictor, batch_size: int) -> None:
+def test_predict_many_equals_predict_one_by_one(predictor: Predictor, batch_size: int) -> None:
     scans = [draw_phantom(seed, lesion=seed % 2 == 0).image for seed in range(7)]
     many = list(predictor.predict_many(scans, batch_size))
     assert [a.prob for a in many] == pytest.approx(
@@ -161,7 +165,7 @@ def test_many_are_answered_in_order_as_one_by_one(predictor: Predictor, batch_si
     assert len({a.prob for a in many}) == 7
 
 
-def test_many_are_read_no_further_than_needed(predictor: Predictor, scan: Any) -> None:
+def test_predict_many_is_lazy(predictor: Predictor, scan: Any) -> None:
     taken = count()
 
     def endless() -> Any:
@@ -187,7 +191,7 @@ def test_threads_share_one_predictor(predictor: Predictor) -> None:
         np.testing.assert_array_equal(one.heatmap, other.heatmap)
 
 
-def test_the_heat_map_is_the_evidence_on_a_fixed_scale(predictor: Predictor) -> None:
+def test_the_heat_map_has_a_fixed_scale(predictor: Predictor) -> None:
     tall = np.zeros((400, 200), dtype=np.uint8)
     tall[60:260, 20:180] = draw_phantom(2, lesion=True, size=256).image[28:228, 48:208]
     explanation = predictor.explain(tall)
@@ -204,7 +208,7 @@ def test_the_heat_map_is_the_evidence_on_a_fixed_scale(predictor: Predictor) -> 
     assert without_time(explanation.prediction) == without_time(predictor.predict(tall))
 
 
-def test_a_model_without_a_map_answers_and_explains_nothing(tmp_path: Path, scan: Any) -> None:
+def test_a_model_without_a_class_map_predicts_but_cannot_explain(tmp_path: Path, scan: Any) -> None:
     path = write_tiny_model(tmp_path / "flat.onnx", has_map=False)
     predictor = Predictor.open(path, threads=1)
     assert 0 < predictor.predict(scan).prob < 1
@@ -223,27 +227,29 @@ def test_a_model_without_a_map_answers_and_explains_nothing(tmp_path: Path, scan
         (np.full((8, 8), np.nan, dtype=np.float32), DecodeError, "finite"),
     ],
 )
-def test_what_cannot_be_read_is_refused(
+def test_unreadable_sources_are_refused(
     predictor: Predictor, source: Source, error: type[InputError], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
         predictor.predict(source)
 
 
-def test_floats_in_the_wrong_range_are_noticed(tmp_path: Path) -> None:
+def test_floats_outside_0_to_1_are_refused(tmp_path: Path) -> None:
     scan = draw_phantom(1, lesion=True, size=64).image  # of the input's size: no resizing rounds
     spec = PreprocessSpec(size=64, crop="none", intensity="unit")
     predictor = Predictor.open(write_tiny_model(tmp_path / "unit.onnx", spec), threads=1)
     right = predictor.predict(scan.astype(np.float32) / 255).prob
     assert right == pytest.approx(predictor.predict(scan).prob, abs=1e-6)
-    with pytest.raises(InputError, match=r"array: .* spans 0\.\.2\d\d.*, not 0\.\.1; give uint8"):
+    with pytest.raises(
+        InputError, match=r"array: .* spans 0\.\.2\d\d.* instead of 0\.\.1; give uint8"
+    ):
         predictor.predict(scan.astype(np.float32))
 
 
 @pytest.mark.parametrize(
     ("batch", "reason"),
     [
-        (np.zeros((1, 1, 32, 32), np.float32), r"takes float32 \[N, 1, 64, 64\], not float32"),
+        (np.zeros((1, 1, 32, 32), np.float32), r"expects float32 \[N, 1, 64, 64\], not float32"),
         (np.zeros((1, 64, 64), np.float32), r"not float32 \[1, 64, 64\]"),
         (np.zeros((1, 1, 64, 64), np.float64), "not float64"),
         (np.full((1, 1, 64, 64), 2, np.float32), r"spans 0\.\.2, not"),
@@ -251,14 +257,14 @@ def test_floats_in_the_wrong_range_are_noticed(tmp_path: Path) -> None:
         (np.full((1, 1, 64, 64), np.nan, np.float32), "spans nan"),
     ],
 )
-def test_infer_refuses_what_prepare_does_not_give(
+def test_infer_refuses_other_shapes_and_ranges(
     predictor: Predictor, batch: Any, reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
         predictor.infer(batch)
 
 
-def test_an_answer_that_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_a_non_finite_logit_is_refused(tmp_path: Path) -> None:
     model = onnx.load_from_string(tiny_onnx())
     bias = np.array([np.nan], dtype=np.float32)
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(bias, "bias"))
@@ -267,7 +273,7 @@ def test_an_answer_that_is_no_number_is_refused(tmp_path: Path) -> None:
         Predictor.open(tmp_path / "nan.onnx", threads=1)
 
 
-def test_a_runtime_that_computes_something_else_is_found_out(tmp_path: Path) -> None:
+def test_a_failed_self_test_is_reported(tmp_path: Path) -> None:
     logit = tiny_card(tiny_onnx()).self_test.logit
     within = SelfTest(seed=7, lesion=True, logit=logit + 9e-4, tolerance=1e-3)
     Predictor.open(write_tiny_model(tmp_path / "within.onnx", self_test=within), threads=1)
@@ -281,7 +287,7 @@ def test_a_runtime_that_computes_something_else_is_found_out(tmp_path: Path) -> 
         Predictor.open(path)
 
 
-def test_a_card_that_denies_its_map_is_refused(tmp_path: Path) -> None:
+def test_a_card_that_disagrees_with_the_graph_is_refused(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "m.onnx", has_map=True)
     card = Predictor.open(path).card.model_copy(update={"has_map": False, "pooling": None})
     write_model(path.read_bytes(), card, path)
@@ -289,7 +295,7 @@ def test_a_card_that_denies_its_map_is_refused(tmp_path: Path) -> None:
         Predictor.open(path)
 
 
-def test_the_model_is_the_one_named_or_in_the_environment_or_packaged(
+def test_the_model_comes_from_argument_environment_or_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUMORLENS_MODEL", "from/environment.onnx")
@@ -297,7 +303,7 @@ def test_the_model_is_the_one_named_or_in_the_environment_or_packaged(
     assert find_model() == Path("from/environment.onnx")
     monkeypatch.setenv("TUMORLENS_MODEL", "")
     monkeypatch.setattr("tumorlens.inference.predictor.resources.files", lambda _: tmp_path)
-    with pytest.raises(ModelNotFoundError, match="holds no default model; name one with --model"):
+    with pytest.raises(ModelNotFoundError, match="has no default model; give one with --model"):
         find_model()
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "default.onnx").touch()

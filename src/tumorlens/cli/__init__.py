@@ -1,4 +1,4 @@
-"""The command ``tumorlens``: one module a verb, each importing its tower when it is called."""
+"""The command ``tumorlens``: one module per verb, loaded when the verb is called."""
 
 from tumorlens.cli.app import main
 

@@ -1,12 +1,12 @@
-"""The command itself: its verbs, its exit codes, and how an error reaches the user.
+"""The command-line application: verbs, exit codes and error messages.
 
-A verb is one module beside this one that holds a function of the verb's name, and one entry in
-`VERBS`. The module is imported when the verb is called (or listed by ``--help``), and it
-imports torch, the service or onnxruntime only inside that function.
+A verb is a function in the module of the same name in this package, plus an entry in `VERBS`.
+The module is imported when the verb is called (or listed by ``--help``); torch, the service and
+onnxruntime are imported only inside that function.
 
-Exit codes: 0 done, also when tumours were found · 1 the audit found errors · 2 not possible as
-asked (unknown option, no such model, unwritable output, missing extra) · 3 some inputs could not
-be read.
+Exit codes: 0 success, whatever the predictions · 1 the audit found errors · 2 the command cannot
+be carried out (unknown option, no such model, unwritable output, missing extra) · 3 some inputs
+could not be read.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from tumorlens import __version__
-from tumorlens.errors import InputError, TumorLensError
+from tumorlens.errors import InputError, MissingExtraError, TumorLensError
 
-# In the order of the pipeline, which is the order --help shows.
+# In pipeline order, which --help keeps.
 VERBS = (
     *("download", "audit", "split", "train", "protocol", "crossval", "evaluate", "report"),
     *("export", "predict", "explain", "serve", "bench", "model"),
@@ -31,18 +32,18 @@ VERBS = (
 EXIT_USAGE = 2
 EXIT_UNREADABLE = 3
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what the shell reports of a writer cut off by `head`
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: what a shell reports for `tumorlens … | head`
 
 
 class VerbGroup(TyperGroup):
-    """The verbs, each loaded from its module when it is asked for."""
+    """The verbs, each loaded from its module on demand."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the verbs in the order of the pipeline."""
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Load one verb; None, which becomes a usage error, when there is none."""
+        """Load one verb; None for an unknown name, which typer reports as a usage error."""
         if cmd_name not in VERBS:
             return None
         module = import_module(f"tumorlens.cli.{cmd_name}")
@@ -52,8 +53,8 @@ class VerbGroup(TyperGroup):
         return typer.main.get_command(verb)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"tumorlens {__version__}")
         raise typer.Exit
 
@@ -64,45 +65,51 @@ def _tumorlens(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Brain MRI: tumour or not, where the model looked, and how far to trust it.
+    """Brain MRI: tumour or not, the evidence in the image, and how reliable the answer is.
 
     A research tool, not for clinical use.
     """
 
 
 def _plain_typer(**settings: Any) -> typer.Typer:
-    # No markup: help texts hold square brackets, and rich would cost a tenth of a second.
+    # No markup: help texts contain square brackets, and importing rich takes 0.1 s.
     return typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **settings
     )
 
 
 def main() -> None:
-    """Run the command with the process's arguments and exit with its code."""
+    """Run the command line of this process and exit with its code."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; errors are told on stderr."""
+    """Run one command line and return its exit code; errors go to stderr."""
     for stream in (sys.stdout, sys.stderr):
-        # A file name need not be valid text; it is shown escaped rather than failing the run.
+        # File names may contain undecodable bytes: escape them instead of failing.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         return _invoke(arguments)
     except InputError as error:
-        complain(str(error))
+        print_error(str(error))
         return EXIT_UNREADABLE
     except TumorLensError as error:
-        complain(str(error))
+        print_error(str(error))
         return EXIT_USAGE
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
 
 
-def complain(message: str) -> None:
-    """Write one message to stderr; stdout is for data."""
+def print_error(message: str) -> None:
+    """Write one message to stderr; stdout is reserved for results."""
     typer.echo(f"tumorlens: {message}", err=True)
+
+
+def require(extra: str, feature: str, *packages: str) -> None:
+    """Raise `MissingExtraError` for ``feature`` unless all ``packages`` of ``extra`` are there."""
+    if any(find_spec(package) is None for package in packages):
+        raise MissingExtraError(feature, extra)
 
 
 def _invoke(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""``tumorlens audit``: what would bias metrics measured on a data set."""
+"""``tumorlens audit``: problems of a data set that would bias metrics measured on it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tumorlens.atomic import atomic_file
+from tumorlens.cli.tables import open_console, show_table
 
 if TYPE_CHECKING:
     from tumorlens.data.audit.audit import Audit
 
-EXIT_FOUND = 1
-_MOST_ITEMS = 5
+EXIT_FINDINGS = 1
+_MAX_ITEMS = 5
 
 
 def audit(
     folder: Annotated[Path, typer.Argument(help="A data set: class folders or a manifest.")],
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="A data set it must share no scan with; repeatable."),
+        typer.Option(help="A data set that must share no scan with it; repeatable."),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write an HTML page that shows the near-duplicates.")
@@ -37,8 +38,8 @@ def audit(
 ) -> None:
     """Find unreadable files, near-duplicates, label issues, overlap between sets and shortcuts.
 
-    Exits with 0 when there are no errors, with 1 when there are: files that cannot be read, one
-    scan with two labels, a scan in both sets (with --strict: any finding).
+    Exits with 1 on errors: unreadable files, one scan with two labels, a scan in both sets (with
+    --strict: on any finding).
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -47,7 +48,7 @@ def audit(
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading images", total=None)
-        found = audit_data(
+        result = audit_data(
             folder,
             against or [],
             shortcuts=shortcuts,
@@ -57,43 +58,35 @@ def audit(
         from tumorlens.data.audit.html_report import html_report
 
         with atomic_file(html) as page:
-            page.write(html_report(found, folder.resolve().name).encode())
+            page.write(html_report(result, folder.resolve().name).encode())
     if as_json is not None and str(as_json) != "-":
         with atomic_file(as_json) as file:
-            file.write((json.dumps(found.to_dict(), indent=1) + "\n").encode())
+            file.write((json.dumps(result.to_dict(), indent=1) + "\n").encode())
     if str(as_json) == "-":
-        typer.echo(json.dumps(found.to_dict()))
+        typer.echo(json.dumps(result.to_dict()))
     else:
-        _print(found)
-    if found.failed or (strict and found.findings):
-        raise typer.Exit(EXIT_FOUND)
+        _print(result)
+    if result.failed or (strict and result.findings):
+        raise typer.Exit(EXIT_FINDINGS)
 
 
-def _print(found: Audit) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    wide = None if sys.stdout.isatty() else 10_000
-    console = Console(width=wide, highlight=False, markup=False, emoji=False, soft_wrap=True)
+def _print(result: Audit) -> None:
+    console = open_console(sys.stdout, soft_wrap=True)
     columns = ("images", "tumor", "healthy", "unlabelled", "groups", "licence")
-    table = Table("source", *columns, box=None, pad_edge=False, header_style="bold")
-    for name, held in found.sources().items():
-        table.add_row(name, *(str(held[column]) for column in columns))
-    console.print(table)
-    names = list(found.sources())
-    if len(names) > 1:
+    sources = result.sources()
+    rows = [[name, *(str(row[column]) for column in columns)] for name, row in sources.items()]
+    show_table(console, ["source", *columns], rows)
+    if len(sources) > 1:
+        rows = [[row, *(str(result.overlap[row, column]) for column in sources)] for row in sources]
         console.print("\nImages of the row's source with a near-duplicate in the column's source:")
-        table = Table("source", *names, box=None, pad_edge=False, header_style="bold")
-        for name in names:
-            table.add_row(name, *(str(found.overlap[name, other]) for other in names))
-        console.print(table)
-    for finding in found.findings:
+        show_table(console, ["source", *sources], rows)
+    for finding in result.findings:
         console.print(f"\n{finding.severity}: {finding.count} {finding.kind}", style="bold")
         console.print(finding.message)
-        for item in finding.items[:_MOST_ITEMS]:
+        for item in finding.items[:_MAX_ITEMS]:
             console.print(f"  {item}")
-        if len(finding.items) > _MOST_ITEMS:
-            console.print(f"  … and {len(finding.items) - _MOST_ITEMS} more (--json lists all)")
-    errors = sum(finding.severity == "error" for finding in found.findings)
-    warnings = len(found.findings) - errors
-    console.print(f"\n{len(found.images)} images, {errors} errors, {warnings} warnings")
+        if len(finding.items) > _MAX_ITEMS:
+            console.print(f"  … and {len(finding.items) - _MAX_ITEMS} more (--json lists all)")
+    errors = sum(finding.severity == "error" for finding in result.findings)
+    warnings = len(result.findings) - errors
+    console.print(f"\n{len(result.images)} images, {errors} errors, {warnings} warnings")

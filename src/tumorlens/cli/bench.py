@@ -21,29 +21,29 @@ def bench(
         typer.Option(help="Model file.  [default: $TUMORLENS_MODEL, or the packaged]"),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="Image to send.  [default: a drawn head, 256 × 256]")
+        Path | None, typer.Option(help="Image to send.  [default: a synthetic head, 256 × 256]")
     ] = None,
     clients: Annotated[
         list[int] | None,
         typer.Option(min=1, max=256, help="Simultaneous clients; may be repeated.  [default: 1 8]"),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of the service.")] = 1,
-    requests: Annotated[int, typer.Option(min=1, help="Most answers of one figure.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Most seconds of one figure.")] = 8.0,
+    requests: Annotated[int, typer.Option(min=1, help="Maximum requests per measurement.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Maximum seconds per measurement.")] = 8.0,
     output: Annotated[
-        Path | None, typer.Option("--json", help="Also write everything here, as JSON.")
+        Path | None, typer.Option("--json", help="Also write all results to this JSON file.")
     ] = None,
 ) -> None:
     """Measure the service over loopback, the predictor in process, and the network alone.
 
-    Starts a service of its own on a free port and stops it. Torch is measured beside ONNX
+    Starts a service on a free port and stops it afterwards. Torch is measured beside ONNX
     Runtime when it is installed. Takes about a minute.
     """
     from tumorlens.atomic import atomic_file
     from tumorlens.bench.measure import Plan, measure
 
-    chosen = tuple(clients or _DEFAULT_CLIENTS)
-    measured = measure(Plan(model, image, chosen, workers, requests, seconds))
+    plan = Plan(model, image, tuple(clients or _DEFAULT_CLIENTS), workers, requests, seconds)
+    measured = measure(plan)
     typer.echo(render(measured))
     if output is not None:
         text = json.dumps(measured.to_dict(), indent=2, ensure_ascii=False) + "\n"
@@ -52,7 +52,7 @@ def bench(
 
 
 def render(measured: Measurements) -> str:
-    """Return the measurements as Markdown, for a terminal as for a document."""
+    """Return the measurements as Markdown tables."""
     machine, image = measured.machine, measured.image
     timings = [*measured.service, *measured.in_process, *measured.forward]
     facts = {

@@ -20,19 +20,21 @@ def download(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Download it again.")] = False,
 ) -> None:
-    """Download a data set and print its folder; one already there is only verified.
+    """Download a data set and print its folder; an existing download is only verified.
 
     Known sources: navoneel, br35h, sartaj_extra, nickparvar. Their licences are unclear: use and
     cite them, and do not redistribute them. Needs the extra 'train'.
     """
-    # The client prints its progress on stdout, which is for the folder.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr):  # kagglehub prints its progress to stdout
         from tumorlens.data.download import download as fetch
 
-        done = fetch(name, cache=cache, force=force)
-    how = "downloaded" if done.fetched else "already here, unchanged"
-    typer.echo(f"{done.info.name}, version {done.version}: {done.n_files} files, {how}", err=True)
-    typer.echo(f"licence: {done.info.licence}", err=True)
-    typer.echo(f"cite: {done.info.citation} ({done.info.url})", err=True)
-    typer.echo(f"hashes: {done.hashes} (sha256 {done.sha256[:16]})", err=True)
-    typer.echo(str(done.folder))
+        downloaded = fetch(name, cache=cache, force=force)
+    how = "downloaded" if downloaded.fetched else "already here, unchanged"
+    typer.echo(
+        f"{downloaded.info.name}, version {downloaded.version}: {downloaded.n_files} files, {how}",
+        err=True,
+    )
+    typer.echo(f"licence: {downloaded.info.licence}", err=True)
+    typer.echo(f"cite: {downloaded.info.citation} ({downloaded.info.url})", err=True)
+    typer.echo(f"hashes: {downloaded.hashes} (sha256 {downloaded.sha256[:16]})", err=True)
+    typer.echo(str(downloaded.folder))

@@ -1,9 +1,8 @@
-"""``tumorlens evaluate``: a model file measured on labelled images."""
+"""``tumorlens evaluate``: metrics of a model file on labelled images."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
-from tumorlens.cli.app import complain
+from tumorlens.cli.app import print_error, require
 from tumorlens.cli.explanations import measure_explanations, show_explanations
-from tumorlens.cli.extras import require
 from tumorlens.cli.output import open_output
-from tumorlens.cli.tables import show_curves, show_evaluation, show_shortcuts
+from tumorlens.cli.tables import open_console, show_curves, show_evaluation, show_shortcuts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-class Form(StrEnum):
-    """How the results are written."""
+class Format(StrEnum):
+    """Output format."""
 
     table = "table"
     json = "json"
@@ -36,9 +34,9 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the results: its keys in the JSON document, and how it is shown as text.
+    """One section of the output: its keys in the JSON document, and how it is shown as text.
 
-    Each part is made by one function below; `evaluate` lists them in the order they appear.
+    Each section is built by one function below; `evaluate` calls them in output order.
     """
 
     content: dict[str, Any]
@@ -49,46 +47,49 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     data: Annotated[
         list[str],
-        typer.Argument(help="Labelled data sets: folders, manifests or names of sources."),
+        typer.Argument(help="Labelled data sets: folders, manifests or source names."),
     ],
     split: Annotated[
-        Path | None, typer.Option(help="Split file, such as a run's split.json: measure one part.")
+        Path | None, typer.Option(help="Split file, such as a run's split.json: evaluate one part.")
     ] = None,
-    part: Annotated[str, typer.Option(help="The part of the split.")] = "test",
-    form: Annotated[Form, typer.Option("--format", help="How results are written.")] = Form.table,
+    part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
+    output_format: Annotated[Format, typer.Option("--format", help="Output format.")] = (
+        Format.table
+    ),
     output: Annotated[
         Path | None, typer.Option(help="Write to this file instead of stdout.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network.  [default: all cores]")
     ] = None,
     shortcuts: Annotated[
-        bool, typer.Option("--shortcuts", help="Test whether it predicts by anything but tumours.")
+        bool,
+        typer.Option("--shortcuts", help="Test for predictions based on anything but tumours."),
     ] = False,
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder of the model: --shortcuts and --explain look into its network as well."
+            help="Run folder of the model: --shortcuts and --explain also inspect its network."
         ),
     ] = None,
     robustness: Annotated[
         bool,
-        typer.Option("--robustness", help="Measure on images with ten kinds of corruption too."),
+        typer.Option("--robustness", help="Also evaluate under ten image corruptions."),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the curves of --robustness: a .png or .svg file.")
+        Path | None, typer.Option(help="Plot of --robustness: a .png or .svg file.")
     ] = None,
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Measure the heat maps beside baselines on annotated tumours."
+            "--explain", help="Compare the heat maps with baselines on annotated tumours."
         ),
     ] = False,
     gallery: Annotated[
         Path | None,
         typer.Option(
-            help="Page of --explain's hits and misses.  [default: explanations.html in --weights]"
+            help="HTML page of hits and misses.  [default: explanations.html in --weights]"
         ),
     ] = None,
     limit: Annotated[
@@ -98,20 +99,20 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Measure a model file on labelled images, at the temperature and threshold of its card.
+    """Evaluate a model file on labelled images, at the temperature and threshold of its card.
 
-    Every metric has a 95 % interval that resamples groups of near-duplicates and patients, overall,
-    for each source and for each known view. Says so when the model has seen the images in training.
+    Every metric has a 95 % interval (bootstrap over groups of near-duplicates and patients),
+    overall, by source and by known view. Warns when the model was trained on some of the images.
     """
     from tumorlens.evaluation.target import choose_target
 
     if weights is not None and not (shortcuts or explain):
         raise typer.BadParameter(
-            "only --shortcuts and --explain look into a network", param_hint="--weights"
+            "only --shortcuts and --explain inspect a network", param_hint="--weights"
         )
     if gallery is not None and not explain:
-        raise typer.BadParameter("only --explain has hits and misses", param_hint="--gallery")
-    kind = None if plot is None else _picture_kind(plot, robustness)
+        raise typer.BadParameter("only --explain writes a gallery", param_hint="--gallery")
+    image_format = None if plot is None else _image_format(plot, robustness)
     if shortcuts:
         require("audit", "the shortcut tests", "sklearn")
     target = choose_target(model, data, split=split, part=part, threads=threads)
@@ -120,35 +121,36 @@ def evaluate(
         if shortcuts:
             sections.append(_shortcuts(target, limit, seed, weights, stage("shortcut tests")))
         if robustness:
-            sections.append(_robustness(target, limit, seed, plot, kind, stage("corrupted images")))
+            bar = stage("corrupted images")
+            sections.append(_robustness(target, limit, seed, plot, image_format, bar))
         if explain:
             bar = stage("explanations")
             sections.append(_explanations(target, limit, seed, weights, gallery, bar))
     with open_output(output) as out:
-        if form is Form.json:
+        if output_format is Format.json:
             _write_json(sections, out)
         else:
             _write_text(sections, out)
-    if form is Form.json or output is not None:
+    if output_format is Format.json or output is not None:
         for warning in target.warnings:
-            complain(f"warning: {warning}")
+            print_error(f"warning: {warning}")
 
 
 def _metrics(target: EvaluationTarget, seed: int, progress: Progress) -> Section:
-    """Every metric, over all, by source and by view."""
+    """Evaluate every metric: overall, by source and by view."""
     from tumorlens.evaluation.performance import measure
 
-    found = measure(target, seed=seed, progress=progress)
-    return Section(found.to_dict(), lambda console: show_evaluation(found, console))
+    results = measure(target, seed=seed, progress=progress)
+    return Section(results.to_dict(), lambda console: show_evaluation(results, console))
 
 
 def _shortcuts(
     target: EvaluationTarget, limit: int | None, seed: int, weights: Path | None, progress: Progress
 ) -> Section:
-    """What the prediction hangs on: tests that remove, insert or exchange parts of scans."""
+    """Run the shortcut tests, which remove, insert or exchange parts of scans."""
     from tumorlens.evaluation.shortcuts.suite import run_shortcut_tests
 
-    found = run_shortcut_tests(
+    results = run_shortcut_tests(
         target.predictor,
         target.records,
         part=target.part or "all records",
@@ -157,7 +159,9 @@ def _shortcuts(
         weights=weights,
         progress=progress,
     )
-    return Section({"shortcuts": found.to_dict()}, lambda console: show_shortcuts(found, console))
+    return Section(
+        {"shortcuts": results.to_dict()}, lambda console: show_shortcuts(results, console)
+    )
 
 
 def _robustness(
@@ -165,13 +169,13 @@ def _robustness(
     limit: int | None,
     seed: int,
     plot: Path | None,
-    kind: Literal["svg", "png"] | None,
+    image_format: Literal["svg", "png"] | None,
     progress: Progress,
 ) -> Section:
-    """ROC-AUC, sensitivity and specificity over five levels of ten corruptions."""
+    """Measure ROC-AUC, sensitivity and specificity at five levels of ten corruptions."""
     from tumorlens.evaluation.robustness import robustness_curves
 
-    found = robustness_curves(
+    results = robustness_curves(
         target.predictor,
         target.records,
         part=target.part or "all records",
@@ -179,13 +183,13 @@ def _robustness(
         seed=seed,
         progress=progress,
     )
-    if plot is not None and kind is not None:
+    if plot is not None and image_format is not None:
         from tumorlens.atomic import atomic_file
         from tumorlens.plots.style import encode
 
         with atomic_file(plot) as stream:
-            stream.write(encode(found.plot(), kind))
-    return Section({"robustness": found.to_dict()}, lambda console: show_curves(found, console))
+            stream.write(encode(results.plot(), image_format))
+    return Section({"robustness": results.to_dict()}, lambda console: show_curves(results, console))
 
 
 def _explanations(
@@ -196,26 +200,26 @@ def _explanations(
     gallery: Path | None,
     progress: Progress,
 ) -> Section:
-    """Where the maps lie on annotated tumours, beside baselines, and a page of hits and misses."""
-    found = measure_explanations(target, limit, seed, weights, gallery, progress)
+    """Score the heat maps on annotated tumours, and write the gallery of hits and misses."""
+    results = measure_explanations(target, limit, seed, weights, gallery, progress)
     return Section(
-        {"explanations": found.to_dict()}, lambda console: show_explanations(found, console)
+        {"explanations": results.to_dict()}, lambda console: show_explanations(results, console)
     )
 
 
-def _picture_kind(plot: Path, robustness: bool) -> Literal["svg", "png"]:
+def _image_format(plot: Path, robustness: bool) -> Literal["svg", "png"]:
     if not robustness:
-        raise typer.BadParameter("only --robustness has curves to draw", param_hint="--plot")
-    kinds: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
-    if plot.suffix.lower() not in kinds:
-        raise typer.BadParameter("give a file that ends in .png or .svg", param_hint="--plot")
-    require("train", "drawing curves", "matplotlib", "seaborn")
-    return kinds[plot.suffix.lower()]
+        raise typer.BadParameter("only --robustness has curves to plot", param_hint="--plot")
+    formats: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
+    if plot.suffix.lower() not in formats:
+        raise typer.BadParameter("give a file name that ends in .png or .svg", param_hint="--plot")
+    require("train", "evaluate --plot", "matplotlib", "seaborn")
+    return formats[plot.suffix.lower()]
 
 
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[str], Progress]]:
-    """Show a bar on stderr; the function it gives starts a stage and returns its progress."""
+    """Show a progress bar on stderr; the yielded function starts a stage of it."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -234,9 +238,6 @@ def _write_json(sections: Sequence[Section], out: TextIO) -> None:
 
 
 def _write_text(sections: Sequence[Section], out: TextIO) -> None:
-    from rich.console import Console
-
-    wide = None if out is sys.stdout and sys.stdout.isatty() else 10_000
-    console = Console(file=out, width=wide, highlight=False, markup=False, emoji=False)
+    console = open_console(out)
     for section in sections:
         section.show(console)

@@ -1,4 +1,4 @@
-"""``tumorlens export``: a run's model file, written anew."""
+"""``tumorlens export``: write the model file of a training run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from tumorlens.cli.extras import require
+from tumorlens.cli.app import require
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder, as train leaves it.")],
+    run: Annotated[Path, typer.Argument(help="Run folder written by train.")],
     output: Annotated[Path, typer.Option(help="The model file to write.")],
     name: Annotated[
         str | None, typer.Option(help="Name of the model.  [default: the run's]")
@@ -23,16 +23,18 @@ def export(
     ] = None,
     refit: Annotated[
         bool,
-        typer.Option("--refit", help="Fit in-domain guard and conformal sets anew, from its data."),
+        typer.Option(
+            "--refit", help="Refit the OOD detector and the conformal sets on the run's data."
+        ),
     ] = False,
 ) -> None:
     """Export a trained run as a model file, with its card.
 
-    The network is rebuilt from its weights and exported again; nothing is written when torch
-    and ONNX disagree. Needs the extra 'train'.
+    The network is rebuilt from its weights and exported; nothing is written when torch and
+    ONNX Runtime disagree. Needs the extra 'train'.
     """
     require("train", "tumorlens export", "torch", "onnx", "onnxscript")
-    with redirect_stdout(sys.stderr):  # the exporter prints what it does
+    with redirect_stdout(sys.stderr):  # torch's exporter prints to stdout
         from tumorlens.workflows.reexport import reexport
 
         card = reexport(run, output, name=name, version=version, refit=refit)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from tumorlens.cli.tables import open_console, show_table
 
+if TYPE_CHECKING:
     from tumorlens.modelfile import ModelCard
 
 
@@ -24,15 +25,15 @@ def model(
     ] = False,
     figures: Annotated[
         list[Path] | None,
-        typer.Option(help="JSON of evaluate --shortcuts or --explain, for the card of --output."),
+        typer.Option(help="JSON of evaluate --shortcuts or --explain, to add to the card."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Model file to write, with --figures on its card.")
+        Path | None, typer.Option(help="Model file to write, its card with --figures.")
     ] = None,
 ) -> None:
     """Verify a model file (hash and self-test) and show its card.
 
-    Exits with 2 and the reason when the file is missing, damaged, foreign or newer.
+    Exits with 2 when the file is missing, damaged, no TumorLens model or from a newer version.
     """
     from tumorlens.inference.predictor import Predictor, find_model
 
@@ -52,25 +53,21 @@ def model(
 
         typer.echo(model_card_markdown(predictor.card), nl=False)
         return
-    from rich.console import Console
-
-    console = Console(
-        width=None if _is_terminal() else 120, highlight=False, markup=False, emoji=False
-    )
-    console.print(_facts(predictor.card, find_model(path), predictor.sha256))
-    if predictor.card.metrics:
-        console.print(_metrics(predictor.card))
-    if predictor.card.data:
-        console.print(_data(predictor.card))
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
+    card = predictor.card
+    console = open_console(sys.stdout)
+    show_table(console, ["", ""], _properties(card, find_model(path), predictor.sha256).items())
+    if card.metrics:
+        rows = [
+            (each.name, each.split, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}",
+             str(each.n)) for each in card.metrics
+        ]  # fmt: skip
+        show_table(console, ["metric", "split", "value", "95 % interval", "images"], rows)
+    if card.data:
+        rows = [(each.source, str(each.n), each.licence, each.sha256[:16]) for each in card.data]
+        show_table(console, ["training data", "images", "licence", "sha256"], rows)
 
 
-def _facts(card: ModelCard, path: Path, sha256: str) -> Table:
+def _properties(card: ModelCard, path: Path, sha256: str) -> dict[str, str]:
     threshold = card.threshold
     rows = {
         "model": f"{card.name} {card.version}, {card.created}",
@@ -88,10 +85,7 @@ def _facts(card: ModelCard, path: Path, sha256: str) -> Table:
     }
     if card.citation:
         rows["cite"] = card.citation
-    table = _table("", "")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
+    return rows
 
 
 def _describe_conformal(card: ModelCard) -> str:
@@ -101,24 +95,3 @@ def _describe_conformal(card: ModelCard) -> str:
         f"error rate {entry.alpha:g} (from {entry.n_tumor} tumour, {entry.n_healthy} healthy)"
         for entry in card.conformal
     )
-
-
-def _metrics(card: ModelCard) -> Table:
-    table = _table("metric", "split", "value", "95 % interval", "images")
-    for metric in card.metrics:
-        interval = f"{metric.low:.3f} to {metric.high:.3f}"
-        table.add_row(metric.name, metric.split, f"{metric.value:.3f}", interval, str(metric.n))
-    return table
-
-
-def _data(card: ModelCard) -> Table:
-    table = _table("learned from", "images", "licence", "sha256")
-    for source in card.data:
-        table.add_row(source.source, str(source.n), source.licence, source.sha256[:16])
-    return table
-
-
-def _table(*headers: str) -> Table:
-    from rich.table import Table
-
-    return Table(*headers, box=None, pad_edge=False, show_header=any(headers), title_style="")

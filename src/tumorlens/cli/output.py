@@ -1,4 +1,4 @@
-"""Results as a table, JSON lines or CSV, on stdout or in a file that is written whole."""
+"""Predictions as a table, JSON lines or CSV, on stdout or in an atomically written file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from tumorlens.atomic import atomic_file
-from tumorlens.cli.app import EXIT_BROKEN_PIPE
+from tumorlens.cli.app import EXIT_BROKEN_PIPE, print_error
+from tumorlens.cli.tables import open_console, show_table
 
 if TYPE_CHECKING:
     from tumorlens.inference.batch import Result
+    from tumorlens.inference.prediction import Prediction
 
-# A spreadsheet takes a cell that starts so for a formula and would run it.
+# A spreadsheet would evaluate a cell that starts with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Format(StrEnum):
-    """How results are written."""
+    """Output format of predictions."""
 
     table = "table"
     jsonl = "jsonl"
@@ -35,16 +37,16 @@ class Format(StrEnum):
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Open stdout, or a UTF-8 file that appears only when the block ends well.
+    """Open stdout, or a UTF-8 file that is created only if the block succeeds.
 
-    When the reader of stdout has left (as `head` does), the command ends quietly.
+    When the reader of stdout closes the pipe (as `head` does), the command ends quietly.
     """
     if path is None:
         try:
             yield sys.stdout
             sys.stdout.flush()
         except BrokenPipeError as error:
-            # Python would try to flush once more, and complain, when it exits.
+            # Otherwise Python flushes stdout again at exit and prints an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_BROKEN_PIPE) from error
         return
@@ -54,18 +56,28 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         text.detach()  # flushes, and leaves closing to atomic_file
 
 
-def write_results(results: Iterable[Result], form: Format, out: TextIO) -> None:
-    """Write every result as it comes (a table: when all are there)."""
+def write_results(results: Iterable[Result], output_format: Format, out: TextIO) -> None:
+    """Write the results: JSON lines and CSV one by one, a table at the end."""
     writers: dict[Format, Callable[[Iterable[Result], TextIO], None]] = {
         Format.table: _write_table,
         Format.jsonl: _write_jsonl,
         Format.csv: _write_csv,
     }
-    writers[form](results, out)
+    writers[output_format](results, out)
 
 
-def record(result: Result) -> dict[str, Any]:
-    """Return one JSON-ready object; every field of the answer is null for a failed input."""
+def report_failures(results: Iterable[Result], failed: list[str]) -> Iterator[Result]:
+    """Yield all results; print the error of each failed input and append its path to ``failed``."""
+    for result in results:
+        if result.error is not None:
+            failed.append(result.path)
+            message = str(result.error)
+            print_error(message if result.path in message else f"{result.path}: {message}")
+        yield result
+
+
+def to_record(result: Result) -> dict[str, Any]:
+    """Return the JSON object of one result; the prediction's fields are null after an error."""
     from tumorlens.inference.prediction import Prediction
 
     empty = dict.fromkeys(Prediction.model_fields)
@@ -76,7 +88,7 @@ def record(result: Result) -> dict[str, Any]:
 
 def _write_jsonl(results: Iterable[Result], out: TextIO) -> None:
     for result in results:
-        out.write(json.dumps(record(result), ensure_ascii=False) + "\n")
+        out.write(json.dumps(to_record(result), ensure_ascii=False) + "\n")
         out.flush()
 
 
@@ -109,35 +121,24 @@ def _cell(value: Any) -> Any:
 
 
 def _write_table(results: Iterable[Result], out: TextIO) -> None:
-    # Imported late: the other two forms do without rich.
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("image", "answer", "P(tumour)", "note", box=None, pad_edge=False, header_style="")
+    rows = []
     disclaimer = ""
     for result in results:
-        answer = result.prediction
-        if answer is None:
-            table.add_row(Text(result.path), "-", "-", Text(f"not read: {result.error}"))
+        prediction = result.prediction
+        if prediction is None:
+            rows.append([result.path, "-", "-", f"not read: {result.error}"])
             continue
-        disclaimer = answer.disclaimer
-        table.add_row(Text(result.path), answer.decision, f"{answer.prob:.3f}", Text(_note(result)))
-    # A terminal wraps; a pipe gets each row on one line, however long.
-    console = Console(
-        file=out, width=None if out.isatty() else 10_000, highlight=False, markup=False, emoji=False
-    )
-    console.print(table)
+        disclaimer = prediction.disclaimer
+        rows.append([result.path, prediction.decision, f"{prediction.prob:.3f}", _note(prediction)])
+    console = open_console(out)
+    show_table(console, ["image", "decision", "P(tumour)", "note"], rows)
     if disclaimer:
         console.print(f"\n{disclaimer}")
 
 
-def _note(result: Result) -> str:
-    answer = result.prediction
-    if answer is None:
-        return ""
-    if not answer.in_domain:
-        return f"not a usable head slice: {answer.in_domain_reason}"
-    if answer.decision == "uncertain":
-        return "cannot rule out " + (" or ".join(answer.prediction_set) or "either")
+def _note(prediction: Prediction) -> str:
+    if not prediction.in_domain:
+        return f"not a usable head slice: {prediction.in_domain_reason}"
+    if prediction.decision == "uncertain":
+        return "cannot rule out " + (" or ".join(prediction.prediction_set) or "either")
     return ""

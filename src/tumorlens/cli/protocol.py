@@ -1,4 +1,4 @@
-"""``tumorlens protocol``: the same models tested three ways, and the bias of two of them."""
+"""``tumorlens protocol``: how far two leaky test protocols overestimate the same models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from tumorlens.cli.extras import require
+from tumorlens.cli.app import require
 from tumorlens.errors import ConfigError
 
-# As for train: overrides such as ~logger look like arguments to us.
+# Overrides such as ~logger must not be parsed as options.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True}
 
 
@@ -29,34 +29,40 @@ def protocol(
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Results; a second call goes on there. Default: runs/protocol-DATA."),
+        typer.Option(help="Results folder; resumed if it exists.  [default: runs/protocol-DATA]"),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Only this row: notebook, cnn, resnet18, resnet18-transfer. Repeatable."),
+        typer.Option(
+            help="Only this model: notebook, cnn, resnet18, resnet18-transfer. Repeatable."
+        ),
     ] = None,
     pretrained: Annotated[
         Path | None,
-        typer.Option(help="ResNet-18 weights (.pt, .safetensors) for the row resnet18-transfer."),
+        typer.Option(help="ResNet-18 weights (.pt, .safetensors) for the model resnet18-transfer."),
     ] = None,
     epochs: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=N", help="Epochs of a row, such as notebook=400. Repeatable."),
+        typer.Option(
+            metavar="MODEL=N", help="Epochs of a model, such as notebook=400. Repeatable."
+        ),
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of each cross-validation.")] = 5,
     copies: Annotated[
         int,
-        typer.Option(min=1, help="Augmented copies a scan where they are made before the split."),
+        typer.Option(
+            min=1, help="Augmented copies per scan in the protocol that augments before the split."
+        ),
     ] = 4,
 ) -> None:
-    """Train and test four models under three protocols: how optimistic are two of them?
+    """Train and test four models under three protocols, two of which are optimistically biased.
 
-    Random split, augmentation before the split, and folds by group; each figure is over all scans.
-    Leaves protocol.json, protocol.md and a plot. Needs the extra 'train'.
+    Random split, augmentation before the split, and grouped folds; each metric is over all scans.
+    Writes protocol.json, protocol.md and a plot. Needs the extra 'train'.
     """
     require("train", "tumorlens protocol", "torch", "lightning", "hydra", "matplotlib", "seaborn")
     data, overrides = _data_and_overrides(arguments or [])
-    with redirect_stdout(sys.stderr):  # libraries print progress and notes
+    with redirect_stdout(sys.stderr):  # libraries print to stdout
         from tumorlens.workflows.protocol import DEFAULT_DATA, ROWS, Plan
         from tumorlens.workflows.protocol_report import run_protocol, to_markdown
 
@@ -77,10 +83,10 @@ def protocol(
 
 
 def _data_and_overrides(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    named = [each for each in arguments if "=" not in each and not each.startswith("~")]
-    if len(named) > 1:
-        raise ConfigError(f"protocol takes one data set, not {named}; settings are SETTING=VALUE")
-    return (named[0] if named else None), [each for each in arguments if each not in named]
+    data = [each for each in arguments if "=" not in each and not each.startswith("~")]
+    if len(data) > 1:
+        raise ConfigError(f"protocol takes one data set, not {data}; settings are SETTING=VALUE")
+    return (data[0] if data else None), [each for each in arguments if each not in data]
 
 
 def _epochs(text: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""``tumorlens report``: a finished run as one page."""
+"""``tumorlens report``: the HTML report of a finished run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Annotated
 
 import typer
 
-from tumorlens.cli.extras import require
+from tumorlens.cli.app import require
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, as train or crossval leaves it.")],
+    run: Annotated[Path, typer.Argument(help="Run folder written by train or crossval.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write to.  [default: RUN]")
     ] = None,
 ) -> None:
-    """Write report.html (one page, nothing loaded from outside) and report.json of a run.
+    """Write report.html (self-contained) and report.json of a run.
 
-    Every metric with its interval, by source and by view, with plots, a random sample of scans
-    and their answers, settings, data and limitations. Needs the extra 'train'.
+    All metrics with intervals, by source and by view, plots, a random sample of scans with
+    predictions, settings, data and limitations. Needs the extra 'train'.
     """
     require("train", "tumorlens report", "torch", "lightning", "hydra", "matplotlib", "seaborn")
     with redirect_stdout(sys.stderr):

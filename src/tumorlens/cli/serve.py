@@ -1,4 +1,4 @@
-"""``tumorlens serve``: the page and the API. Its flags are the service's settings."""
+"""``tumorlens serve``: the web page and the API. Its flags are the service's settings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tumorlens.serving.settings import Settings
 
 
 def serve(**flags: Any) -> None:
-    """Serve the page and the API until the process is asked to stop.
+    """Serve the web page and the API until the process is stopped.
 
-    Every flag is also an environment variable TUMORLENS_<NAME>, and may stand in a .env
-    file; docs/settings.md lists them. API keys come from the environment or a file only.
+    Every flag can also be set as the environment variable TUMORLENS_<NAME> or in a .env file;
+    docs/settings.md lists them. API keys are read from the environment or a file only.
     """
     from tumorlens.serving.server import serve as run
     from tumorlens.serving.settings import load_settings
 
-    chosen = {name: value for name, value in flags.items() if value is not None}
-    run(load_settings(chosen), _announce)
+    given = {name: value for name, value in flags.items() if value is not None}
+    run(load_settings(given), _announce)
 
 
 def _announce(address: str) -> None:
@@ -30,7 +30,7 @@ def _announce(address: str) -> None:
 
 
 def _flag_type(annotation: Any, default: object) -> Any:
-    """Return the type a flag is read as; the settings themselves check the rest."""
+    """Return the type typer parses a flag as; `Settings` validates the value."""
     for kind in (bool, int, float):
         if isinstance(default, kind):
             return kind
@@ -38,16 +38,16 @@ def _flag_type(annotation: Any, default: object) -> Any:
 
 
 def _parameters() -> list[inspect.Parameter]:
-    found = []
+    parameters = []
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, SecretStr):
-            continue  # a secret on the command line is shown to everybody by ps
+            continue  # every user of the machine can see command lines with ps
         kind = _flag_type(field.annotation, field.default)
         flag = f"--{name.replace('_', '-')}"
         declared = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
         shown = "" if field.default in (None, "", ()) else f"  [default: {field.default}]"
         option = typer.Option(declared, help=f"{field.description}{shown}", show_default=False)
-        found.append(
+        parameters.append(
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
@@ -55,9 +55,9 @@ def _parameters() -> list[inspect.Parameter]:
                 annotation=Annotated[Optional[kind], option],  # noqa: UP045  kind is a value here
             )
         )
-    return found
+    return parameters
 
 
-# typer reads a function's parameters; these come from the settings, so none can be missing.
+# typer inspects the function's parameters: one per setting.
 serve.__signature__ = inspect.Signature(_parameters())  # type: ignore[attr-defined]
 serve.__annotations__ = {item.name: item.annotation for item in _parameters()}

@@ -1,4 +1,4 @@
-"""``tumorlens split``: records into parts that share no scan or patient, written once."""
+"""``tumorlens split``: divide records into parts that share no scan or patient."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def split(
     ],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
     fractions: Annotated[
-        str, typer.Option(help="Shares of train, validation, calibration and test.")
+        str, typer.Option(help="Fractions of train, validation, calibration and test.")
     ] = "0.7,0.1,0.1,0.1",
     held_out: Annotated[
         list[str] | None, typer.Option(help="A source used whole as the test part; repeatable.")
@@ -41,8 +41,9 @@ def split(
 ) -> None:
     """Split so that near-duplicates, and slices of one patient, stay in one part.
 
-    The file is written once: a run that uses it checks that neither the file nor the data has
-    changed. With --random-leaky near-duplicates cross the parts, and the split's name says so.
+    An existing split file is never overwritten: a run that uses it checks that neither the file
+    nor the data has changed. With --random-leaky near-duplicates cross the parts, as the name of
+    the split says.
     """
     from tumorlens.data.grouping import group_records
     from tumorlens.data.sources import load_source
@@ -56,40 +57,40 @@ def split(
 
     if random and (folds or held_out):
         raise ConfigError("--random-leaky cannot be combined with --folds or --held-out")
-    shares = dict(zip(PARTS, _shares(fractions), strict=True))
+    part_fractions = dict(zip(PARTS, _parse_fractions(fractions), strict=True))
     records = group_records([record for name in sources for record in load_source(name)])
     if folds:
-        for made in grouped_folds(records, n_folds=folds, repeats=repeats, seed=seed):
-            path = out / f"{made.name.replace('/', '-')}.json"
-            write_split(made, path)
-            _describe(made, path, records)
+        for fold in grouped_folds(records, n_folds=folds, repeats=repeats, seed=seed):
+            path = out / f"{fold.name.replace('/', '-')}.json"
+            write_split(fold, path)
+            _describe(fold, path, records)
         return
-    made = (
+    result = (
         random_split(records, seed=seed)
         if random
-        else grouped_split(records, fractions=shares, seed=seed, held_out=held_out or [])
+        else grouped_split(records, fractions=part_fractions, seed=seed, held_out=held_out or [])
     )
-    write_split(made, out)
-    _describe(made, out, records)
+    write_split(result, out)
+    _describe(result, out, records)
 
 
-def _shares(text: str) -> list[float]:
+def _parse_fractions(text: str) -> list[float]:
     try:
-        shares = [float(part) for part in text.split(",")]
+        fractions = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"--fractions {text}: not numbers separated by commas") from error
-    if len(shares) != 4:
+    if len(fractions) != 4:
         raise ConfigError(f"--fractions {text}: give four, as in 0.7,0.1,0.1,0.1")
-    return shares
+    return fractions
 
 
 def _describe(split: Split, path: Path, records: Sequence[Record]) -> None:
     typer.echo(f"{path}: {split.name}, seed {split.seed}, sha256 {split.sha256[:16]}")
     for part in split.parts():
-        held = split.records(part, records)
-        labels = Counter(record.label for record in held)
-        groups = len({record.group for record in held})
+        members = split.records(part, records)
+        labels = Counter(record.label for record in members)
+        groups = len({record.group for record in members})
         typer.echo(
-            f"  {part}: {len(held)} images ({labels[1]} tumour, {labels[0]} healthy, "
+            f"  {part}: {len(members)} images ({labels[1]} tumour, {labels[0]} healthy, "
             f"{labels[None]} unlabelled) in {groups} groups"
         )

@@ -1,10 +1,12 @@
-"""Estimates with their intervals as text tables: one look for every verb that shows some."""
+"""Results as text tables, in the same format for every verb."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,29 +17,48 @@ if TYPE_CHECKING:
     from tumorlens.metrics.intervals import Estimate
 
 
+def open_console(out: TextIO, *, soft_wrap: bool = False) -> Console:
+    """Return a console for plain text on ``out``; only a terminal wraps table rows."""
+    from rich.console import Console  # imported late: JSON and CSV output does without rich
+
+    width = None if out.isatty() else 10_000
+    return Console(
+        file=out, width=width, highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap
+    )
+
+
 def show_table(
-    console: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
+    console: Console,
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str | None = None,
 ) -> None:
-    """Write a table without lines, under a title if there is one."""
+    """Print a table without borders, with an optional title; empty headers are not printed."""
     from rich.table import Table
 
     if title is not None:
         console.print(f"\n{title}", soft_wrap=True, style="bold")
-    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold", show_header=any(headers))
     for row in rows:
         table.add_row(*row)
     console.print(table)
 
 
+def print_estimates(prefix: str, estimates: Mapping[str, Estimate]) -> None:
+    """Print one line per metric to stdout: ``PREFIX NAME: value (low to high, n = N)``."""
+    for name, estimate in estimates.items():
+        interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+        typer.echo(f"{prefix} {name}: {estimate.value:.3f} ({interval}, n = {estimate.n})")
+
+
 def estimate_text(estimate: Estimate) -> str:
-    """Return ``value [low, high]`` with three places, or ``not defined``."""
+    """Return ``value [low, high]`` with three decimals, or ``not defined``."""
     if not math.isfinite(estimate.value):
         return "not defined"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def limit_text(at_least: float | None, at_most: float | None) -> str:
-    """Return a stated limit in words, empty without one."""
+def _limit_text(at_least: float | None, at_most: float | None) -> str:
     if at_least is not None and at_most is not None:
         return f"{at_least:g} to {at_most:g}"
     if at_least is not None:
@@ -45,50 +66,57 @@ def limit_text(at_least: float | None, at_most: float | None) -> str:
     return "" if at_most is None else f"at most {at_most:g}"
 
 
-def show_evaluation(found: Evaluation, console: Console) -> None:
-    """Write what model and data are, reasons to distrust the metrics, and every metric."""
-    name = f"{found.model['name']} {found.model['version']} ({found.model['sha256'][:16]})"
+def show_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print model, data, warnings about the metrics, and every metric."""
+    model = evaluation.model
+    name = f"{model['name']} {model['version']} ({model['sha256'][:16]})"
     console.print(f"model: {name}", soft_wrap=True)
     console.print(
-        f"at temperature {found.temperature:.4g}, threshold {found.threshold:.4g} "
-        f"({found.threshold_origin})",
+        f"at temperature {evaluation.temperature:.4g}, threshold {evaluation.threshold:.4g} "
+        f"({evaluation.threshold_origin})",
         soft_wrap=True,
     )
-    console.print(f"data: {found.part or 'all records'}, {len(found.predictions)} images")
-    if found.refused:
-        console.print(f"{found.refused} of them are no usable slices of a head; they count here")
-    for warning in found.warnings:
+    console.print(f"data: {evaluation.part or 'all records'}, {len(evaluation.predictions)} images")
+    if evaluation.refused:
+        console.print(
+            f"{evaluation.refused} of them are not usable head slices; they are included here"
+        )
+    for warning in evaluation.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, style="bold")
-    sources = found.by_source if len(found.by_source) > 1 else {}
-    _show_columns(console, {"all": found.overall, **sources})
-    if found.without_label_issues:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(found.label_issues.items()))
-        title = f"without scans known to be mislabelled or no MRI ({told})"
-        _show_columns(console, {"all others": found.without_label_issues}, title)
-    if found.by_view:
-        known = sum(view is not None for view in found.predictions.views)
-        title = f"by view, known of {known} of {len(found.predictions)} images"
-        _show_columns(console, found.by_view, title)
-    if found.refused:
+    sources = evaluation.by_source if len(evaluation.by_source) > 1 else {}
+    _show_columns(console, {"all": evaluation.overall, **sources})
+    if evaluation.without_label_issues:
+        issues = ", ".join(
+            f"{count} {kind}" for kind, count in sorted(evaluation.label_issues.items())
+        )
+        title = f"without images known to be mislabelled or not MRI ({issues})"
+        _show_columns(console, {"all others": evaluation.without_label_issues}, title)
+    if evaluation.by_view:
+        n_known = sum(view is not None for view in evaluation.predictions.views)
+        title = f"by view, known for {n_known} of {len(evaluation.predictions)} images"
+        _show_columns(console, evaluation.by_view, title)
+    if evaluation.refused:
         rows = [
-            [name, estimate_text(share), str(share.n)] for name, share in found.refusals.items()
+            [name, estimate_text(share), str(share.n)]
+            for name, share in evaluation.refusals.items()
         ]
-        show_table(console, ["scans", "refused", "n"], rows, "refused as no slice of a head")
-    if found.conformal:
-        _show_sets(found.conformal, console)
+        show_table(console, ["scans", "refused", "n"], rows, "refused: not a usable head slice")
+    if evaluation.conformal:
+        _show_conformal(evaluation.conformal, console)
 
 
-def _show_sets(entries: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Write how far conformal sets keep their word, over all scans and by source."""
+def _show_conformal(entries: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print the coverage of the conformal prediction sets, overall and by source."""
     rows = []
     for entry in entries:
         target = f"{1 - entry['alpha']:.0%}" + (", decides" if entry["decides"] else "")
-        for name, found in {"all": entry, **entry["by_source"]}.items():
-            shares = [found["coverage"]["tumor"], found["coverage"]["healthy"],
-                      found["uncertain"], found["certain_accuracy"]]  # fmt: skip
+        for name, result in {"all": entry, **entry["by_source"]}.items():
+            shares = [result["coverage"]["tumor"], result["coverage"]["healthy"],
+                      result["uncertain"], result["certain_accuracy"]]  # fmt: skip
             rows.append([target, name, *(_share_text(share) for share in shares)])
-    heads = ["sets", "scans", "tumor covered", "healthy covered", "uncertain", "rest right"]
-    show_table(console, heads, rows, "conformal sets: value [95 % interval] n")
+    headers = ["target", "images", "tumor coverage", "healthy coverage", "uncertain",
+               "accuracy when certain"]  # fmt: skip
+    show_table(console, headers, rows, "conformal sets: value [95 % interval] n")
 
 
 def _share_text(share: Mapping[str, Any]) -> str:
@@ -97,59 +125,56 @@ def _share_text(share: Mapping[str, Any]) -> str:
     return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}] {share['n']}"
 
 
-def show_shortcuts(found: ShortcutResults, console: Console) -> None:
-    """Write every measurement of the shortcut tests, and a sentence for each missed limit."""
-    drawn = (
-        ""
-        if found.images == found.drawn_from
-        else f", drawn from {found.drawn_from} (seed {found.seed})"
-    )
+def show_shortcuts(results: ShortcutResults, console: Console) -> None:
+    """Print every measurement of the shortcut tests, and a sentence for each missed limit."""
     rows = [
         [
             each.test,
             each.name,
             estimate_text(each.estimate),
             str(each.estimate.n),
-            limit_text(each.at_least, each.at_most),
+            _limit_text(each.at_least, each.at_most),
             "missed" if each.fails else "",
         ]
-        for each in found.measurements
+        for each in results.measurements
     ]
-    title = f"shortcut tests: {found.part}, {found.images} images{drawn}"
+    title = f"shortcut tests: {_sample_text(results)}"
     show_table(console, ["test", "measurement", "value", "n", "should be", ""], rows, title)
-    for what in found.skipped:
-        console.print(f"skipped: {what}", soft_wrap=True)
-    _show_findings(found.findings(), console)
+    for reason in results.skipped:
+        console.print(f"skipped: {reason}", soft_wrap=True)
+    _show_findings(results.findings(), console)
 
 
-def show_curves(found: Robustness, console: Console) -> None:
-    """Write the metrics at every level of every corruption, and what falls below the target."""
-    drawn = (
-        ""
-        if found.images == found.drawn_from
-        else f", drawn from {found.drawn_from} (seed {found.seed})"
-    )
-    rows = [["none", "", *(estimate_text(found.clean[metric]) for metric in found.clean)]]
-    for curve in found.curves:
+def show_curves(results: Robustness, console: Console) -> None:
+    """Print the metrics at every level of every corruption, and what falls below the target."""
+    rows = [["none", "", *map(estimate_text, results.clean.values())]]
+    for curve in results.curves:
         for strength, level in zip(curve.strengths, curve.levels, strict=True):
-            cells = [estimate_text(level[metric]) for metric in found.clean]
+            cells = [estimate_text(level[metric]) for metric in results.clean]
             rows.append([curve.name, f"{strength:g} {curve.unit}", *cells])
-    title = f"corrupted images: {found.part}, {found.images} images{drawn}"
-    show_table(console, ["corruption", "strength", *found.clean], rows, title)
-    _show_findings(found.findings(), console)
+    title = f"corrupted images: {_sample_text(results)}"
+    show_table(console, ["corruption", "strength", *results.clean], rows, title)
+    _show_findings(results.findings(), console)
+
+
+def _sample_text(results: ShortcutResults | Robustness) -> str:
+    text = f"{results.part}, {results.images} images"
+    if results.images < results.drawn_from:
+        text += f", drawn from {results.drawn_from} (seed {results.seed})"
+    return text
 
 
 def _show_columns(
     console: Console, columns: Mapping[str, Mapping[str, Estimate]], title: str | None = None
 ) -> None:
-    """Write a metric a row and a set of scans a column."""
-    heads = [
+    """Print one metric per row and one subset of the images per column."""
+    headers = [
         f"{name} (n = {max(estimate.n for estimate in values.values())})"
         for name, values in columns.items()
     ]
     metrics = next(iter(columns.values()))
     rows = [[name, *(estimate_text(each[name]) for each in columns.values())] for name in metrics]
-    show_table(console, ["metric", *heads], rows, title)
+    show_table(console, ["metric", *headers], rows, title)
 
 
 def _show_findings(findings: Sequence[str], console: Console) -> None:

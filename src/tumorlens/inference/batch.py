@@ -1,8 +1,8 @@
-"""Many files at once: folders are walked, volumes cut into slices, and nothing is lost.
+"""Predictions for many files, folders and volumes.
 
-While the network runs on one batch, a few threads already read the next images; how far they
-run ahead is bounded, so memory does not grow with the folder. Results come in the order of the
-inputs, one for each: a prediction or the reason why there is none.
+A few threads read and preprocess the next images while the network runs on a batch; the read-ahead
+is bounded, so memory use does not grow with the folder. Results come in input order, one per input:
+a prediction or an error.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one input: exactly one of ``prediction`` and ``error`` is set.
+    """The outcome for one input: exactly one of ``prediction`` and ``error`` is set.
 
-    ``path`` names the input as given or found; a slice of a volume is
-    ``scan.nii.gz#axial:45``, standard input is ``-``.
+    ``path`` is the file's path; a slice of a volume is ``scan.nii.gz#axial:45``, standard input
+    is ``-``.
     """
 
     path: str
@@ -43,35 +43,29 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Item:
+class _Source:
     path: str
     read: Callable[[], Image]
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
+class _Prepared:
     path: str
     input: NetworkInput
-    ms: float
+    read_ms: float
 
 
 def iter_inputs(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Yield the files that ``paths`` stand for.
+    """Yield the files that ``paths`` denote.
 
-    A folder gives every file below it, sorted by name, without hidden files and folders. All
-    else is passed on as it is, also what does not exist, and a folder in which nothing can be
-    found: reading it tells why, so that no input vanishes silently.
+    A folder yields every file below it, sorted by name, except hidden files and folders. Missing
+    paths and folders without files are yielded unchanged: reading them raises an error, so that
+    no input is dropped silently.
     """
     for path in map(Path, paths):
-        if path.is_dir():
-            found = False
-            for file in _walk(path):
-                found = True
-                yield file
-            if not found:
-                yield path
-        else:
-            yield path
+        files = iter(_walk(path) if path.is_dir() else ())
+        yield next(files, path)
+        yield from files
 
 
 def run_batch(
@@ -82,94 +76,95 @@ def run_batch(
     readers: int = 2,
     limits: Limits | None = None,
 ) -> Iterator[Result]:
-    """Predict every image below ``paths``, lazily and in order.
+    """Predict every image in ``paths``, lazily and in order.
 
-    Files, folders, NIfTI volumes (all axial slices that hold head) and ``-`` for standard input.
-    An input that cannot be read gives a `Result` with its `InputError`; anything else that goes
-    wrong, such as a failing model, is raised.
+    Reads files, folders, NIfTI volumes (all axial slices that contain head) and ``-`` for standard
+    input. An unreadable input gives a `Result` with its `InputError`; any other error, such as a
+    failing model, is raised.
 
     Args:
-        predictor: The opened model.
-        paths: What to read.
-        batch_size: Images in one forward pass.
+        predictor: The model.
+        paths: Files and folders.
+        batch_size: Images per forward pass.
         readers: Threads that read images while the network runs.
-        limits: Byte and pixel limits of one file.
+        limits: Byte and pixel limits per file.
     """
     if batch_size < 1 or readers < 1:
         raise ConfigError(f"batch_size {batch_size} and readers {readers} must be 1 or more")
     read = partial(_prepare, predictor)
-    loaded = _read_ahead(_items(paths, limits), read, readers, batch_size + readers)
-    while group := list(islice(loaded, batch_size)):
-        yield from _forward(predictor, group)
+    prepared = _read_ahead(_sources(paths, limits), read, readers, batch_size + readers)
+    while batch := list(islice(prepared, batch_size)):
+        yield from _forward(predictor, batch)
 
 
 def run_explain(
     predictor: Predictor, paths: Iterable[str | Path], *, limits: Limits | None = None
 ) -> Iterator[Result]:
-    """Explain every image below ``paths``; as `run_batch`, one image at a time."""
-    for item in _items(paths, limits):
+    """Explain every image in ``paths``, like `run_batch` but one image at a time."""
+    for source in _sources(paths, limits):
         try:
-            explanation = predictor.explain(item.read())
+            explanation = predictor.explain(source.read())
         except InputError as error:
-            yield Result(item.path, None, error)
+            yield Result(source.path, None, error)
         else:
-            yield Result(item.path, explanation.prediction, None, explanation)
+            yield Result(source.path, explanation.prediction, None, explanation)
 
 
-def _forward(predictor: Predictor, group: list[_Ready | Result]) -> Iterator[Result]:
-    ready = [entry for entry in group if isinstance(entry, _Ready)]
-    inputs, ms = [each.input for each in ready], [each.ms for each in ready]
-    answers = predictor.answer(inputs, ms) if ready else iter(())
-    for entry in group:
-        yield entry if isinstance(entry, Result) else Result(entry.path, next(answers), None)
+def _forward(predictor: Predictor, batch: list[_Prepared | Result]) -> Iterator[Result]:
+    prepared = [entry for entry in batch if isinstance(entry, _Prepared)]
+    inputs, read_ms = [each.input for each in prepared], [each.read_ms for each in prepared]
+    predictions = predictor.predict_prepared(inputs, read_ms) if prepared else iter(())
+    for entry in batch:
+        yield entry if isinstance(entry, Result) else Result(entry.path, next(predictions), None)
 
 
-def _prepare(predictor: Predictor, item: _Item) -> _Ready | Result:
+def _prepare(predictor: Predictor, source: _Source) -> _Prepared | Result:
     start = perf_counter()
     try:
-        ready = predictor.prepare(item.read())
+        network_input = predictor.prepare(source.read())
     except InputError as error:
-        return Result(item.path, None, error)
-    return _Ready(item.path, ready, (perf_counter() - start) * 1000)
+        return Result(source.path, None, error)
+    return _Prepared(source.path, network_input, (perf_counter() - start) * 1000)
 
 
 def _read_ahead(
-    items: Iterator[_Item], read: Callable[[_Item], _T], readers: int, ahead: int
+    sources: Iterator[_Source], read: Callable[[_Source], _T], readers: int, ahead: int
 ) -> Iterator[_T]:
-    """Yield ``read(item)`` in order, with at most ``ahead`` items read or being read."""
+    """Yield ``read(source)`` in order, with at most ``ahead`` sources read in advance."""
     with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
-        waiting: deque[Future[_T]] = deque()
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        pending: deque[Future[_T]] = deque()
+        for source in sources:
+            pending.append(pool.submit(read, source))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def _items(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_Item]:
+def _sources(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_Source]:
     for path in paths:
         if str(path) == STDIN:
-            yield _Item(STDIN, partial(_read_stdin, limits or Limits()))
+            yield _Source(STDIN, partial(_read_stdin, limits or Limits()))
             continue
         for file in iter_inputs([path]):
             if file.name.lower().endswith(_VOLUME_SUFFIXES) and file.is_file():
                 yield from _slices(file)
             elif file.is_dir():
-                yield _Item(str(file), partial(_refuse_folder, file))
+                empty = UnreadableFileError(f"{file}: the folder contains no readable file")
+                yield _Source(str(file), partial(_raise, empty))
             else:
-                yield _Item(str(file), partial(decode, file, name=str(file), limits=limits))
+                yield _Source(str(file), partial(decode, file, name=str(file), limits=limits))
 
 
-def _slices(path: Path) -> Iterator[_Item]:
-    # Imported late: nibabel is slow to import and most inputs are no volumes.
+def _slices(path: Path) -> Iterator[_Source]:
+    # Imported late: nibabel is slow to import.
     from tumorlens.imaging.volume import head_extent, load_volume, take_slice
 
     try:
         volume = load_volume(path)
         first, last = head_extent(volume, "axial")
     except InputError as error:
-        yield _Item(str(path), partial(_raise, error))
+        yield _Source(str(path), partial(_raise, error))
         return
     for index in range(first, last + 1):
         name = f"{path}#axial:{index}"
@@ -177,12 +172,12 @@ def _slices(path: Path) -> Iterator[_Item]:
         def read(index: int = index, name: str = name) -> Image:
             return Image(take_slice(volume, "axial", index), "nifti", name)
 
-        yield _Item(name, read)
+        yield _Source(name, read)
 
 
-def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    here = folder.resolve()
-    if here in above:  # a link that leads back up: its files come anyway
+def _walk(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    resolved = folder.resolve()
+    if resolved in parents:  # a symbolic link to a parent folder
         return
     try:
         entries = sorted(folder.iterdir())
@@ -193,18 +188,14 @@ def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(entry, above | {here})
+            yield from _walk(entry, parents | {resolved})
         else:
             yield entry
 
 
 def _read_stdin(limits: Limits) -> Image:
-    # One byte more than allowed, so that too much is noticed without reading all of it.
+    # One byte over the limit suffices to detect an input that is too large.
     return decode(sys.stdin.buffer.read(limits.max_bytes + 1), name="stdin", limits=limits)
-
-
-def _refuse_folder(folder: Path) -> Image:
-    raise UnreadableFileError(f"{folder}: the folder holds no file that can be read")
 
 
 def _raise(error: InputError) -> Image:

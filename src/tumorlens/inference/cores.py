@@ -1,7 +1,7 @@
-"""How many cores this process may use, in a container too.
+"""Number of CPU cores available to this process, including container quotas.
 
-Ours instead of joblib's, which takes as long to import as a small model takes to open and would
-bring pickles into the base installation.
+Instead of joblib's, whose import takes as long as opening a small model, and which would add
+pickle-based code to the base installation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the cores of the process's affinity, at most the container's CPU quota, rounded up."""
-    # Only Linux tells which cores this process may use.
+    """Return the size of the CPU affinity set, limited by the cgroup's CPU quota (rounded up)."""
+    # CPU affinity is available on Linux only.
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -26,6 +26,6 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
             quota, period = " ".join((cgroup / name).read_text() for name in names).split()
             if int(quota) > 0:  # -1 is unlimited under v1
                 cores = min(cores, math.ceil(int(quota) / int(period)))
-        except (OSError, ValueError, ZeroDivisionError):  # no such file, or no quota in it
+        except (OSError, ValueError, ZeroDivisionError):  # no such file, or no quota
             continue
     return max(1, cores)

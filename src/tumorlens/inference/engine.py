@@ -1,8 +1,8 @@
-"""The ONNX session: float32 batches in, logits and class maps out. No pixels, no labels."""
+"""The ONNX Runtime session: float32 batches in; logits, class maps and OOD scores out."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -16,7 +16,7 @@ Provider = Literal["cpu", "cuda"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
-# onnxruntime's exceptions share no base of their own; this is the family it registers.
+# onnxruntime's exceptions have no common base class.
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     _state.EPFail,
     _state.EngineError,
@@ -31,13 +31,13 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 
 
 class Outputs(NamedTuple):
-    """What a graph answers for a batch of N.
+    """Outputs of the network for a batch of N.
 
     Attributes:
-        logits: float32 ``[N]``, before the temperature.
-        maps: float32 ``[N, h, w]``, class maps in logit units; None in a model without.
-        in_domain: float32 ``[N]``, the score of the OOD detector, high for brain MRI. None in a
-            model without one.
+        logits: float32 ``[N]``, before temperature scaling.
+        maps: float32 ``[N, h, w]``, class maps in logit units; None if the model has none.
+        in_domain: float32 ``[N]``, score of the OOD detector, high for brain MRI; None if the model
+            has none.
     """
 
     logits: NDArray[np.float32]
@@ -46,18 +46,18 @@ class Outputs(NamedTuple):
 
 
 class Engine:
-    """An ONNX model ready to run. Several threads may call it at once.
+    """A loaded ONNX model, safe to call from several threads.
 
     Args:
         onnx_bytes: The model; input ``image`` float32 ``[N, C, H, W]``, outputs ``logit``
             float32 ``[N]`` and, in some models, ``map`` float32 ``[N, h, w]`` and
             ``in_domain`` float32 ``[N]``.
-        threads: Threads one run may use; ``None`` takes every core this process may use.
+        threads: Threads per run; ``None``: one per core available to this process.
         provider: ``cpu``, or ``cuda`` (needs the onnxruntime-gpu package).
 
     Raises:
-        ModelDamagedError: The runtime refuses the graph, or it has other inputs or outputs.
-        ConfigError: The provider is unknown or absent, or ``threads`` is below 1.
+        ModelDamagedError: ONNX Runtime refuses the graph, or its inputs or outputs differ.
+        ConfigError: The provider is unknown or not installed, or ``threads`` is below 1.
     """
 
     def __init__(
@@ -66,28 +66,28 @@ class Engine:
         self.threads = _thread_count(threads)
         self.provider = provider
         options = onnxruntime.SessionOptions()
-        # Set even when it is the default: the runtime would pin its own choice of threads to
-        # cores, which fails noisily where a container lends only some of them.
+        # By default the runtime pins threads to all cores of the machine, which logs errors in a
+        # container that may use only some of them.
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: they come as exceptions as well
+        options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(
                 onnx_bytes, options, providers=_provider_list(provider)
             )
         except _RUNTIME_ERRORS as error:
-            raise ModelDamagedError(f"the ONNX runtime refuses the model: {error}") from error
+            raise ModelDamagedError(f"ONNX Runtime cannot load the model: {error}") from error
         self._names = self._check_signature()
         self.has_map, self.has_ood = "map" in self._names, "in_domain" in self._names
 
     def run(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
-        """Run a batch float32 ``[N, C, H, W]``, ``batch_size`` rows at a time (None: all at once).
+        """Run on float32 ``[N, C, H, W]``, ``batch_size`` images at a time (None: all at once).
 
         Raises `InputError` for another dtype or rank, and `ModelFileError` when the runtime fails.
         """
         if batch.dtype != np.float32 or batch.ndim != 4:
             raise InputError(
-                f"the network takes float32 [N, C, H, W], not {batch.dtype} {list(batch.shape)}"
+                f"the network expects float32 [N, C, H, W], not {batch.dtype} {list(batch.shape)}"
             )
         step = batch_size or max(1, len(batch))
         try:
@@ -96,33 +96,29 @@ class Engine:
                 for start in range(0, max(1, len(batch)), step)
             ]
         except _RUNTIME_ERRORS as error:
-            raise ModelFileError(f"the ONNX runtime failed on this model: {error}") from error
-        found = (np.concatenate(rows) for rows in zip(*chunks, strict=True))
-        outputs = dict(zip(self._names, found, strict=True))
+            raise ModelFileError(f"ONNX Runtime failed to run the model: {error}") from error
+        arrays = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        outputs = dict(zip(self._names, arrays, strict=True))
         return Outputs(outputs["logit"], outputs.get("map"), outputs.get("in_domain"))
 
     def _check_signature(self) -> list[str]:
-        inputs = {node.name: _rank(node) for node in self._session.get_inputs()}
-        outputs = {node.name: _rank(node) for node in self._session.get_outputs()}
-        known = {"logit": 1, "map": 3, "in_domain": 1}
-        wanted = {name: rank for name, rank in known.items() if name in outputs or name == "logit"}
-        if inputs != {"image": 4} or outputs != wanted:
+        inputs = {node.name: len(node.shape) for node in self._session.get_inputs()}
+        outputs = {node.name: len(node.shape) for node in self._session.get_outputs()}
+        ranks = {"logit": 1, "map": 3, "in_domain": 1}
+        expected = {name: rank for name, rank in ranks.items() if name in {"logit", *outputs}}
+        if inputs != {"image": 4} or outputs != expected:
             raise ModelDamagedError(
                 f"the graph has inputs {inputs} and outputs {outputs} (name: rank); "
-                "expected image: 4 in, logit: 1 and perhaps map: 3 and in_domain: 1 out"
+                "expected input image: 4; outputs logit: 1 and optionally map: 3, in_domain: 1"
             )
-        return list(wanted)
-
-
-def _rank(node: Any) -> int:
-    return len(node.shape)
+        return list(expected)
 
 
 def _thread_count(threads: int | None) -> int:
     if threads is None:
         return usable_cores()
     if threads < 1:
-        raise ConfigError(f"threads is {threads}; give 1 or more, or leave it out")
+        raise ConfigError(f"threads is {threads}; give 1 or more, or omit it")
     return threads
 
 
@@ -132,7 +128,7 @@ def _provider_list(provider: str) -> list[str]:
     name = _PROVIDERS[provider]
     if name not in onnxruntime.get_available_providers():
         raise ConfigError(
-            f"provider '{provider}' is not in this onnxruntime; "
-            "install onnxruntime-gpu in place of onnxruntime, or use 'cpu'"
+            f"provider '{provider}' is not available in the installed onnxruntime; "
+            "install onnxruntime-gpu instead of onnxruntime, or use 'cpu'"
         )
     return [name]

@@ -1,4 +1,4 @@
-"""The heat map as a picture, on one fixed scale for every image."""
+"""Heat maps and overlays, on the same fixed scale for every image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tumorlens.imaging.decode import Pixels
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.image import to_grey
 
-# Below the first value the scan shows through untouched; from the second on the colour is as
-# opaque as it gets. Neutral evidence is 0, as is evidence against a tumour.
-_CLEAR, _FULL = 0.1, 0.7
-# Share of pixels at either end that may saturate when a 16-bit or float scan is shown.
+# Heat values below the first are transparent, from the second on opaque.
+_TRANSPARENT, _OPAQUE = 0.1, 0.7
+# Percentiles shown as black and white for 16-bit and float scans.
 _WINDOW = (0.5, 99.8)
 
 
@@ -25,24 +24,23 @@ def to_heatmap(
 ) -> NDArray[np.float32]:
     """Turn a class map ``[h, w]`` in logit units into a heat map on the scan's pixels.
 
-    Returns float32 ``[H, W]``: how far the evidence speaks for a tumour, ``2p - 1`` where the
-    probability ``p = sigmoid(map / temperature)`` is over one half, else 0; 0 outside the frame.
-    The map is spread in logits and squashed afterwards, which keeps its peaks where they are.
+    Returns float32 ``[H, W]``, the evidence for a tumour: ``2p - 1`` where the probability
+    ``p = sigmoid(map / temperature)`` exceeds 0.5, else 0; 0 outside the frame. Logits are
+    interpolated before the sigmoid, which keeps the peaks in place.
     """
     logits = frame.map_to_image(class_map)
     # tanh(x / 2) is 2 sigmoid(x) - 1.
-    net = np.tanh(logits / np.float32(2 * temperature))
-    return np.asarray(np.maximum(net, 0), dtype=np.float32)
+    evidence = np.tanh(logits / np.float32(2 * temperature))
+    return np.asarray(np.maximum(evidence, 0), dtype=np.float32)
 
 
 def to_display(pixels: Pixels) -> NDArray[np.uint8]:
-    """Return decoded pixels as shown: uint8 ``[H, W]`` grey.
+    """Return decoded pixels for display: uint8 ``[H, W]`` grey.
 
-    8-bit pixels stay as they are; others are windowed from their 0.5th to their 99.8th
-    percentile. A constant image of another depth gives black.
+    8-bit pixels are unchanged; others are windowed from their 0.5th to their 99.8th percentile
+    (a constant image becomes black).
     """
-    values: NDArray[Any] = pixels
-    grey = to_grey(values)
+    grey: NDArray[Any] = to_grey(pixels)
     if grey.dtype == np.uint8:
         return np.asarray(grey, dtype=np.uint8)
     low, high = np.percentile(grey, _WINDOW)
@@ -55,14 +53,14 @@ def to_display(pixels: Pixels) -> NDArray[np.uint8]:
 def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Colour a heat map: RGBA uint8 ``[H, W, 4]``, alpha not premultiplied.
 
-    ``heatmap`` is float32 ``[H, W]`` in 0..1. The colour is Inferno (uniform in perceived
-    lightness, and readable in grey) at the value itself; alpha rises from 0 at 0.1 to 255 at
-    0.7. Raises `InputError` for another shape or range.
+    ``heatmap`` is float32 ``[H, W]`` in 0..1. The colour is Inferno (perceptually uniform,
+    readable in grey); alpha rises linearly from 0 at 0.1 to 255 at 0.7. Raises `InputError` for
+    another shape or range.
     """
     _check_heatmap(heatmap)
     levels = np.rint(heatmap * 255).astype(np.uint8)
     rgb = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    alpha = np.clip((heatmap - _CLEAR) / (_FULL - _CLEAR), 0, 1)
+    alpha = np.clip((heatmap - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
     return np.dstack([rgb, np.rint(alpha * 255).astype(np.uint8)])
 
 
@@ -72,12 +70,12 @@ def render_overlay(
     """Lay the coloured heat map over the scan: RGB uint8 ``[H, W, 3]``.
 
     ``scan`` is uint8 ``[H, W]``, ``heatmap`` float32 ``[H, W]`` in 0..1, ``opacity`` 0 (scan
-    alone) to 1. Raises `InputError` when they do not fit together or leave their range.
+    alone) to 1. Raises `InputError` when shapes differ or a value is out of range.
     """
     if scan.dtype != np.uint8 or scan.shape != heatmap.shape:
         raise InputError(
             f"scan is {scan.dtype} {list(scan.shape)} and the heat map {list(heatmap.shape)}; "
-            "both must be [H, W] of one size, the scan uint8"
+            "both must have the same shape [H, W], the scan dtype uint8"
         )
     if not 0 <= opacity <= 1:
         raise InputError(f"opacity is {opacity}; give a value from 0 to 1")
@@ -92,7 +90,9 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     swaps = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     planes = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or planes not in (1, 3, 4):
-        raise InputError(f"a PNG takes uint8 grey, RGB or RGBA, not {pixels.dtype} {pixels.shape}")
+        raise InputError(
+            f"expected uint8 grey, RGB or RGBA pixels, not {pixels.dtype} {pixels.shape}"
+        )
     ordered = cv2.cvtColor(pixels, swaps[planes]) if planes in swaps else pixels
     _, encoded = cv2.imencode(".png", ordered)
     return encoded.tobytes()
@@ -101,6 +101,6 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 def _check_heatmap(heatmap: NDArray[np.float32]) -> None:
     if heatmap.ndim != 2 or heatmap.size == 0:
         raise InputError(f"the heat map has shape {list(heatmap.shape)}; expected [H, W]")
-    # Written so that NaN fails as well.
+    # Negated so that NaN fails too.
     if not (heatmap.min() >= 0 and heatmap.max() <= 1):
-        raise InputError("the heat map leaves 0..1; pass Explanation.heatmap as it is")
+        raise InputError("the heat map has values outside 0..1; pass Explanation.heatmap unchanged")

@@ -1,4 +1,4 @@
-"""The answer: one schema for Python, HTTP, the client, JSON lines and CSV."""
+"""Predictions and explanations: one schema for Python, HTTP, the client, JSON lines and CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHA256 = r"^[0-9a-f]{64}$"
 
 
 class ModelRef(BaseModel):
-    """Which model answered."""
+    """The model that made a prediction."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,31 +28,33 @@ class ModelRef(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer for one image."""
+    """The prediction for one image."""
 
     model_config = ConfigDict(frozen=True)
 
     label: Label = Field(description="'tumor' when prob is at or above the threshold.")
     prob: float = Field(ge=0, le=1, description="Calibrated probability of a tumour.")
     decision: Decision = Field(
-        description="'uncertain' when the model should not decide: the prediction set has not "
-        "exactly one member, or the image is out of domain."
+        description="The label, or 'uncertain' when the prediction set does not have exactly one "
+        "member or the image is out of domain."
     )
     prediction_set: tuple[Label, ...] = Field(
-        description="Classes that conformal prediction keeps at the model's error rate: none, one "
-        "or both; just the label when the model carries no conformal quantiles."
+        description="Conformal prediction set at the model's error rate: none, one or both of the "
+        "classes; only the label when the model has no conformal quantiles."
     )
-    threshold: float = Field(ge=0, le=1, description="The probability the label changes at.")
-    threshold_origin: str = Field(description="Where the threshold comes from.")
+    threshold: float = Field(ge=0, le=1, description="Probability from which the label is 'tumor'.")
+    threshold_origin: str = Field(description="How the threshold was chosen.")
     in_domain: bool = Field(description="False when the image is not a usable slice of a head.")
-    in_domain_reason: str | None = Field(description="Why it is out of domain, else null.")
+    in_domain_reason: str | None = Field(description="Why the image is out of domain, else null.")
     latency_ms: float = Field(
         ge=0,
-        description="Milliseconds of work on this image, decoding included; in a batch the "
-        "network's time is shared evenly.",
+        description="Processing time of this image in milliseconds, including decoding; in a batch "
+        "the network's time is divided evenly.",
     )
     model: ModelRef
-    disclaimer: str = Field(default=DISCLAIMER, description="What the answer may not be used for.")
+    disclaimer: str = Field(
+        default=DISCLAIMER, description="What the prediction must not be used for."
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values: tuples as lists, the model as a dict."""
@@ -65,7 +67,7 @@ class Prediction(BaseModel):
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
-        """Return the names of `to_row`'s cells, in order."""
+        """Return the column names of `to_row`, in order."""
         return tuple(
             column
             for name in cls.model_fields
@@ -74,7 +76,7 @@ class Prediction(BaseModel):
         )  # fmt: skip
 
     def to_row(self) -> dict[str, Any]:
-        """Return `to_dict` without nesting: the model as ``model_name``, ``model_version``, …."""
+        """Return a flat `to_dict`: the model as ``model_name``, ``model_version``, …."""
         row = self.to_dict()
         row |= {f"model_{part}": value for part, value in row.pop("model").items()}
         return {column: row[column] for column in self.columns()}
@@ -82,15 +84,15 @@ class Prediction(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The answer and the evidence it was computed from.
+    """A prediction and the evidence map it was computed from.
 
     Attributes:
-        prediction: The same answer that `Predictor.predict` gives.
+        prediction: As from `Predictor.predict`.
         heatmap: float32 ``[H, W]`` on the source image's pixels, 0..1 on a fixed scale:
-            ``max(0, 2 sigmoid(map / temperature) - 1)``, bilinear between the map's cells. 0 is
-            neutral, evidence against a tumour, or outside what the network saw; never stretched
+            ``max(0, 2 sigmoid(map / temperature) - 1)``, bilinear between the map's cells. 0 means
+            neutral, evidence against a tumour, or outside the network's input. Never rescaled
             per image.
-        scan: uint8 ``[H, W]``: the source image in grey, as shown under the heat map.
+        scan: uint8 ``[H, W]``: the source image in grey, for display under the heat map.
     """
 
     prediction: Prediction

@@ -1,4 +1,4 @@
-"""From a file or bytes to a `Prediction`: the one way to ask a model."""
+"""The `Predictor`: from a file, bytes or pixels to a `Prediction`."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from tumorlens.modelfile.self_test import self_test_failure
 
 MODEL_VARIABLE = "TUMORLENS_MODEL"
 
-# A file's content, its path, a decoded image, or its pixels.
+# File content, a path, a decoded image, or pixels.
 Source = bytes | str | Path | Image | NDArray[Any]
-# Rounding in preprocessing may leave 0..1 by this much and no more.
-_RANGE_SLACK = 1e-3
+# Rounding tolerance around the range 0..1.
+_RANGE_TOLERANCE = 1e-3
 NOT_AN_MRI = "not recognised as a slice of a head's MRI (it may be another picture, an X-ray or CT)"
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkInput:
-    """One image ready for the network.
+    """One preprocessed image.
 
     Attributes:
         tensor: float32 ``[C, h, w]`` in 0..1.
-        frame: Where the tensor's square lies on the image.
-        quality: Whether rules, before any network, take the image for a usable slice of a head.
-            What surrounds the scan is left out where the model's preprocessing leaves it out.
+        frame: Position of the tensor's square on the image.
+        quality: Result of the rule-based quality check, on the part of the image that the
+            model's preprocessing keeps.
     """
 
     tensor: NDArray[np.float32]
@@ -60,14 +60,14 @@ class NetworkInput:
 
 
 class Predictor:
-    """An opened model. Every method may be called from several threads at once.
+    """A loaded model. Thread-safe.
 
-    There is one way from a source to an answer: `decode`, `prepare`, `infer`, `interpret`, and
-    `show` for the heat map. The stages can be called one by one; all else chains them.
+    The stages of a prediction are `decode`, `prepare`, `infer`, `interpret`, and `to_explanation`
+    for the heat map. They can be called one by one; all other methods chain them.
     """
 
     def __init__(self, model: ModelFile, engine: Engine) -> None:
-        """Use a verified model and its engine; `open` is the usual way."""
+        """Wrap a verified model file and its engine; normally called by `open`."""
         self.card: ModelCard = model.card
         self.sha256: str = model.sha256
         self._engine = engine
@@ -85,36 +85,36 @@ class Predictor:
         """Open and verify a model file, and run its self-test.
 
         Args:
-            path: The model; None takes ``$TUMORLENS_MODEL``, or the packaged default.
-            threads: Threads one forward pass may use; None: every core of this process.
+            path: Model file; None: ``$TUMORLENS_MODEL``, or the packaged default.
+            threads: Threads per forward pass; None: one per core available to this process.
             provider: ``cpu``, or ``cuda`` with onnxruntime-gpu installed.
 
         Raises:
             ModelFileError: Missing, damaged, foreign or newer (see the subclasses), or its
-                self-test gives another answer than when it was exported.
-            ConfigError: The provider is absent or ``threads`` is below 1.
+                self-test gives another logit than at export.
+            ConfigError: The provider is not available or ``threads`` is below 1.
         """
-        chosen = find_model(path)
-        model = read_model(chosen)
+        model_path = find_model(path)
+        model = read_model(model_path)
         try:
             engine = Engine(model.onnx_bytes, threads=threads, provider=provider)
             predictor = cls(model, engine)
-            predictor._check_itself()
+            predictor._verify()
         except ModelDamagedError as error:
-            raise ModelDamagedError(f"{chosen}: {error}") from error
+            raise ModelDamagedError(f"{model_path}: {error}") from error
         return predictor
 
     def decode(
         self, source: bytes | str | Path, name: str | None = None, limits: Limits | None = None
     ) -> Image:
-        """Read one picture; see `tumorlens.imaging.decode.decode` for what is raised."""
+        """Read one image; raises as `tumorlens.imaging.decode.decode`."""
         return decode(source, name=name, limits=limits)
 
     def prepare(self, image: Image) -> NetworkInput:
-        """Return the network's input for one image, and what is known before the network runs.
+        """Preprocess one image and check its quality.
 
-        Raises `InputError` when the pixels leave 0..1, which float pixels can when the model's
-        preprocessing expects them in that range already.
+        Raises `InputError` when values are outside 0..1: float pixels under a preprocessing that
+        only divides by the dtype's maximum.
         """
         prepared = prepare(image.pixels, self.card.preprocess)
         try:
@@ -124,23 +124,23 @@ class Predictor:
         return NetworkInput(prepared.tensor, prepared.frame, assess(prepared.visible))
 
     def infer(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
-        """Run the network on float32 ``[N, C, h, w]`` in 0..1, as `prepare` gives, N at least 1.
+        """Run the network on float32 ``[N, C, h, w]`` in 0..1 from `prepare`, N at least 1.
 
-        With ``batch_size`` the rows are run that many at a time. Raises `InputError` for another
-        shape, dtype or range, `ModelFileError` when the model fails on it.
+        ``batch_size`` limits the images per forward pass. Raises `InputError` for another shape,
+        dtype or range, `ModelFileError` when the model fails.
         """
         spec = self.card.preprocess
-        wanted = (spec.channels, spec.size, spec.size)
-        if batch.ndim != 4 or batch.shape[1:] != wanted or batch.dtype != np.float32:
+        expected = (spec.channels, spec.size, spec.size)
+        if batch.ndim != 4 or batch.shape[1:] != expected or batch.dtype != np.float32:
             raise InputError(
-                f"the network takes float32 [N, {', '.join(map(str, wanted))}], "
+                f"the network expects float32 [N, {', '.join(map(str, expected))}], "
                 f"not {batch.dtype} {list(batch.shape)}; use Predictor.prepare"
             )
         _check_range(batch)
-        found = self._engine.run(batch, batch_size)
-        if not np.isfinite(found.logits).all():
-            raise ModelFileError(f"model {self.card.name}: the answer is not a finite number")
-        return found
+        outputs = self._engine.run(batch, batch_size)
+        if not np.isfinite(outputs.logits).all():
+            raise ModelFileError(f"model {self.card.name}: the logit is not a finite number")
+        return outputs
 
     def calibrate(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Return the calibrated probability of a tumour for each logit, of any shape."""
@@ -150,16 +150,16 @@ class Predictor:
     def interpret(
         self, outputs: Outputs, quality: Quality, latency_ms: float, row: int = 0
     ) -> Prediction:
-        """Turn one row of the network's outputs into the answer: calibrate, compare, decide.
+        """Turn row ``row`` of the network's outputs into a prediction.
 
-        An image is in the model's domain when the rules that gave ``quality`` and the model's own
-        score agree.
+        An image is in domain when both the rule-based ``quality`` check and the model's OOD
+        detector accept it.
         """
         card, threshold, conformal = self.card, self.card.threshold, self._conformal
         prob = float(self.calibrate(outputs.logits[row]))
         label: Label = "tumor" if prob >= threshold.value else "healthy"
         score, ood = outputs.in_domain, card.ood
-        # Written so that a score that is no number refuses.
+        # Negated so that a NaN score is refused too.
         if (quality.usable and ood is not None and score is not None
                 and not score[row] >= ood.threshold):  # fmt: skip
             quality = Quality(usable=False, reason=NOT_AN_MRI)
@@ -177,40 +177,41 @@ class Predictor:
         )
 
     def predict(self, source: Source) -> Prediction:
-        """Answer for one image.
+        """Predict one image.
 
-        Raises `InputError` (see its subclasses) when the source cannot be read. An image that
-        is no usable slice of a head is answered, with ``in_domain`` False.
+        Raises `InputError` (see its subclasses) when the source cannot be read. An image that is
+        not a usable slice of a head gets a prediction with ``in_domain`` False.
         """
         return next(self.predict_many([source], 1))
 
     def predict_many(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[Prediction]:
-        """Answer for many images, ``batch_size`` at a time, in order and lazily.
+        """Predict many images, ``batch_size`` at a time, in order and lazily.
 
-        The first source that cannot be read raises its `InputError`; use
-        `tumorlens.inference.batch.run_batch` to go on past such files.
+        The first unreadable source raises its `InputError`; `tumorlens.inference.batch.run_batch`
+        continues past such files.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; give 1 or more")
-        waiting = iter(sources)
-        while group := [self._read(source) for source in islice(waiting, batch_size)]:
-            yield from self.answer(*zip(*group, strict=True))
+        remaining = iter(sources)
+        while batch := [self._read(source) for source in islice(remaining, batch_size)]:
+            yield from self.predict_prepared(*zip(*batch, strict=True))
 
-    def answer(
+    def predict_prepared(
         self, inputs: Sequence[NetworkInput], read_ms: Sequence[float]
     ) -> Iterator[Prediction]:
-        """Answer for images that are prepared, in one forward pass.
+        """Predict preprocessed images in one forward pass.
 
-        ``read_ms`` is what reading and preparing each took; the network's time is shared evenly.
+        ``read_ms`` is the time to read and prepare each image, in milliseconds; the network's
+        time is divided evenly among them.
         """
         start = perf_counter()
         outputs = self.infer(np.stack([each.tensor for each in inputs]))
-        shared = _ms_since(start) / len(inputs)
+        network_ms = _ms_since(start) / len(inputs)
         for row, (each, ms) in enumerate(zip(inputs, read_ms, strict=True)):
-            yield self.interpret(outputs, each.quality, ms + shared, row)
+            yield self.interpret(outputs, each.quality, ms + network_ms, row)
 
     def explain(self, source: Source) -> Explanation:
-        """Answer for one image, with the heat map the answer was computed from.
+        """Predict one image and return the heat map the prediction was computed from.
 
         Raises as `predict`, and `ExplanationUnavailableError` when the model has no class map.
         """
@@ -218,21 +219,21 @@ class Predictor:
         if not self.card.has_map:
             raise ExplanationUnavailableError(
                 f"model {self.card.name} ({self.card.architecture}) has no class map; "
-                "use predict, or a model whose card says has_map"
+                "use predict, or a model with a class map"
             )
         image = self._image(source)
-        ready = self.prepare(image)
-        outputs = self.infer(ready.tensor[None])
-        assert outputs.maps is not None  # _check_itself compared the card with the graph
-        prediction = self.interpret(outputs, ready.quality, _ms_since(start))
-        return self.show(image, ready.frame, outputs.maps[0], prediction)
+        network_input = self.prepare(image)
+        outputs = self.infer(network_input.tensor[None])
+        assert outputs.maps is not None  # _verify compared the card with the graph
+        prediction = self.interpret(outputs, network_input.quality, _ms_since(start))
+        return self.to_explanation(image, network_input.frame, outputs.maps[0], prediction)
 
-    def show(
+    def to_explanation(
         self, image: Image, frame: Frame, class_map: NDArray[np.float32], prediction: Prediction
     ) -> Explanation:
-        """Lay the class map that `infer` gave for an image, float32 ``[h', w']``, over it.
+        """Map the class map from `infer`, float32 ``[h', w']``, onto the image's pixels.
 
-        ``frame`` is what `prepare` gave; ``image`` may be a copy of another size in pixels.
+        ``frame`` is that of `prepare`; ``image`` may be a resized copy of the prepared image.
         """
         height, width = image.pixels.shape[:2]
         heatmap = to_heatmap(class_map, frame.scaled_to(height, width), self.card.temperature)
@@ -249,39 +250,40 @@ class Predictor:
             return Image(source, "array", "array")
         return self.decode(source)
 
-    def _check_itself(self) -> None:
+    def _verify(self) -> None:
         if self._engine.has_map != self.card.has_map:
-            raise ModelDamagedError("the card and the graph disagree on whether there is a map")
+            raise ModelDamagedError(
+                "the card and the graph disagree on whether there is a class map"
+            )
         if self._engine.has_ood != (self.card.ood is not None):
             raise ModelDamagedError("the card and the graph disagree on an OOD detector")
         failure = self_test_failure(lambda batch: float(self.infer(batch).logits[0]), self.card)
         if failure:
-            raise ModelDamagedError(f"{failure}; this onnxruntime computes something else")
+            raise ModelDamagedError(f"{failure}; this onnxruntime computes different values")
 
 
 def find_model(path: str | Path | None = None) -> Path:
     """Return ``path``, or else ``$TUMORLENS_MODEL``, or else the packaged default model.
 
-    Raises `ModelNotFoundError` when none is given and the package holds no default.
+    Raises `ModelNotFoundError` when none is given and no default is packaged.
     """
-    chosen = path or os.environ.get(MODEL_VARIABLE)
-    if chosen:
-        return Path(chosen)
+    if given := path or os.environ.get(MODEL_VARIABLE):
+        return Path(given)
     default = resources.files("tumorlens") / "weights" / "default.onnx"
     if not default.is_file():
         raise ModelNotFoundError(
-            "this installation holds no default model; name one with --model "
-            f"or {MODEL_VARIABLE}, or train one: tumorlens train"
+            f"this installation has no default model; give one with --model or {MODEL_VARIABLE}, "
+            "or train one: tumorlens train"
         )
     return Path(str(default))
 
 
 def _check_range(tensor: NDArray[np.float32]) -> None:
     low, high = float(tensor.min(initial=0)), float(tensor.max(initial=0))
-    # Written so that NaN fails as well.
-    if not (low >= -_RANGE_SLACK and high <= 1 + _RANGE_SLACK):
+    # Negated so that NaN fails too.
+    if not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):
         raise InputError(
-            f"the network's input spans {low:g}..{high:g}, not 0..1; "
+            f"the network's input spans {low:g}..{high:g} instead of 0..1; "
             "give uint8 or uint16 pixels, or floats in 0..1"
         )
 

@@ -97,7 +97,7 @@ def read_case(record: Record, predictor: Predictor) -> Case:
         ready.frame,
         ready.tensor,
         outputs.maps[0],
-        predictor.show(image, ready.frame, outputs.maps[0], prediction),
+        predictor.to_explanation(image, ready.frame, outputs.maps[0], prediction),
         ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height),
         ((x1 - x0) / width, (y1 - y0) / height),
         background,

@@ -89,7 +89,7 @@ def explain(
         answer, image, frame, class_map = _analyse(predictor, data, bounds, progress)
         assert class_map is not None  # the card says so, and the predictor has checked it
         with progress.stage("encode"):
-            shown = predictor.show(image, frame, class_map, answer.prediction)
+            shown = predictor.to_explanation(image, frame, class_map, answer.prediction)
             return _with_pictures(answer, shown, overlay_opacity)
 
     return _large_images_alone(work, limits)
