@@ -62,7 +62,7 @@ def test_half_opacity_is_half_way() -> None:
     ("scan", "heatmap", "opacity", "reason"),
     [
         (np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.float32), 0.5, "the same shape"),
-        (np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.float32), 0.5, "the scan uint8"),
+        (np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.float32), 0.5, "the scan dtype uint8"),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.float32), 0.5, r"\[H, W\]"),
         (np.zeros((4, 4), np.uint8), np.full((4, 4), 1.01, np.float32), 0.5, "outside 0..1"),
         (np.zeros((4, 4), np.uint8), np.full((4, 4), -0.1, np.float32), 0.5, "outside 0..1"),

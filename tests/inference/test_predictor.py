@@ -252,8 +252,8 @@ def test_floats_outside_0_to_1_are_refused(tmp_path: Path) -> None:
         (np.zeros((1, 1, 32, 32), np.float32), r"expects float32 \[N, 1, 64, 64\], not float32"),
         (np.zeros((1, 64, 64), np.float32), r"not float32 \[1, 64, 64\]"),
         (np.zeros((1, 1, 64, 64), np.float64), "not float64"),
-        (np.full((1, 1, 64, 64), 2, np.float32), r"spans 0\.\.2, not"),
-        (np.full((1, 1, 64, 64), -1, np.float32), r"spans -1\.\.0, not"),
+        (np.full((1, 1, 64, 64), 2, np.float32), r"spans 0\.\.2 instead of"),
+        (np.full((1, 1, 64, 64), -1, np.float32), r"spans -1\.\.0 instead of"),
         (np.full((1, 1, 64, 64), np.nan, np.float32), "spans nan"),
     ],
 )
