@@ -44,7 +44,7 @@ def from_hydra(config: DictConfig) -> RunConfig:
     """
     placed = config.copy()
     placed.run_dir = "{run_dir}"
-    values = _plain(config) | {"logger": _plain(placed)["logger"] or {}}
+    values = _plain(config) | {"logger": _plain(placed).get("logger") or {}}
     if values["run_dir"] is None and HydraConfig.initialized():
         values["run_dir"] = HydraConfig.get().runtime.output_dir
     return RunConfig.from_plain(values)
