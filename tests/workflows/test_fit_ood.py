@@ -1,4 +1,4 @@
-"""Which scans place a run's guard, and which measure it."""
+"""Which scans choose the threshold of a run's OOD detector, and which measure it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.models.registry import build
-from tumorlens.ood.detector import InDomainGuard
+from tumorlens.ood.detector import OodHead
 from tumorlens.ood.fit import Scans
 from tumorlens.training.decoding import Parts
-from tumorlens.workflows import fit_ood as guard_package
-from tumorlens.workflows.fit_ood import guard_for
+from tumorlens.workflows import fit_ood
+from tumorlens.workflows.fit_ood import fit_ood_detector
 
 SPEC = PreprocessSpec(size=16)
 
@@ -46,16 +46,16 @@ def parts_of(records: dict[str, list[Record]]) -> Parts:
 
 
 class Fits:
-    """Stands in for the fit: keeps what places the guard, then what is measured."""
+    """Stands in for the fit: keeps what chooses the threshold, then what is measured."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held: Scans | None = None
         self.measured: list[NDArray[np.float32]] = []
-        monkeypatch.setattr(guard_package, "fit_guard", self.fit)
-        monkeypatch.setattr(guard_package, "statistics_of", self.statistics)
-        monkeypatch.setattr(guard_package, "scores_of", lambda _, found: np.ones(len(found)))
+        monkeypatch.setattr(fit_ood, "fit_ood_head", self.fit)
+        monkeypatch.setattr(fit_ood, "statistics_of", self.statistics)
+        monkeypatch.setattr(fit_ood, "scores_of", lambda _, found: np.ones(len(found)))
 
-    def fit(self, network: object, train: Scans, held: Scans, *_: object) -> InDomainGuard:
+    def fit(self, network: object, train: Scans, held: Scans, *_: object) -> OodHead:
         self.held = held
         return torch.nn.Identity()  # type: ignore[return-value]
 
@@ -68,10 +68,12 @@ def groups_of(inputs: NDArray[np.float32]) -> list[int]:
     return [int(value) for value in inputs[:, 0, 0, 0]]
 
 
-def test_validation_places_it_and_calibration_measures_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_chooses_the_threshold_and_calibration_measures_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fits = Fits(monkeypatch)
     records = {name: scans(name, [30, 30]) for name in ("train", "validation", "calibration")}
-    found = guard_for(build("evidence", width=8), parts_of(records), SPEC, 0)
+    found = fit_ood_detector(build("evidence", width=8), parts_of(records), SPEC, 0)
     assert found is not None
     assert fits.held is not None
     assert groups_of(fits.held.inputs) == [own.group for own in records["validation"]]
@@ -87,16 +89,16 @@ def test_without_validation_halves_of_calibration_do_both(monkeypatch: pytest.Mo
         *scans("zebra", [30, 30], source="other"),
     ]
     records = {"train": scans("train", [60]), "calibration": held_out}
-    found = guard_for(build("evidence", width=8), parts_of(records), SPEC, 0)
+    found = fit_ood_detector(build("evidence", width=8), parts_of(records), SPEC, 0)
     assert found is not None
     assert fits.held is not None
-    placing, measuring = groups_of(fits.held.inputs), groups_of(fits.measured[0])
-    assert not set(placing) & set(measuring)
-    assert sorted(placing + measuring) == sorted(int(own.group or 0) for own in held_out)
+    for_threshold, measuring = groups_of(fits.held.inputs), groups_of(fits.measured[0])
+    assert not set(for_threshold) & set(measuring)
+    assert sorted(for_threshold + measuring) == sorted(int(own.group or 0) for own in held_out)
     # Alike in size, source by source.
     for source, whole in (("s", 110), ("other", 60)):
         own = {record.group for record in held_out if record.source == source}
-        assert sum(group in own for group in placing) == pytest.approx(whole / 2, abs=10)
+        assert sum(group in own for group in for_threshold) == pytest.approx(whole / 2, abs=10)
     assert found[1].method.endswith(
         "of training scans and the calibration scans of one half of the groups"
     )
@@ -108,8 +110,8 @@ def test_without_validation_halves_of_calibration_do_both(monkeypatch: pytest.Mo
     assert found[1].checks[0].n == len(measuring)
 
 
-def test_too_few_scans_to_place_it_give_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_scans_for_a_threshold_give_none(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = Fits(monkeypatch)
     records = {"train": scans("train", [60]), "calibration": scans("calibration", [40, 40])}
-    assert guard_for(build("evidence", width=8), parts_of(records), SPEC, 0) is None
+    assert fit_ood_detector(build("evidence", width=8), parts_of(records), SPEC, 0) is None
     assert fits.held is None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tumorlens.errors import ManifestError
 
@@ -63,6 +66,14 @@ class Record:
     def file(self) -> Path:
         """The file on disk: the path without ``#plane:index`` and a tilt."""
         return self.path.with_name(self.path.name.partition("#")[0]) if self.is_slice else self.path
+
+
+def group_numbers(records: Sequence[Record]) -> NDArray[np.int64]:
+    """Return each record's group, int64 ``[N]``; one without is a group alone, below 0."""
+    return np.array(
+        [-1 - at if record.group is None else record.group for at, record in enumerate(records)],
+        dtype=np.int64,
+    )
 
 
 def read_manifest(path: str | Path) -> list[Record]:

@@ -21,7 +21,7 @@ from tumorlens.export.compress import store_small, strip_provenance
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.ood.detector import InDomainGuard
+from tumorlens.ood.detector import OodHead
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -32,7 +32,7 @@ OOD_TOLERANCE = 1e-3
 class _Outputs(nn.Module):
     """The graph's outputs by name, without the None of a map-less network."""
 
-    def __init__(self, network: nn.Module, has_map: bool, detector: InDomainGuard | None) -> None:
+    def __init__(self, network: nn.Module, has_map: bool, detector: OodHead | None) -> None:
         super().__init__()
         self.network, self.has_map, self.detector = network, has_map, detector
 
@@ -48,9 +48,7 @@ class _Outputs(nn.Module):
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
-def to_onnx(
-    network: nn.Module, spec: PreprocessSpec, detector: InDomainGuard | None = None
-) -> bytes:
+def to_onnx(network: nn.Module, spec: PreprocessSpec, detector: OodHead | None = None) -> bytes:
     """Return the network as ONNX bytes: input ``image``, outputs ``logit`` and, if any, ``map``.
 
     With an OOD detector fitted to the network the graph has the output ``in_domain`` too, computed

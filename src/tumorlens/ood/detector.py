@@ -1,16 +1,16 @@
-"""The in-domain guard: is this a slice of a head's MRI? Answered from the network's own features.
+"""The out-of-distribution (OOD) head: is this a slice of a brain MRI? From the network's features.
 
-Two things are added. Density: how far the statistics of the features (mean and deviation of
-every channel, whitened per block of stages) lie from those of scans; what no scan looks like is
-refused, whatever it is. And a small classifier that was shown drawn pictures, for what lies near.
-Of an ensemble each member's features have their say: networks that see differently are fooled by
-different pictures.
+The score is the sum of two parts. A distance: how far the channel statistics of the features
+(mean and standard deviation of every channel, whitened per block of stages) lie from those of
+training scans; it refuses whatever does not look like a scan. And a small classifier trained
+against images that are no brain MRI, for what lies close to the scans. Of an ensemble every member
+has its own score, and the head returns their mean: different networks are fooled by different
+images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,172 +19,176 @@ from torch import Tensor, nn
 
 Floats = NDArray[np.float64]
 
-# Stages of a block, counted from 0, and the whitened directions kept of it.
+# Stages of a block, counted from 0, and the number of whitened directions kept of it.
 BLOCKS: tuple[tuple[tuple[int, ...], int], ...] = (((0, 1), 256), ((2,), 192), ((3,), 160))
-SHRINK = 0.05  # share of the mean variance that every direction has at least
-_FLOOR = 0.02  # added before logarithms: dead channels stay quiet
-_REACH = 8.0  # standardised statistics are cut here
-_SLACK = 0.05  # added to a deviation, so that a statistic that never moves is not blown up
-_CLASSIFIER = 96  # whitened directions of each block that the classifier sees
-_DENSITY, _MOST = 4.0, 6.0  # weight of a block's log-distance; the classifier's largest say
+SHRINKAGE = 0.05  # added to every direction's variance, as a share of the mean variance
+_LOG_OFFSET = 0.02  # added before logarithms: dead channels stay quiet
+_CLIP = 8.0  # standardised statistics are clipped here
+_MIN_STD = 0.05  # added to a standard deviation: a constant statistic is not blown up
+_CLASSIFIER_DIRECTIONS = 96  # whitened directions of each block that the classifier gets
+_DISTANCE_WEIGHT = 4.0  # of a block's log-distance in the score
+_MAX_CLASSIFIER_LOGIT = 6.0
 
 
-def statistics(features: Sequence[Tensor]) -> Tensor:
-    """Return mean and deviation of every channel, stage by stage: float32 ``[N, F]``."""
+def feature_statistics(features: Sequence[Tensor]) -> Tensor:
+    """Return mean and standard deviation of every channel, stage by stage: float32 ``[N, F]``."""
     columns = []
     for stage in features:
         mean = stage.mean(dim=(2, 3))
-        spread = (stage - mean[:, :, None, None]).square().mean(dim=(2, 3))
-        columns += [mean, torch.sqrt(spread + 1e-10)]
+        variance = (stage - mean[:, :, None, None]).square().mean(dim=(2, 3))
+        columns += [mean, torch.sqrt(variance + 1e-10)]
     return torch.cat(columns, dim=1)
 
 
-@dataclass(frozen=True)
-class Block:
-    """One block of stages, fitted on scans: how statistics ``[N, F]`` become distances.
+class WhitenedDistance(nn.Module):
+    """Mahalanobis distance of one block's statistics from those of scans.
 
-    Attributes:
-        columns: Which statistics, int64 ``[D]``.
-        centre, scale: Of their logarithms, ``[D]``.
-        axes: Whitening projection ``[D, K]``, its columns scaled to unit variance.
-        plain: The same directions unscaled, for what the projection leaves out.
-        rest: Variance of a direction that is left out.
+    Probabilistic PCA: the leading directions have a variance each, all others share one.
+
+    Args:
+        n_statistics: Statistics of the block, ``D``.
+        n_directions: Whitened directions kept, ``K``.
     """
 
-    columns: NDArray[np.int64]
-    centre: Floats
-    scale: Floats
-    axes: Floats
-    plain: Floats
-    rest: float
+    columns: Tensor  # which of all statistics are the block's, int64 [D]
+    centre: Tensor  # of their logarithms, [D]
+    scale: Tensor  # of their logarithms, [D]
+    directions: Tensor  # orthonormal, [D, K]
+    inverse_std: Tensor  # along each direction, [K]
+    residual_variance: Tensor  # of the directions left out
 
-
-def fit_block(scans: Floats, columns: NDArray[np.int64], keep: int) -> Block:
-    """Fit a block's whitening on the statistics of scans, float64 ``[N, F]``."""
-    logs = np.log(np.maximum(scans[:, columns], 0) + _FLOOR)
-    scale = logs.std(0) + _SLACK
-    centre = logs.mean(0)
-    white = np.clip((logs - centre) / scale, -_REACH, _REACH)
-    centre = centre + white.mean(0) * scale
-    white = white - white.mean(0)
-    variance, directions = np.linalg.eigh(white.T @ white / len(white))
-    order = np.argsort(variance)[::-1]
-    variance, directions = np.maximum(variance[order], 0), directions[:, order]
-    floor, kept = SHRINK * variance.mean(), min(keep, len(columns))
-    rest = float(variance[kept:].mean() + floor) if kept < len(columns) else 1.0
-    axes = directions[:, :kept] / np.sqrt(variance[:kept] + floor)
-    return Block(columns, centre, scale, axes, directions[:, :kept], rest)
-
-
-class _Density(nn.Module):
-    """Whitened coordinates ``[N, K]`` and the log of the mean squared distance ``[N]``."""
-
-    columns: Tensor
-    centre: Tensor
-    scale: Tensor
-    axes: Tensor
-    lengths: Tensor
-    rest: Tensor
-
-    def __init__(self, block: Block) -> None:
+    def __init__(self, n_statistics: int, n_directions: int) -> None:
         super().__init__()
-        # Unit directions are stored, their lengths beside them: halved in size by float16.
-        lengths = np.linalg.norm(block.axes, axis=0)
-        unit = torch.tensor(block.plain, dtype=torch.float32).half().float()
-        self.register_buffer("columns", torch.tensor(block.columns))
-        self.register_buffer("centre", torch.tensor(block.centre, dtype=torch.float32))
-        self.register_buffer("scale", torch.tensor(block.scale, dtype=torch.float32))
-        self.register_buffer("axes", unit)
-        self.register_buffer("lengths", torch.tensor(lengths, dtype=torch.float32))
-        self.register_buffer("rest", torch.tensor(block.rest, dtype=torch.float32))
+        self.register_buffer("columns", torch.zeros(n_statistics, dtype=torch.int64))
+        self.register_buffer("centre", torch.zeros(n_statistics))
+        self.register_buffer("scale", torch.ones(n_statistics))
+        self.register_buffer("directions", torch.zeros(n_statistics, n_directions))
+        self.register_buffer("inverse_std", torch.ones(n_directions))
+        self.register_buffer("residual_variance", torch.ones(()))
 
-    def forward(self, found: Tensor) -> tuple[Tensor, Tensor]:
-        logs = torch.log(found.index_select(1, self.columns).clamp_min(0) + _FLOOR)
-        standard = ((logs - self.centre) / self.scale).clamp(-_REACH, _REACH)
-        along = standard @ self.axes
-        white = along * self.lengths
+    def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whitened coordinates ``[N, K]`` and the log of the mean squared distance ``[N]``.
+
+        Args:
+            statistics: All statistics, float32 ``[N, F]``.
+        """
+        logs = torch.log(statistics.index_select(1, self.columns).clamp_min(0) + _LOG_OFFSET)
+        standard = ((logs - self.centre) / self.scale).clamp(-_CLIP, _CLIP)
+        projected = standard @ self.directions
+        white = projected * self.inverse_std
         distance = white.square().sum(dim=1)
-        if self.axes.shape[1] < self.axes.shape[0]:
-            left = standard.square().sum(dim=1) - along.square().sum(dim=1)
-            distance = distance + left.clamp_min(0) / self.rest
+        if self.directions.shape[1] < self.directions.shape[0]:
+            residual = standard.square().sum(dim=1) - projected.square().sum(dim=1)
+            distance = distance + residual.clamp_min(0) / self.residual_variance
         return white, torch.log(distance / len(self.columns) + 0.1)
 
 
-class Opinion(nn.Module):
-    """What one network's features say.
+def fit_distance(
+    statistics: Floats, columns: NDArray[np.int64], n_directions: int
+) -> WhitenedDistance:
+    """Fit a block's distance to the statistics of scans, float64 ``[N, F]``."""
+    logs = np.log(np.maximum(statistics[:, columns], 0) + _LOG_OFFSET)
+    scale = logs.std(0) + _MIN_STD
+    centre = logs.mean(0)
+    standard = np.clip((logs - centre) / scale, -_CLIP, _CLIP)
+    centre = centre + standard.mean(0) * scale
+    standard = standard - standard.mean(0)
+    variance, directions = np.linalg.eigh(standard.T @ standard / len(standard))
+    variance, directions = np.maximum(variance[::-1], 0), directions[:, ::-1]
+    floor, kept = SHRINKAGE * variance.mean(), min(n_directions, len(columns))
+    fitted = WhitenedDistance(len(columns), kept)
+    found = {
+        "columns": columns,
+        "centre": centre,
+        "scale": scale,
+        # Rounded to what the model file stores: float16 halves its size.
+        "directions": directions[:, :kept].astype(np.float16),
+        "inverse_std": 1 / np.sqrt(variance[:kept] + floor),
+        "residual_variance": variance[kept:].mean() + floor if kept < len(columns) else 1.0,
+    }
+    fitted.load_state_dict({name: torch.tensor(values) for name, values in found.items()})
+    return fitted
+
+
+class MemberScore(nn.Module):
+    """The OOD score from one network's features.
 
     Args:
-        blocks: Fitted blocks.
-        hidden: Units of the classifier.
+        distances: One for each block.
+        hidden: Hidden units of the classifier.
     """
 
-    def __init__(self, blocks: Sequence[Block], hidden: int = 48) -> None:
+    def __init__(self, distances: Sequence[WhitenedDistance], hidden: int) -> None:
         super().__init__()
-        self.densities = nn.ModuleList(_Density(block) for block in blocks)
-        seen = sum(min(_CLASSIFIER, block.plain.shape[1]) for block in blocks) + len(blocks)
-        self.classifier = nn.Sequential(
-            nn.Linear(seen, hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, 1)
-        )
+        self.distances = nn.ModuleList(distances)
+        kept = (min(_CLASSIFIER_DIRECTIONS, len(block.inverse_std)) for block in distances)
+        self.classifier = classifier(sum(kept) + len(distances), hidden)
 
-    def forward(self, found: Tensor) -> Tensor:
+    def forward(self, statistics: Tensor) -> Tensor:
         """Return scores ``[N]`` of statistics ``[N, F]``, higher for what looks like a scan."""
-        seen, distances = self.describe(found)
-        said: Tensor = self.classifier(seen).squeeze(1).clamp(-_MOST, _MOST) - _DENSITY * distances
-        return said
+        inputs, distance = self.classifier_inputs(statistics)
+        logit: Tensor = self.classifier(inputs).squeeze(1)
+        limit = _MAX_CLASSIFIER_LOGIT
+        return logit.clamp(-limit, limit) - _DISTANCE_WEIGHT * distance
 
-    def describe(self, found: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the classifier sees ``[N, D]``, and the sum of log-distances ``[N]``."""
-        seen, distances = [], []
-        for density in self.densities:
-            white, distance = density(found)
-            seen.append(torch.tanh(white[:, :_CLASSIFIER] / 3))
+    def classifier_inputs(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the classifier's inputs ``[N, D]``, and the sum of log-distances ``[N]``."""
+        inputs, distances = [], []
+        for block in self.distances:
+            white, distance = block(statistics)
+            inputs.append(torch.tanh(white[:, :_CLASSIFIER_DIRECTIONS] / 3))
             distances.append(distance)
         logs = torch.stack(distances, dim=1)
-        return torch.cat([*seen, logs], dim=1), logs.sum(dim=1)
+        return torch.cat([*inputs, logs], dim=1), logs.sum(dim=1)
 
 
-class InDomainGuard(nn.Module):
-    """The fitted guard; it takes the network's features and returns a score.
+def classifier(inputs: int, hidden: int) -> nn.Sequential:
+    """Return a new classifier: inputs ``[N, inputs]`` → logits ``[N, 1]``."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, 1)
+    )
+
+
+class OodHead(nn.Module):
+    """The fitted OOD detector; it takes the network's features and returns a score.
 
     Args:
-        opinions: One for each member of the network, in their order; the score is their mean.
+        members: One score for each member of the network, in their order; the head's is the mean.
 
-    The score is float32 ``[N]``; 0 and above is kept. ``threshold`` is what fitting has placed.
+    The score is float32 ``[N]``; from 0 on an image is kept, below it is refused. ``threshold`` is
+    what fitting has chosen and is subtracted already.
     """
 
     threshold: Tensor
 
-    def __init__(self, opinions: Sequence[Opinion]) -> None:
+    def __init__(self, members: Sequence[MemberScore]) -> None:
         super().__init__()
-        self.opinions = nn.ModuleList(opinions)
+        self.members = nn.ModuleList(members)
         self.register_buffer("threshold", torch.zeros(()))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return scores ``[N]`` of the network's features, one ``[N, C, h, w]`` a stage."""
-        return self.score(statistics(features))
+        return self.score(feature_statistics(features))
 
-    def score(self, found: Tensor) -> Tensor:
+    def score(self, statistics: Tensor) -> Tensor:
         """Return scores ``[N]`` of statistics ``[N, F]``, the first member's first."""
-        each = found.chunk(len(self.opinions), dim=1)
-        said = [opinion(own) for opinion, own in zip(self.opinions, each, strict=True)]
-        return torch.stack(said).mean(dim=0) - self.threshold
+        parts = statistics.chunk(len(self.members), dim=1)
+        scores = [member(own) for member, own in zip(self.members, parts, strict=True)]
+        return torch.stack(scores).mean(dim=0) - self.threshold
 
 
-def guard_from(state: Mapping[str, Tensor]) -> InDomainGuard:
-    """Rebuild a guard from its ``state_dict``.
+def head_from_state(state: Mapping[str, Tensor]) -> OodHead:
+    """Rebuild a head from its ``state_dict``.
 
     Raises `KeyError`, `RuntimeError` or `ValueError` when it is none.
     """
-    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("opinions."))
-    guard = InDomainGuard([_empty(state, f"opinions.{at}.") for at in range(count)])
-    guard.load_state_dict(state)
-    return guard.eval()
+    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("members."))
+    head = OodHead([_empty_member(state, f"members.{at}.") for at in range(count)])
+    head.load_state_dict(state)
+    return head.eval()
 
 
-def _empty(state: Mapping[str, Tensor], prefix: str) -> Opinion:
-    blocks = []
-    for index in range(len(BLOCKS)):
-        length, kept = state[f"{prefix}densities.{index}.axes"].shape
-        empty, axes = np.zeros(length), np.zeros((length, kept))
-        blocks.append(Block(np.zeros(length, np.int64), empty, empty, axes, axes, 1.0))
-    return Opinion(blocks, hidden=len(state[f"{prefix}classifier.0.bias"]))
+def _empty_member(state: Mapping[str, Tensor], prefix: str) -> MemberScore:
+    shapes = [state[f"{prefix}distances.{at}.directions"].shape for at in range(len(BLOCKS))]
+    distances = [WhitenedDistance(length, kept) for length, kept in shapes]
+    return MemberScore(distances, hidden=len(state[f"{prefix}classifier.0.bias"]))

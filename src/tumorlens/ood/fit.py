@@ -1,4 +1,4 @@
-"""Fitting the in-domain guard to a trained network."""
+"""Fitting the OOD head to a trained network."""
 
 from __future__ import annotations
 
@@ -8,186 +8,174 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tumorlens.errors import DataError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.models.ensemble import EvidenceEnsemble
-from tumorlens.ood.detector import BLOCKS, Floats, InDomainGuard, Opinion, fit_block, statistics
-from tumorlens.ood.sampling import Inputs, draw_negatives, known_negatives, positives
+from tumorlens.ood.detector import (
+    BLOCKS,
+    Floats,
+    MemberScore,
+    OodHead,
+    classifier,
+    feature_statistics,
+    fit_distance,
+)
+from tumorlens.ood.sampling import Inputs, augmented_negatives, positives, synthetic_negatives
 
-SCANS, PICTURES = 3200, 2800
-# Of the scans that place the threshold, at most this share is refused.
-MOST_REFUSED = 0.001
-_PLACING = 2000  # training scans, evenly spaced, that place it beside the held-out ones
+MAX_POSITIVES, N_SYNTHETIC_NEGATIVES = 3200, 2800
+MIN_SCANS = 50  # fewer fit no head, and choose no threshold
+# The threshold refuses at most this share of the scans that it is chosen on.
+MAX_REFUSED_SHARE = 0.001
+_TRAIN_FOR_THRESHOLD = 2000  # training scans, evenly spaced, that join the held-out ones
 _STEPS, _BATCH = 1200, 256
-# Classifiers trained apart, whose mean is the guard's: one moves with its seed.
-_VOTERS, _HIDDEN = 5, 48
-_COPIES = 6  # of each real picture that is no MRI
-_SMALLEST = 50  # scans without which no guard is fitted
+# The mean of several classifiers: a single one varies with its seed.
+_CLASSIFIERS, _HIDDEN = 5, 48
+_COPIES = 6  # of each real image that is no brain MRI
 
 
 @dataclass(frozen=True)
 class Scans:
-    """Scans as network inputs float32 ``[N, C, S, S]``, with what is told apart of them.
-
-    ``strata`` names each scan's kind, such as source and view.
-    """
+    """Scans as network inputs float32 ``[N, C, S, S]``; ``strata`` such as source and view."""
 
     inputs: Inputs
     strata: Sequence[str]
 
 
 def has_features(network: nn.Module) -> bool:
-    """Tell whether a guard can be fitted: the network shows its features apart from its answer."""
+    """Return whether a head can be fitted: the network gives its features and its answer apart."""
     return hasattr(network, "features") and hasattr(network, "answer")
 
 
-def fit_guard(
+def fit_ood_head(
     network: nn.Module,
     train: Scans,
-    held: Scans,
+    held_out: Scans,
     spec: PreprocessSpec,
     seed: int = 0,
-    not_mri: Inputs | None = None,
-) -> InDomainGuard:
-    """Fit a guard to a network with `features`; minutes on one core with default counts.
+    real_negatives: Inputs | None = None,
+) -> OodHead:
+    """Fit a head to a network with `features`; minutes on one core with the default counts.
 
     Args:
         network: Trained; its weights are not changed.
         train: The scans it was trained on.
-        held: Other scans, which place the threshold, beside training scans, and nothing else.
+        held_out: Other scans; with training scans they choose the threshold, and nothing else.
         spec: The network's preprocessing.
-        seed: Of the drawn pictures, the augmentation and the classifier.
-        not_mri: Real pictures to refuse, such as CT slices, float32 ``[N, C, S, S]``; they join the
-            drawn ones.
+        seed: Of the synthetic images, the augmentation and the classifiers.
+        real_negatives: Real images that are no brain MRI, such as CT slices, float32
+            ``[N, C, S, S]``; they join the synthetic ones.
 
     Raises:
         DataError: Fewer than 50 scans in either.
     """
-    if min(len(train.inputs), len(held.inputs)) < _SMALLEST:
+    if min(len(train.inputs), len(held_out.inputs)) < MIN_SCANS:
         raise DataError(
-            f"a guard needs {_SMALLEST} scans to fit and as many to place it; got "
-            f"{len(train.inputs)} and {len(held.inputs)}"
+            f"an OOD detector needs {MIN_SCANS} training scans and {MIN_SCANS} held-out scans; got "
+            f"{len(train.inputs)} and {len(held_out.inputs)}"
         )
-    scans = positives(train.inputs, train.strata, SCANS, spec, seed)
-    torn = [np.asarray(scan[0]) for scan in train.inputs[:: max(1, len(train.inputs) // 100)]]
-    drawn = draw_negatives(PICTURES, torn, spec, seed)
-    if not_mri is not None and len(not_mri):
-        drawn = np.concatenate([drawn, known_negatives(not_mri, _COPIES, seed)])
-    # Held-out scans are few heads: alone they place a threshold that one picture more would move.
-    placing = np.concatenate([held.inputs, train.inputs[:: -(-len(train.inputs) // _PLACING)]])
-    return fit_on_statistics(
-        statistics_of(network, scans),
-        statistics_of(network, drawn),
-        statistics_of(network, placing),
+    mri = positives(train.inputs, train.strata, MAX_POSITIVES, spec, seed)
+    some = [np.asarray(scan[0]) for scan in train.inputs[:: max(1, len(train.inputs) // 100)]]
+    negatives = synthetic_negatives(N_SYNTHETIC_NEGATIVES, some, spec, seed)
+    if real_negatives is not None and len(real_negatives):
+        negatives = np.concatenate([negatives, augmented_negatives(real_negatives, _COPIES, seed)])
+    # Held-out scans come from few patients: alone, one image more would move the threshold.
+    step = -(-len(train.inputs) // _TRAIN_FOR_THRESHOLD)
+    for_threshold = np.concatenate([held_out.inputs, train.inputs[::step]])
+    return fit_to_statistics(
+        statistics_of(network, mri),
+        statistics_of(network, negatives),
+        statistics_of(network, for_threshold),
         seed,
         len(network.members) if isinstance(network, EvidenceEnsemble) else 1,
     )
 
 
-def fit_on_statistics(
-    scans: Floats, drawn: Floats, placing: Floats, seed: int, members: int = 1
-) -> InDomainGuard:
-    """Fit a guard to statistics of scans, of drawn pictures, and of scans that place its threshold.
+def fit_to_statistics(
+    mri: Floats, negatives: Floats, for_threshold: Floats, seed: int, members: int = 1
+) -> OodHead:
+    """Fit a head to statistics of scans, of negatives, and of scans that choose its threshold.
 
     Each is ``[N, F]``, ``F`` counting the statistics of all members, one member after the other.
     """
-    of_members = zip(*(np.split(found, members, axis=1) for found in (scans, drawn)), strict=True)
-    guard = InDomainGuard([_opinion(own, strange, seed) for own, strange in of_members]).eval()
-    ranked = np.sort(scores_of(guard, placing))
-    guard.threshold.fill_(float(ranked[int(MOST_REFUSED * len(ranked))]) - 1e-3)
-    return guard
+    by_member = zip(*(np.split(each, members, axis=1) for each in (mri, negatives)), strict=True)
+    head = OodHead([_fit_member(own, others, seed) for own, others in by_member]).eval()
+    ranked = np.sort(scores_of(head, for_threshold))
+    head.threshold.fill_(float(ranked[int(MAX_REFUSED_SHARE * len(ranked))]) - 1e-3)
+    return head
 
 
-def _opinion(scans: Floats, drawn: Floats, seed: int) -> Opinion:
-    """Fit what one network's features say."""
-    order = np.random.default_rng([seed, 3]).permutation(len(scans))
-    cut = int(0.7 * len(order))
-    # Distances are measured on scans their whitening has not seen, or scans would look too near.
-    known, fresh = scans[order[:cut]], scans[order[cut:]]
-    blocks = [fit_block(known, columns, keep) for columns, keep in _columns(scans)]
-    with torch.random.fork_rng(devices=[]):  # layers start from the global state: leave it alone
-        opinion = Opinion(blocks, hidden=_VOTERS * _HIDDEN)
-    _train_classifier(opinion, np.concatenate([known, fresh]), drawn, seed)
-    return opinion
+def _fit_member(mri: Floats, negatives: Floats, seed: int) -> MemberScore:
+    """Fit the score of one network."""
+    order = np.random.default_rng([seed, 3]).permutation(len(mri))
+    # The classifier also gets scans the whitening has not seen, or all would look too near.
+    for_whitening = mri[order[: int(0.7 * len(order))]]
+    distances = [fit_distance(for_whitening, columns, n) for columns, n in _columns(mri)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        member = MemberScore(distances, hidden=_CLASSIFIERS * _HIDDEN)
+        _train_classifiers(member, mri[order], negatives)
+    return member
 
 
-def _columns(scans: Floats) -> list[tuple[NDArray[np.int64], int]]:
-    """Return each block's columns: stages hold C, 2C, 4C and 8C channels, means then deviations."""
-    base = scans.shape[1] // 2 // sum(2**stage for stage in range(4))
-    widths = [2 * base * 2**stage for stage in range(4)]
-    starts = np.concatenate([[0], np.cumsum(widths)])
+def _columns(statistics: Floats) -> list[tuple[NDArray[np.int64], int]]:
+    """Return each block's columns and directions.
+
+    Stages have C, 2C, 4C and 8C channels; of each the means come first, then the deviations.
+    """
+    base = statistics.shape[1] // 2 // sum(2**stage for stage in range(4))
+    starts = np.concatenate([[0], np.cumsum([2 * base * 2**stage for stage in range(4)])])
     return [
-        (np.concatenate([np.arange(starts[s], starts[s + 1]) for s in stages]), keep)
-        for stages, keep in BLOCKS
+        (np.concatenate([np.arange(starts[s], starts[s + 1]) for s in stages]), n_directions)
+        for stages, n_directions in BLOCKS
     ]
 
 
-def _train_classifier(opinion: Opinion, scans: Floats, drawn: Floats, seed: int) -> None:
-    """Train classifiers apart and lay them side by side in the opinion's, which is their mean."""
-    generator = torch.Generator().manual_seed(seed)
+def _train_classifiers(member: MemberScore, mri: Floats, negatives: Floats) -> None:
+    """Train classifiers separately and put them side by side into the member's, their mean."""
+    statistics = torch.tensor(np.concatenate([mri, negatives]), dtype=torch.float32)
     with torch.no_grad():
-        found = torch.tensor(np.concatenate([scans, drawn]), dtype=torch.float32)
-        seen, _ = opinion.describe(found)
-    truth = torch.cat([torch.ones(len(scans)), torch.zeros(len(drawn))])
-    with torch.random.fork_rng(devices=[]):
-        voters = [_trained(seen, truth, generator) for _ in range(_VOTERS)]
-    first, last = ([pair[layer] for pair in voters] for layer in (0, 1))
-    opinion.classifier.load_state_dict(
+        inputs, _ = member.classifier_inputs(statistics)
+    is_mri = torch.cat([torch.ones(len(mri)), torch.zeros(len(negatives))])
+    trained = [_trained_classifier(inputs, is_mri).state_dict() for _ in range(_CLASSIFIERS)]
+    member.classifier.load_state_dict(
         {
-            "0.weight": torch.cat([layer.weight for layer in first]),
-            "0.bias": torch.cat([layer.bias for layer in first]),
-            "3.weight": torch.cat([layer.weight for layer in last], dim=1) / _VOTERS,
-            "3.bias": torch.stack([layer.bias for layer in last]).mean(dim=0),
+            "0.weight": torch.cat([state["0.weight"] for state in trained]),
+            "0.bias": torch.cat([state["0.bias"] for state in trained]),
+            "3.weight": torch.cat([state["3.weight"] for state in trained], dim=1) / _CLASSIFIERS,
+            "3.bias": torch.stack([state["3.bias"] for state in trained]).mean(dim=0),
         }
     )
 
 
-def _trained(seen: Tensor, truth: Tensor, generator: Generator) -> tuple[nn.Linear, nn.Linear]:
-    """Return the two layers of a classifier of what the guard sees, trained from fresh weights."""
-    first, last = nn.Linear(seen.shape[1], _HIDDEN), nn.Linear(_HIDDEN, 1)
-    layers = nn.ModuleList([first, last])
-    _reset(layers, generator)
-    optimizer = torch.optim.AdamW(layers.parameters(), 2e-3, weight_decay=0.1)
+def _trained_classifier(inputs: Tensor, is_mri: Tensor) -> nn.Sequential:
+    network = classifier(inputs.shape[1], _HIDDEN)
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.1)
     for _ in range(_STEPS):
-        rows = torch.randint(len(seen), (_BATCH,), generator=generator)
-        noise = 0.1 * torch.randn(_BATCH, seen.shape[1], generator=generator)
-        hidden = functional.relu(first(seen[rows] + noise))
-        # Dropout by our own generator: nothing here may depend on, or move, the global one.
-        kept = (torch.rand(hidden.shape, generator=generator) > 0.3).float() / 0.7
-        loss = functional.binary_cross_entropy_with_logits(
-            last(hidden * kept).squeeze(1), truth[rows]
-        )
+        rows = torch.randint(len(inputs), (_BATCH,))
+        logits = network(inputs[rows] + 0.1 * torch.randn(_BATCH, inputs.shape[1]))
+        loss = functional.binary_cross_entropy_with_logits(logits.squeeze(1), is_mri[rows])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return first, last
-
-
-def _reset(classifier: nn.Module, generator: torch.Generator) -> None:
-    for layer in classifier.modules():
-        if isinstance(layer, nn.Linear):
-            bound = layer.in_features**-0.5
-            with torch.no_grad():
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.zero_()
+    return network
 
 
 @torch.no_grad()
 def statistics_of(network: nn.Module, inputs: Inputs, batch_size: int = 32) -> Floats:
-    """Return the statistics ``[N, F]`` of inputs ``[N, C, S, S]``."""
+    """Return the feature statistics ``[N, F]`` of inputs ``[N, C, S, S]``."""
     network = network.eval().cpu().float()
     chunks = []
     for start in range(0, len(inputs), batch_size):
         image = torch.from_numpy(np.array(inputs[start : start + batch_size]))
         features: list[Tensor] = network.features(image)  # type: ignore[operator]
-        chunks.append(statistics(features).double().numpy())
+        chunks.append(feature_statistics(features).double().numpy())
     return np.concatenate(chunks)
 
 
 @torch.no_grad()
-def scores_of(guard: InDomainGuard, found: Floats) -> Floats:
-    """Return the guard's scores ``[N]`` of statistics ``[N, F]``."""
-    return guard.score(torch.tensor(found, dtype=torch.float32)).double().numpy()
+def scores_of(head: OodHead, statistics: Floats) -> Floats:
+    """Return the head's scores ``[N]`` of statistics ``[N, F]``."""
+    return head.score(torch.tensor(statistics, dtype=torch.float32)).double().numpy()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.atomic import atomic_file
-from tumorlens.data.manifest import Record
+from tumorlens.data.manifest import Record, group_numbers
 from tumorlens.metrics.calibration import fit_temperature, sigmoid
 from tumorlens.metrics.decision import (
     Conformal,
@@ -62,14 +62,10 @@ class Calibration:
 
 def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scores:
     """Return logits ``[N]`` with what is known of their records, which have labels."""
-    groups = [
-        record.group if record.group is not None else -1 - index
-        for index, record in enumerate(records)
-    ]
     return Scores(
         logits,
         np.array([record.label for record in records], dtype=np.int64),
-        np.array(groups, dtype=np.int64),
+        group_numbers(records),
         tuple(record.source for record in records),
     )
 

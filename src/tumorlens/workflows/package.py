@@ -18,7 +18,7 @@ from tumorlens.reporting.intended_use import INTENDED_USE, LIMITATIONS
 from tumorlens.runs.provenance import recipe
 from tumorlens.runs.records import data_sources
 from tumorlens.workflows.execution import Trained
-from tumorlens.workflows.fit_ood import guard_for
+from tumorlens.workflows.fit_ood import fit_ood_detector
 
 
 def package_model(trained: Trained) -> None:
@@ -34,9 +34,9 @@ def package_model(trained: Trained) -> None:
     config, folder, network = trained.stage.config, trained.stage.folder, trained.network
     parts, spec, calibration = trained.parts, config.model.preprocess, trained.measured.calibration
     write_weights(network, folder.weights)  # first: nothing below can lose what was trained
-    fitted = guard_for(network, parts, spec, config.seed) if config.ood_detector else None
-    guard, said = fitted if fitted else (None, None)
-    onnx_bytes = to_onnx(network, spec, guard)
+    fitted = fit_ood_detector(network, parts, spec, config.seed) if config.ood_detector else None
+    head, detector = fitted if fitted else (None, None)
+    onnx_bytes = to_onnx(network, spec, head)
     engine = Engine(onnx_bytes, threads=1)
     pooling = network.pooling.describe() if network.pooling is not None else None  # type: ignore[union-attr,operator]
     card = ModelCard(
@@ -51,7 +51,7 @@ def package_model(trained: Trained) -> None:
         temperature=calibration.temperature,
         threshold=calibration.threshold,
         conformal=calibration.conformal,
-        ood=said,
+        ood=detector,
         metrics=_metrics(trained),
         data=data_sources(parts.records["train"]),
         recipe=recipe(config, trained.provenance),
@@ -60,8 +60,8 @@ def package_model(trained: Trained) -> None:
         licence="Apache-2.0",
         self_test=make_self_test(lambda batch: float(engine.run(batch).logits[0]), spec),
     )
-    if guard is not None:
-        write_weights(guard, folder.ood_detector)
+    if head is not None:
+        write_weights(head, folder.ood_detector)
     write_model(onnx_bytes, card, folder.model)
     write_cards(card, parts.split, parts.records, folder.path)
 

@@ -15,13 +15,13 @@ from tumorlens.modelfile import ModelCard, read_card, write_model
 from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights, read_weights
-from tumorlens.ood.detector import InDomainGuard, guard_from
+from tumorlens.ood.detector import OodHead, head_from_state
 from tumorlens.runs.compose import read_config
 from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.records import load_records
 from tumorlens.runs.scores import UNSEEN_PART, conformal_sets
 from tumorlens.training.decoding import decode_parts
-from tumorlens.workflows.fit_ood import guard_for
+from tumorlens.workflows.fit_ood import fit_ood_detector
 from tumorlens.workflows.measure import score
 
 
@@ -37,12 +37,13 @@ def reexport(
 
     The card goes along, with ``name`` and ``version`` when given: its figures stay true,
     because weights that answer the card's self-test differently are refused. With ``refit`` an
-    in-domain guard and conformal sets are fitted to the network, for which the run's data must
-    be where its ``config.yaml`` says; nothing else in the run folder changes.
+    OOD detector and conformal sets are fitted to the network, for which the run's data must be
+    where its ``config.yaml`` says; besides the detector's weights nothing in the run folder
+    changes.
 
     Raises:
         ModelFileError: The run has no usable ``model.onnx``, no ``weights.pt`` or, when the card
-            has a guard, no ``guard.pt``.
+            has an OOD detector, no ``ood_detector.pt``.
         ConfigError: One of them is damaged or of another network; with ``refit``, the run's
             configuration is not there.
         ExportError: The weights are not those the card measured, or torch and ONNX disagree.
@@ -55,27 +56,27 @@ def reexport(
     load_weights(network, folder.weights)
     changes: dict[str, Any] = {"name": name or card.name, "version": version or card.version}
     if refit:
-        guard, found = _refit(network, card, folder)
+        head, found = _refit(network, card, folder)
         changes |= found
     else:
-        guard = _read_guard(folder.ood_detector) if card.ood is not None else None
-    onnx_bytes = to_onnx(network, card.preprocess, guard)
+        head = _read_head(folder.ood_detector) if card.ood is not None else None
+    onnx_bytes = to_onnx(network, card.preprocess, head)
     engine = Engine(onnx_bytes, threads=1)
     if failure := self_test_failure(lambda batch: float(engine.run(batch).logits[0]), card):
         raise ExportError(
             f"{run_dir}: with weights.pt {failure}; these are not the weights the card measured"
         )
     card = ModelCard.model_validate(card.model_dump() | changes)
-    if refit and guard is not None:
-        write_weights(guard, folder.ood_detector)
+    if refit and head is not None:
+        write_weights(head, folder.ood_detector)
     write_model(onnx_bytes, card, output)
     return card
 
 
 def _refit(
     network: nn.Module, card: ModelCard, folder: RunFolder
-) -> tuple[InDomainGuard | None, dict[str, Any]]:
-    """Return the guard, and the card's fields that it and the conformal sets change."""
+) -> tuple[OodHead | None, dict[str, Any]]:
+    """Return the OOD head, and the card's fields that it and the conformal sets change."""
     config = read_config(folder.config)
     split, records = read_split(folder.split), load_records(config.data)
     known = {record.key for record in records}
@@ -91,15 +92,15 @@ def _refit(
         inputs, records = parts.inputs[UNSEEN_PART], parts.records[UNSEEN_PART]
         scores = score(network, records, inputs)
         changes["conformal"] = conformal_sets(scores, card.temperature)
-    fitted = guard_for(network, parts, card.preprocess, int(card.recipe.get("seed", 0)))
+    fitted = fit_ood_detector(network, parts, card.preprocess, config.seed)
     if fitted is None:
         return None, changes
     return fitted[0], changes | {"ood": fitted[1]}
 
 
-def _read_guard(path: Path) -> InDomainGuard:
-    """Read what `write_weights` wrote of a guard. Raises `ExportError` when it is no such file."""
+def _read_head(path: Path) -> OodHead:
+    """Read what `write_weights` wrote of an OOD head; raises `ExportError` for anything else."""
     try:
-        return guard_from(read_weights(path))
+        return head_from_state(read_weights(path))
     except (KeyError, RuntimeError, ValueError) as error:
-        raise ExportError(f"{path}: not the weights of a guard: {error}") from error
+        raise ExportError(f"{path}: not the weights of an OOD detector: {error}") from error

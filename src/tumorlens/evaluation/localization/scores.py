@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tumorlens.data.manifest import Record
+from tumorlens.data.manifest import Record, group_numbers
 from tumorlens.errors import DataError
 from tumorlens.evaluation.localization.baselines import (
     MapMethod,
@@ -153,16 +153,15 @@ def explanation_scores(
         few["randomised"] = _spread(np.arange(len(chosen)), randomised, seed)
     methods["occlusion"] = occlusion(predictor)
     rows: dict[str, list[MapScore]] = {name: [] for name in methods}
-    for number, record in enumerate(chosen):
+    for number, (record, group) in enumerate(zip(chosen, group_numbers(chosen), strict=True)):
         case = read_case(record, predictor)
-        group = -1 - number if record.group is None else record.group
         for name, method in methods.items():
             if number in few.get(name, {number}):
                 order = case.evidence if name == MODEL_MAP else None
                 values = score_map(method(case), case, order)
-                rows[name].append(MapScore(record.key, record.source, group, values))
+                rows[name].append(MapScore(record.key, record.source, int(group), values))
         if tests is not None:
-            tests.add(case, group, randomise=number in few["randomised"])
+            tests.add(case, int(group), randomise=number in few["randomised"])
         if progress is not None:
             progress(number + 1, len(chosen))
     return ExplanationScores(

@@ -1,4 +1,4 @@
-"""Textures and scenes, drawn for the in-domain guard to refuse; see `guard_pictures`."""
+"""Synthetic patterns, scenes and portraits, as in `tumorlens.ood.negatives.textures`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.random import Generator
 
 from tumorlens.ood.negatives.textures import (
-    Picture,
-    blurred,
-    bodies,
-    drawing,
-    grid,
-    leaves,
+    GreyImage,
+    coordinates,
+    dead_leaves,
+    gaussian_blur,
+    line_art,
     noise,
-    page,
-    shade,
-    spectrum,
-    unit,
-    woven,
+    pattern_network,
+    power_law_noise,
+    rescaled,
+    smooth_field,
+    spheres,
+    text_page,
 )
 
 
-def texture(g: Generator, side: int) -> Picture:
+def texture(g: Generator, side: int) -> GreyImage:
     """Bricks, gravel, strokes, weave, cells or craters, wood: one pattern everywhere."""
-    y, x = grid(side)
+    y, x = coordinates(side)
     kind = g.integers(6)
     if kind == 0:
         tall, wide = g.integers(6, 30), g.integers(10, 60)
@@ -57,14 +57,14 @@ def texture(g: Generator, side: int) -> Picture:
         field = _spots(g, side)
     else:
         rings = np.hypot(x - g.uniform(-2, 2), y * g.uniform(0.1, 1))
-        field = np.sin(g.uniform(10, 60) * rings + 4 * spectrum(g, side, 1.8))
-    grain = spectrum(g, side, g.uniform(0.2, 1.4))
-    return unit(unit(field) + g.uniform(0, 0.8) * grain, 0.5)
+        field = np.sin(g.uniform(10, 60) * rings + 4 * power_law_noise(g, side, 1.8))
+    grain = power_law_noise(g, side, g.uniform(0.2, 1.4))
+    return rescaled(rescaled(field) + g.uniform(0, 0.8) * grain, 0.5)
 
 
-def scene(g: Generator, side: int) -> Picture:
-    """Sky and ground, blocks with windows, trees; or a figure before a ground."""
-    canvas = leaves(g, side) if g.random() < 0.3 else shade(g, side) * g.uniform(0.3, 1)
+def scene(g: Generator, side: int) -> GreyImage:
+    """Sky and ground, blocks with windows, trees; or a person before a background."""
+    canvas = dead_leaves(g, side) if g.random() < 0.3 else smooth_field(g, side) * g.uniform(0.3, 1)
     horizon = int(side * g.uniform(0.3, 0.8))
     canvas[horizon:] = g.random() * texture(g, side)[horizon:] + 0.1
     for _ in range(int(g.integers(0, 7))):
@@ -77,17 +77,17 @@ def scene(g: Generator, side: int) -> Picture:
                 cv2.rectangle(canvas, (column, row), (column + step // 2, row + step // 2),
                               float(g.random()), -1)  # fmt: skip
     if g.random() < 0.5:
-        _figure(g, canvas)
+        _person(g, canvas)
     for _ in range(int(g.integers(0, 4))):
         _tree(g, canvas, g.uniform(0, side), float(side), g.uniform(-0.2, 0.2), side / 4, 5)
-    canvas = blurred(canvas, float(g.uniform(0.3, 1.5)))
-    return unit(canvas + g.uniform(0, 0.06) * g.standard_normal(canvas.shape), 0.5)
+    canvas = gaussian_blur(canvas, float(g.uniform(0.3, 1.5)))
+    return rescaled(canvas + g.uniform(0, 0.06) * g.standard_normal(canvas.shape), 0.5)
 
 
-def portrait(g: Generator, side: int) -> Picture:
-    """A face that fills the picture: round, shaded, dark eyes and mouth, often out of focus."""
-    y, x = grid(side)
-    ground = leaves(g, side) if g.random() < 0.3 else shade(g, side)
+def portrait(g: Generator, side: int) -> GreyImage:
+    """A face that fills the image: round, shaded, dark eyes and mouth, often out of focus."""
+    y, x = coordinates(side)
+    ground = dead_leaves(g, side) if g.random() < 0.3 else smooth_field(g, side)
     canvas = ground * g.uniform(0.1, 0.9)
     (cx, cy), (wide, tall) = g.uniform(-0.1, 0.1, 2), g.uniform((0.45, 0.6), (0.75, 1.0))
     skin, hair = g.uniform(0.4, 0.95), g.uniform(0, 0.5)
@@ -107,13 +107,13 @@ def portrait(g: Generator, side: int) -> Picture:
     spot(0, 0.15, 0.1, 0.2, skin * g.uniform(0.8, 1.2))
     spot(0, 0.28, 0.14, 0.04, skin * g.uniform(0.4, 0.8))
     spot(0, 0.52, g.uniform(0.15, 0.3), g.uniform(0.04, 0.1), skin * g.uniform(0.3, 0.9))
-    grain = 1 + 0.1 * (spectrum(g, side, 1.2) - 0.5)
-    return unit(blurred(canvas * grain, float(g.uniform(0.5, side / 40))), 0.5)
+    grain = 1 + 0.1 * (power_law_noise(g, side, 1.2) - 0.5)
+    return rescaled(gaussian_blur(canvas * grain, float(g.uniform(0.5, side / 40))), 0.5)
 
 
-def _spots(g: Generator, side: int) -> Picture:
-    """Soft or rimmed discs on a rough ground, as cells under a microscope and craters are."""
-    field = spectrum(g, side, g.uniform(1, 2.2)) * g.uniform(0.3, 1.5)
+def _spots(g: Generator, side: int) -> GreyImage:
+    """Soft or rimmed discs on a rough background, as cells under a microscope and craters are."""
+    field = power_law_noise(g, side, g.uniform(1, 2.2)) * g.uniform(0.3, 1.5)
     size, rim = side * np.exp(g.uniform(-4, -2.2)), g.random() < 0.5
     level = g.choice([-1, 1]) * g.uniform(0.3, 1)
     for _ in range(int(np.exp(g.uniform(2, 5.5)))):
@@ -122,10 +122,10 @@ def _spots(g: Generator, side: int) -> Picture:
         cv2.circle(field, place, radius, float(level * g.uniform(0.5, 1) + 0.5), -1, cv2.LINE_AA)
         if rim:
             cv2.circle(field, place, radius, float(0.5 - level * g.uniform(0.3, 1)), 1, cv2.LINE_AA)
-    return blurred(field, float(g.uniform(0.4, 1.8)))
+    return gaussian_blur(field, float(g.uniform(0.4, 1.8)))
 
 
-def _figure(g: Generator, canvas: Picture) -> None:
+def _person(g: Generator, canvas: GreyImage) -> None:
     """Draw head and shoulders, with hair, eyes and a mouth."""
     side = canvas.shape[0]
     x, y, r = int(g.uniform(0.3, 0.7) * side), int(g.uniform(0.25, 0.5) * side), int(side * 0.17)
@@ -141,7 +141,7 @@ def _figure(g: Generator, canvas: Picture) -> None:
 
 
 def _tree(
-    g: Generator, canvas: Picture, x: float, y: float, turn: float, length: float, depth: int
+    g: Generator, canvas: GreyImage, x: float, y: float, turn: float, length: float, depth: int
 ) -> None:
     if depth == 0 or length < 3:
         return
@@ -152,15 +152,15 @@ def _tree(
         _tree(g, canvas, *tip, turn + g.uniform(-0.7, 0.7), shorter, depth - 1)
 
 
-PICTURES: dict[str, Callable[[Generator, int], Picture]] = {
+NATURAL: dict[str, Callable[[Generator, int], GreyImage]] = {
     "noise": noise,
-    "shade": shade,
-    "page": page,
-    "drawing": drawing,
-    "leaves": leaves,
+    "smooth field": smooth_field,
+    "text page": text_page,
+    "line art": line_art,
+    "dead leaves": dead_leaves,
     "texture": texture,
-    "woven": woven,
+    "pattern network": pattern_network,
     "scene": scene,
     "portrait": portrait,
-    "bodies": bodies,
+    "spheres": spheres,
 }

@@ -1,9 +1,9 @@
-"""Drawn pictures that are no MRI: what the in-domain guard learns to refuse.
+"""Synthetic textures: images that are no brain MRI, for the OOD head to learn to refuse.
 
-No photograph is in the project, so noise, pages, drawings and bodies are made by code: with
-statistics of natural images (occluding leaves, power-law spectra, shaded bodies), not their
-content. Everything is grey, float32 ``[side, side]`` in 0..1, and decided by the generator given.
-`guard_scenes` adds textures and scenes, `guard_scans` X-rays and CT.
+The project contains no photographs, so negatives are generated: noise, text, line art and shaded
+shapes with the statistics of natural images (occlusion, power-law spectra, shading), not their
+content. Every image is grey, float32 ``[side, side]`` in 0..1, and determined by the generator.
+`scenes` adds patterns and scenes, `radiology` X-rays and CT, `modalities` other medical images.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float32]
+GreyImage = NDArray[np.float32]
 
 
-def spectrum(g: Generator, side: int, power: float, stretch: float = 1.0) -> Picture:
+def power_law_noise(g: Generator, side: int, power: float, stretch: float = 1.0) -> GreyImage:
     """Return noise whose amplitude falls as ``1 / frequency ** power``, in 0..1.
 
     Natural photographs have a power near 1 (Field, J Opt Soc Am A 4 (1987) 2379); 0 is white.
@@ -33,38 +33,38 @@ def spectrum(g: Generator, side: int, power: float, stretch: float = 1.0) -> Pic
     amplitude = radius**-power
     amplitude[0, 0] = 0
     phase = np.exp(2j * np.pi * g.random(radius.shape))
-    return unit(np.fft.irfft2(amplitude * phase, s=(side, side)), 0.5)
+    return rescaled(np.fft.irfft2(amplitude * phase, s=(side, side)), 0.5)
 
 
-def unit(field: NDArray[Any], clip: float = 0.0) -> Picture:
-    """Stretch a field to 0..1, ``clip`` per cent of it cut off at either end."""
+def rescaled(field: NDArray[Any], clip: float = 0.0) -> GreyImage:
+    """Rescale linearly to 0..1, ``clip`` per cent of the values clipped at either end."""
     low, high = np.percentile(field, (clip, 100 - clip)) if clip else (field.min(), field.max())
     stretched = np.clip((field - low) / max(float(high - low), 1e-6), 0, 1)
     return np.asarray(stretched, dtype=np.float32)
 
 
-def blurred(picture: NDArray[Any], sigma: float) -> Picture:
-    """Return a picture under a Gaussian blur of ``sigma`` pixels."""
-    soft = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), float(sigma))
+def gaussian_blur(image: NDArray[Any], sigma: float) -> GreyImage:
+    """Return an image after a Gaussian blur of ``sigma`` pixels."""
+    soft = cv2.GaussianBlur(image.astype(np.float32), (0, 0), float(sigma))
     return np.asarray(soft, dtype=np.float32)
 
 
-def noise(g: Generator, side: int) -> Picture:
+def noise(g: Generator, side: int) -> GreyImage:
     """White, coloured, striped or salt-and-pepper noise."""
     kind = g.integers(4)
     if kind == 0:
         coarse = side // int(g.integers(1, 9))
         grain = g.random((coarse, coarse)) ** g.uniform(0.5, 3)
         how = int(g.choice([cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
-        return unit(cv2.resize(grain, (side, side), interpolation=how))
+        return rescaled(cv2.resize(grain, (side, side), interpolation=how))
     if kind == 1:
         return (g.random((side, side)) < g.uniform(0.02, 0.5)).astype(np.float32)
-    return spectrum(g, side, g.uniform(0, 2.6), float(np.exp(g.uniform(-1.5, 1.5))))
+    return power_law_noise(g, side, g.uniform(0, 2.6), float(np.exp(g.uniform(-1.5, 1.5))))
 
 
-def shade(g: Generator, side: int) -> Picture:
-    """Gradients, waves and soft blobs; now and then with a little noise."""
-    y, x = grid(side)
+def smooth_field(g: Generator, side: int) -> GreyImage:
+    """Gradients, waves and soft blobs; sometimes with a little noise."""
+    y, x = coordinates(side)
     turn, count = g.uniform(0, 2 * np.pi), int(g.integers(1, 7))
     line = np.cos(turn) * x + np.sin(turn) * y
     kind = g.integers(4)
@@ -81,11 +81,11 @@ def shade(g: Generator, side: int) -> Picture:
         for (across, down), width in zip(spots, widths, strict=True):
             field += np.exp(-((x - across) ** 2 + (y - down) ** 2) / width**2)
     grain = g.standard_normal((side, side)) * g.choice([0, 0, 0.02, 0.08])
-    return unit(unit(field) ** g.uniform(0.5, 2) + grain)
+    return rescaled(rescaled(field) ** g.uniform(0.5, 2) + grain)
 
 
-def page(g: Generator, side: int) -> Picture:
-    """Print: lines of text in several sizes, boxes, dark on light or light on dark."""
+def text_page(g: Generator, side: int) -> GreyImage:
+    """Printed text: lines in several sizes, boxes, dark on light or light on dark."""
     canvas = np.full((side, side), 235, np.uint8)
     fonts = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX,
              cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_PLAIN)  # fmt: skip
@@ -103,14 +103,14 @@ def page(g: Generator, side: int) -> Picture:
         y += step
         cv2.putText(canvas, words, (indent, y), font, scale, int(g.integers(0, 90)),
                     1 + int(scale > 1), cv2.LINE_AA)  # fmt: skip
-    picture = canvas.astype(np.float32) / 255
+    image = canvas.astype(np.float32) / 255
     if g.random() < 0.5:
-        picture *= 1 - 0.6 * shade(g, side)
-    return np.asarray(1 - picture if g.random() < 0.4 else picture, dtype=np.float32)
+        image *= 1 - 0.6 * smooth_field(g, side)
+    return np.asarray(1 - image if g.random() < 0.4 else image, dtype=np.float32)
 
 
-def drawing(g: Generator, side: int) -> Picture:
-    """Lines, curves, filled shapes, charts and boards on a plain ground."""
+def line_art(g: Generator, side: int) -> GreyImage:
+    """Lines, curves, filled shapes, charts and chessboards on a plain background."""
     ground = int(g.choice([0, 0, 255, 255, 128]))
     canvas = np.full((side, side), ground, np.uint8)
     if g.random() < 0.15:
@@ -142,13 +142,14 @@ def drawing(g: Generator, side: int) -> Picture:
     return np.asarray(canvas, dtype=np.float32) / np.float32(255)
 
 
-def leaves(g: Generator, side: int) -> Picture:
-    """Shaded, textured bodies that hide one another, their sizes by a power law.
+def dead_leaves(g: Generator, side: int) -> GreyImage:
+    """Shaded, textured shapes that occlude one another, their sizes by a power law.
 
-    The dead-leaves model of natural images: Lee, Mumford and Huang, IJCV 41 (2001) 35.
+    The dead-dead_leaves model of natural images: Lee, Mumford and Huang, IJCV 41 (2001) 35.
     """
-    canvas = np.full((side, side), g.random(), np.float32) + 0.2 * shade(g, side)
-    softness, hues, grain = float(g.choice([0, 0, 0.7, 1.5, 3, 6])), shade(g, side), _grain(g, side)
+    canvas = np.full((side, side), g.random(), np.float32) + 0.2 * smooth_field(g, side)
+    softness, hues = float(g.choice([0, 0, 0.7, 1.5, 3, 6])), smooth_field(g, side)
+    grain = _grain(g, side)
     for _ in range(int(np.exp(g.uniform(0.7, 4.2)))):
         radius = side * min(0.6, 0.02 * g.pareto(1.2) + 0.02)
         turns = np.sort(g.uniform(0, 2 * np.pi, int(g.integers(3, 14))))
@@ -168,30 +169,30 @@ def leaves(g: Generator, side: int) -> Picture:
         share = mask.astype(np.float32) / 255
         canvas[part] += share * (body.astype(np.float32) - canvas[part])
     if softness:
-        canvas = blurred(canvas, softness)
-    return unit(canvas + 0.03 * g.standard_normal(canvas.shape), 0.5)
+        canvas = gaussian_blur(canvas, softness)
+    return rescaled(canvas + 0.03 * g.standard_normal(canvas.shape), 0.5)
 
 
-def _grain(g: Generator, side: int) -> Picture:
-    return spectrum(g, side, g.uniform(0.3, 1.6))
+def _grain(g: Generator, side: int) -> GreyImage:
+    return power_law_noise(g, side, g.uniform(0.3, 1.6))
 
 
-def woven(g: Generator, side: int) -> Picture:
-    """A picture painted by a small random network over its coordinates: curved, shaded, sharp."""
-    y, x = grid(side)
+def pattern_network(g: Generator, side: int) -> GreyImage:
+    """An image painted by a small random network over its coordinates: curved, shaded, sharp."""
+    y, x = coordinates(side)
     inputs = np.stack([x, y, np.hypot(x, y), np.ones_like(x)], -1).reshape(-1, 4)
     inputs, wide, sharp = inputs.astype(np.float32), 8, g.uniform(1, 6)
     layer = np.tanh(inputs @ g.standard_normal((4, wide), np.float32) * sharp)
     for _ in range(int(g.integers(1, 3))):
         layer = np.tanh(layer @ g.standard_normal((wide, wide), np.float32) * g.uniform(0.5, 1.6))
     field = (layer @ g.standard_normal(wide, np.float32)).reshape(side, side)
-    return unit(field + g.uniform(0, 0.3) * spectrum(g, side, 1.0), 0.5)
+    return rescaled(field + g.uniform(0, 0.3) * power_law_noise(g, side, 1.0), 0.5)
 
 
-def bodies(g: Generator, side: int) -> Picture:
-    """Lit round bodies on a plain ground: fruit, coins, cells, a moon, stars."""
+def spheres(g: Generator, side: int) -> GreyImage:
+    """Shaded round objects on a plain background: fruit, coins, cells, a moon, stars."""
     canvas = np.full((side, side), float(g.choice([0, 0.05, g.random()])), np.float32)
-    canvas += g.uniform(0, 0.3) * shade(g, side)
+    canvas += g.uniform(0, 0.3) * smooth_field(g, side)
     count, grain = int(np.exp(g.uniform(0, 4.2))), _grain(g, side)
     light, rough = g.uniform(-0.7, 0.7, 2), g.choice([0, g.uniform(0, 0.8)])
     for _ in range(count):
@@ -208,10 +209,19 @@ def bodies(g: Generator, side: int) -> Picture:
         inside = np.clip((1 - square) * size / 2, 0, 1)
         body = (g.uniform(0.2, 1) * lit + g.uniform(0, 0.3)) * (1 + rough * (grain[part] - 0.5))
         canvas[part] += inside * (body - canvas[part])
-    return unit(canvas + g.uniform(0, 0.05) * g.standard_normal(canvas.shape))
+    return rescaled(canvas + g.uniform(0, 0.05) * g.standard_normal(canvas.shape))
 
 
-def grid(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each pixel's height and breadth, -1..1, each ``[side, side]``."""
+def text_mask(
+    side: int, text: str, corner: tuple[int, int], scale: float, thickness: int = 1
+) -> GreyImage:
+    """Return white letters on black; ``corner`` is x and y of their lower left."""
+    mask = np.zeros((side, side), np.uint8)
+    cv2.putText(mask, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thickness)
+    return mask.astype(np.float32) / np.float32(255)
+
+
+def coordinates(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each pixel's y and x in -1..1, each ``[side, side]``."""
     axis = np.linspace(-1, 1, side)
     return axis[:, None] + 0 * axis[None], axis[None] + 0 * axis[:, None]
