@@ -1,8 +1,8 @@
-"""What the in-domain guard refuses: ``python -m benchmarks.guard DATA [--split FILE]``.
+"""Share of images refused as no brain MRI: ``python -m benchmarks.ood DATA [--split FILE]``.
 
-Of pictures that are no brain MRI, and of the data's scans by source and view, alone and on a white
-page: the share refused by the rules of `imaging.quality`, by the model's guard, and by either,
-which is what the service does.
+Of images that are no brain MRI, and of the data's scans by source and view, alone and on a white
+page: the share refused by the rules of `imaging.quality`, by the model's OOD detector, and by
+either, which is what the service does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.guard_pictures import Sample, brain_mri, drawn, samples
+from benchmarks.ood_images import Sample, brain_mri, installed, synthetic
 from tumorlens import Predictor
 from tumorlens.data.label_issues import label_issue_of
+from tumorlens.data.manifest import group_numbers
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.splits import read_split
 from tumorlens.evaluation.corruptions import page
@@ -28,10 +29,11 @@ from tumorlens.metrics.shares import share_estimate
 from tumorlens.runs.compose import compose_config
 from tumorlens.runs.records import load_records
 
-Row = tuple[bool, bool, int, str]  # refused by rules, by the guard; group; name
+Row = tuple[bool, bool, int, str]  # refused by the rules, by the detector; group; name
 
 
-def ask(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
+def refused(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
+    """Return whether the rules, and whether the detector, refuse an image."""
     image = Image(sample.pixels, "array", sample.name)
     ready = predictor.prepare(image)
     usable = replace(ready.quality, usable=True)
@@ -39,12 +41,12 @@ def ask(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
     return not ready.quality.usable, not answer.in_domain
 
 
-def pictures(crops: int, count: int, seed: int) -> Iterator[tuple[Sample, int]]:
-    """Yield samples with their group: the views and crops of one file belong together."""
+def negatives(crops: int, count: int, seed: int) -> Iterator[tuple[Sample, int]]:
+    """Yield images with their group: the crops of one file belong together."""
     groups: dict[str, int] = {}
-    for sample in samples(crops, seed):
+    for sample in installed(crops, seed):
         yield sample, groups.setdefault(sample.name.partition(" ")[0], len(groups))
-    for index, sample in enumerate(drawn(count, seed)):
+    for index, sample in enumerate(synthetic(count, seed)):
         yield sample, 10_000 + index
     for sample in brain_mri():
         yield sample, 0
@@ -54,13 +56,12 @@ def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, i
     config = compose_config([f"data.root={data}", "experiment=default"])
     records = load_records(config.data)
     chosen = set(read_split(split).parts()[part]) if split else {r.key for r in records}
-    for index, record in enumerate(records):
+    for record, group in zip(records, group_numbers(records), strict=True):
         if record.key in chosen:
             kind = f"MRI: {record.source}, {record.view or 'view not known'}"
             if label_issue_of(record) == "not_mri":
                 kind = "CT in the data"
-            group = -1 - index if record.group is None else record.group
-            yield Sample(kind, record.key, read_pixels(record)), group
+            yield Sample(kind, record.key, read_pixels(record)), int(group)
 
 
 def on_pages(found: list[tuple[Sample, int]], count: int) -> Iterator[tuple[Sample, int]]:
@@ -74,29 +75,31 @@ def on_pages(found: list[tuple[Sample, int]], count: int) -> Iterator[tuple[Samp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, nargs="?", help="folder of scans; none: pictures only")
+    parser.add_argument(
+        "data", type=Path, nargs="?", help="folder of scans; without: negatives only"
+    )
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--split", type=Path, default=None)
     parser.add_argument("--part", default="test")
-    parser.add_argument("--crops", type=int, default=6, help="of each sample picture")
-    parser.add_argument("--drawn", type=int, default=20, help="of each drawn kind")
+    parser.add_argument("--crops", type=int, default=6, help="of each installed image")
+    parser.add_argument("--synthetic", type=int, default=20, help="of each synthetic kind")
     parser.add_argument("--pages", type=int, default=200, help="scans shown on a page as well")
     parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
     chosen = parser.parse_args()
     predictor = Predictor.open(chosen.model, threads=1)
     kinds: dict[str, list[Row]] = defaultdict(list)
-    for sample, group in pictures(chosen.crops, chosen.drawn, seed=5):
-        row: Row = (*ask(predictor, sample), group, sample.name)
+    for sample, group in negatives(chosen.crops, chosen.synthetic, seed=5):
+        row: Row = (*refused(predictor, sample), group, sample.name)
         kinds[sample.kind].append(row)
         if sample.kind != "brain MRI":
-            kinds["ALL THAT IS NO BRAIN MRI"].append(row)
+            kinds["ALL NEGATIVES"].append(row)
     if chosen.data is not None:
         found_scans = list(scans(chosen.data, chosen.split, chosen.part))
         for sample, group in on_pages(found_scans, chosen.pages):
-            kinds[sample.kind].append((*ask(predictor, sample), group, sample.name))
+            kinds[sample.kind].append((*refused(predictor, sample), group, sample.name))
         for sample, group in found_scans:
-            row = (*ask(predictor, sample), group, sample.name)
-            whole = "ALL MRI" if "MRI" in sample.kind else "ALL THAT IS NO BRAIN MRI"
+            row = (*refused(predictor, sample), group, sample.name)
+            whole = "ALL MRI" if "MRI" in sample.kind else "ALL NEGATIVES"
             for kind in {sample.kind, sample.kind.partition(",")[0], whole}:
                 kinds[kind].append(row)
     report = {"model": predictor.sha256, "kinds": {k: summary(kinds[k]) for k in sorted(kinds)}}
@@ -104,9 +107,9 @@ def main() -> None:
         either = found["either"]
         print(
             f"{kind}: refused {either['value']:.3f} ({either['low']:.3f} to {either['high']:.3f})"
-            f", rules {found['rules']:.3f}, guard {found['guard']:.3f}, n = {either['n']}"
+            f", rules {found['rules']:.3f}, detector {found['detector']:.3f}, n = {either['n']}"
         )
-        wrong = found["refused" if "MRI" in kind and "NO" not in kind else "kept"]
+        wrong = found["refused" if "MRI" in kind else "kept"]
         if wrong:
             print("   ", ", ".join(wrong[:12]))
     if chosen.output is not None:
@@ -114,12 +117,12 @@ def main() -> None:
 
 
 def summary(rows: list[Row]) -> dict[str, object]:
-    rules, guard = (np.array([row[i] for row in rows], dtype=bool) for i in (0, 1))
-    either = rules | guard
+    rules, detector = (np.array([row[i] for row in rows], dtype=bool) for i in (0, 1))
+    either = rules | detector
     return {
         "either": share_estimate(either, [row[2] for row in rows]).to_dict(),
         "rules": float(rules.mean()),
-        "guard": float(guard.mean()),
+        "detector": float(detector.mean()),
         "kept": [row[3] for row, out in zip(rows, either, strict=True) if not out],
         "refused": [row[3] for row, out in zip(rows, either, strict=True) if out],
     }

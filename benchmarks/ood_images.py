@@ -1,7 +1,7 @@
-"""Pictures that are no brain MRI, none of which any guard was fitted on.
+"""Images that are no brain MRI, to test OOD detectors that were not fitted to them.
 
-Sample pictures that scikit-image, scikit-learn, matplotlib and pydicom install, whole and as random
-crops, in colour and in grey; and pictures drawn here, by other code than the guard's training uses.
+Sample images that scikit-image, scikit-learn, matplotlib and pydicom install, whole and as random
+crops, in colour and in grey; and synthetic images by other code than `tumorlens.ood.negatives`.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ DICOM = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: its kind, where it comes from, and its pixels."""
+    """One image: its kind, where it comes from, and its pixels."""
 
     kind: str
     name: str
     pixels: Pixels
 
 
-def samples(crops: int, seed: int) -> Iterator[Sample]:
-    """Yield every installed sample picture: whole, in grey, and ``crops`` random squares of it."""
+def installed(crops: int, seed: int) -> Iterator[Sample]:
+    """Yield every installed sample image: whole, in grey, and ``crops`` random squares of it."""
     g = np.random.default_rng(seed)
     for kind, table in (("photo", PHOTOS), ("drawing", DRAWINGS)):
         for package, names in table.items():
@@ -77,19 +77,19 @@ def samples(crops: int, seed: int) -> Iterator[Sample]:
 
 
 def brain_mri() -> Iterator[Sample]:
-    """Yield the one slice of a head's MRI that these packages install: matplotlib's."""
+    """Yield the one brain MRI slice that these packages install: matplotlib's."""
     with gzip.open(_folder("matplotlib") / "s1045.ima.gz") as stream:
         pixels = np.frombuffer(stream.read(), np.uint16).reshape(256, 256)
     yield Sample("brain MRI", "s1045", pixels.astype(np.uint16))
 
 
-def drawn(count: int, seed: int) -> Iterator[Sample]:
-    """Yield ``count`` pictures of each drawn kind."""
-    for number, (kind, draw) in enumerate(DRAWN.items()):
+def synthetic(count: int, seed: int) -> Iterator[Sample]:
+    """Yield ``count`` images of each synthetic kind."""
+    for number, (kind, draw) in enumerate(SYNTHETIC.items()):
         for index in range(count):
             g = np.random.default_rng([seed, number, index])
-            picture = np.clip(draw(g), 0, 1)
-            yield Sample(kind, f"{kind} {index}", np.rint(picture * 255).astype(np.uint8))
+            image = np.clip(draw(g), 0, 1)
+            yield Sample(kind, f"{kind} {index}", np.rint(image * 255).astype(np.uint8))
 
 
 def _folder(package: str) -> Path:
@@ -99,8 +99,8 @@ def _folder(package: str) -> Path:
 
 def _load(package: str, name: str) -> Pixels:
     path = next(p for p in _folder(package).glob(f"{name}.*") if p.suffix in (".png", ".jpg"))
-    with PillowImage.open(path) as picture:
-        return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+    with PillowImage.open(path) as image:
+        return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def _views(kind: str, name: str, pixels: Pixels, crops: int, g: Generator) -> Iterator[Sample]:
@@ -192,10 +192,10 @@ def _head_ct(g: Generator) -> Pixels:
     depth, folds = head.depth, head.intensity
     brain = 0.42 + 0.05 * (folds - 0.5) + 0.02 * g.standard_normal(folds.shape)
     edge = g.uniform(-0.12, -0.08)
-    picture = np.where(depth > 0, brain, 0.0)
-    picture = np.where((depth <= 0) & (depth > edge), 1.0, picture)
-    picture = np.where((depth <= edge) & (depth > edge - g.uniform(0.01, 0.04)), 0.3, picture)
-    return cv2.GaussianBlur(picture, (0, 0), float(g.uniform(0.6, 1.5)))
+    image = np.where(depth > 0, brain, 0.0)
+    image = np.where((depth <= 0) & (depth > edge), 1.0, image)
+    image = np.where((depth <= edge) & (depth > edge - g.uniform(0.01, 0.04)), 0.3, image)
+    return cv2.GaussianBlur(image, (0, 0), float(g.uniform(0.6, 1.5)))
 
 
 def _xray(g: Generator) -> Pixels:
@@ -217,12 +217,12 @@ def _xray(g: Generator) -> Pixels:
     return cv2.GaussianBlur(film, (0, 0), 1.5) + 0.02 * g.standard_normal(film.shape)
 
 
-DRAWN: dict[str, Callable[[Generator], Pixels]] = {
+SYNTHETIC: dict[str, Callable[[Generator], Pixels]] = {
     "noise": _noise,
     "blank": _blank,
     "gradient": _gradient,
     "text": _text,
     "chart": _chart,
-    "drawn head CT": _head_ct,
-    "drawn X-ray": _xray,
+    "synthetic head CT": _head_ct,
+    "synthetic X-ray": _xray,
 }
