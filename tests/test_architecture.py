@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (5, "evaluation",
          "pages inference data modelfile plots imaging metrics models atomic errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
-        (5, "runs", "inference data augmentation modelfile imaging metrics atomic errors"),
+        (5, "runs", "inference data augmentation modelfile plots imaging metrics atomic errors"),
         (4, "inference", "modelfile imaging metrics errors"),
         (4, "ood", "augmentation imaging metrics models errors"),
         (3, "data", "pages imaging metrics atomic errors"),

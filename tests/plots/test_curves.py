@@ -42,7 +42,7 @@ def test_the_confusion_matrix_shows_counts_and_shares_of_the_row() -> None:
 
 
 def test_the_roc_curve_encloses_the_auc_and_marks_the_operating_point() -> None:
-    axes = plots.roc_plot(LABELS, PROB, 0.5).axes[0]
+    axes = plots.rate_plot(LABELS, PROB, 0.5, kind="roc").axes[0]
     drawn = lines(axes)
     x, y = drawn["n = 10"].get_data()
     assert np.trapezoid(y, x) == pytest.approx(
@@ -55,7 +55,7 @@ def test_the_roc_curve_encloses_the_auc_and_marks_the_operating_point() -> None:
 
 
 def test_the_pr_curve_encloses_the_average_precision() -> None:
-    axes = plots.pr_plot(LABELS, PROB, 0.5).axes[0]
+    axes = plots.rate_plot(LABELS, PROB, 0.5, kind="pr").axes[0]
     drawn = lines(axes)
     x, y = drawn["n = 10"].get_data()
     assert float((np.diff(x) * y[1:]).sum()) == pytest.approx(
@@ -111,7 +111,7 @@ def test_learning_curves_pair_training_and_validation() -> None:
         "val/roc_auc": {0: 0.5, 1: 0.7},
         "lr-AdamW": {0: 1e-3},
     }
-    panels = plots.learning_curves(curves, best_epoch=1).axes
+    panels = plots.learning_curves(curves).axes
     assert [panel.get_title() for panel in panels] == ["loss", "roc auc"]
     assert list(lines(panels[0])["train"].get_ydata()) == [0.9, 0.5]
     assert list(lines(panels[1])["val"].get_ydata()) == [0.5, 0.7]
@@ -136,8 +136,9 @@ def test_the_forest_plot_draws_intervals_and_says_what_is_not_defined() -> None:
 
 def test_the_sample_is_random_but_the_same_for_a_seed_and_tells_right_from_wrong() -> None:
     images = [np.full((6, 5), index, dtype=np.uint8) for index in range(10)]
-    figure = galleries.sample_gallery(images, LABELS, PROB, 0.5, count=4, seed=1)
     chosen = galleries.choose(10, 4, seed=1)
+    shown = [images[index] for index in chosen]
+    figure = galleries.sample_gallery(shown, LABELS[chosen], PROB[chosen], 0.5)
     assert [int(panel.images[0].get_array()[0, 0]) for panel in figure.axes] == chosen.tolist()
     assert chosen.tolist() != galleries.choose(10, 4, seed=2).tolist()
     for panel, index in zip(figure.axes, chosen, strict=True):

@@ -3,13 +3,13 @@
 Labels are 0 (healthy) or 1 (tumour), int ``[N]``; ``prob`` is P(tumour), float ``[N]`` in 0..1;
 ``threshold`` is one number, or float ``[N]`` where each scan has its own (out-of-fold predictions).
 Every function raises `MissingExtraError` without the extra 'train', and `DataError` for arrays
-that do not fit together. No pyplot state is touched; pictures of scans are in `galleries`.
+that do not fit together. No pyplot state is touched; images of scans are in `galleries`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,56 +69,38 @@ def confusion_matrix(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike = 
 
 
 @styled
-def roc_plot(
+def rate_plot(
     labels: ArrayLike,
     prob: ArrayLike,
     threshold: ArrayLike = 0.5,
     *,
+    kind: Kind,
     groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> Figure:
-    """Draw the ROC curve with its 95 % band (grouped bootstrap) and the operating point."""
+    """Draw the ROC or precision–recall curve with its 95 % band and the operating point.
+
+    The band is a grouped bootstrap's. Precision is not defined without a predicted positive; then
+    there is no operating point.
+    """
     figure = new_figure(4.6, 4.6)
     axes = figure.subplots()
-    _curve_with_band(axes, labels, prob, "roc", groups, seed)
-    axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2, label="chance")
+    _curve_with_band(axes, labels, prob, kind, groups, seed)
     truth, predicted = _predicted(labels, prob, threshold)
-    point = (float(np.mean(predicted[truth == 0])), float(np.mean(predicted[truth == 1])))
-    _operating_point(axes, *point)
-    axes.set(
-        title=f"ROC: area {metric_values(labels, prob)['roc_auc']:.3f}",
-        xlabel="1 − specificity (false alarms)",
-        ylabel="sensitivity (tumours found)",
-    )
-    axes.legend(loc="lower right")
-    return figure
-
-
-@styled
-def pr_plot(
-    labels: ArrayLike,
-    prob: ArrayLike,
-    threshold: ArrayLike = 0.5,
-    *,
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-) -> Figure:
-    """Draw precision over recall with its 95 % band (grouped bootstrap) and operating point."""
-    figure = new_figure(4.6, 4.6)
-    axes = figure.subplots()
-    _curve_with_band(axes, labels, prob, "pr", groups, seed)
-    truth, predicted = _predicted(labels, prob, threshold)
-    share = float(np.mean(truth))
-    axes.axhline(share, color=FAINT, linestyle=":", linewidth=1.2, label=f"chance {share:.2f}")
-    if predicted.any():
-        recall, precision = np.mean(predicted[truth == 1]), np.mean(truth[predicted])
-        _operating_point(axes, float(recall), float(precision))
-    axes.set(
-        title=f"Precision–recall: average precision {metric_values(labels, prob)['pr_auc']:.3f}",
-        xlabel="recall (tumours found)",
-        ylabel="precision (alarms that are right)",
-    )
-    axes.legend(loc="lower left")
+    area, recall = metric_values(labels, prob)[f"{kind}_auc"], float(np.mean(predicted[truth == 1]))
+    dotted: dict[str, Any] = {"color": FAINT, "linestyle": ":", "linewidth": 1.2}
+    if kind == "roc":
+        axes.plot([0, 1], [0, 1], label="chance", **dotted)
+        _operating_point(axes, float(np.mean(predicted[truth == 0])), recall)
+        axes.set(title=f"ROC: area {area:.3f}", xlabel="1 − specificity", ylabel="sensitivity")
+    else:
+        share = float(np.mean(truth))
+        axes.axhline(share, label=f"chance {share:.2f}", **dotted)
+        if predicted.any():
+            _operating_point(axes, recall, float(np.mean(truth[predicted])))
+        title = f"Precision–recall: average precision {area:.3f}"
+        axes.set(title=title, xlabel="recall (sensitivity)", ylabel="precision")
+    axes.legend(loc="lower right" if kind == "roc" else "lower left")
     return figure
 
 
@@ -181,14 +163,11 @@ def score_distributions(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike
 
 
 @styled
-def learning_curves(
-    curves: Mapping[str, Mapping[int, float]], best_epoch: int | None = None
-) -> Figure:
+def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> Figure:
     """Draw metrics over epochs: ``train/…`` and ``val/…``, one panel a metric.
 
     Args:
         curves: Metric → epoch → value, as ``read_curves`` gives it; learning rates are left out.
-        best_epoch: Marked, where it is known.
     """
     names = [name for name in curves if name.startswith(("train/", "val/"))]
     panels = list(dict.fromkeys(name.partition("/")[2] for name in names))
@@ -203,8 +182,6 @@ def learning_curves(
                 epochs, values = zip(*points, strict=True)
                 few = "." if len(points) < 60 else None
                 axes.plot(epochs, values, dash, color=colour, marker=few, label=part)
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color=FAINT, linewidth=1, linestyle=":", label="chosen")
         axes.set(title=panel.replace("_", " "), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(True)

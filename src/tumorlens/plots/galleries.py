@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Picture = NDArray[Any]
+GreyImage = NDArray[Any]
 _WORDS = ("healthy", "tumour")
 
 
@@ -28,28 +28,22 @@ def choose(n: int, count: int, seed: int) -> NDArray[np.int64]:
 
 @styled
 def sample_gallery(
-    images: Sequence[Picture],
+    images: Sequence[GreyImage],
     labels: ArrayLike,
     prob: ArrayLike,
     threshold: ArrayLike = 0.5,
-    *,
-    count: int = 16,
-    seed: int = 0,
 ) -> Figure:
-    """Draw a random sample of scans, each with its label and the prediction.
+    """Draw scans, each with its label and the prediction.
 
     Args:
         images: Grey uint8 ``[H, W]`` (0..255), or float ``[H, W]`` in 0..1, of any sizes.
         labels: 0 or 1, ``[N]``. prob: P(tumour), ``[N]``. threshold: one, or ``[N]``.
-        count: Scans shown.
-        seed: Of the draw; the sample does not depend on right or wrong.
     """
     truth, p = np.asarray(labels), np.asarray(prob, dtype=np.float64)
     limit = np.broadcast_to(np.asarray(threshold, dtype=np.float64), p.shape)
     _check(len(images), truth.size, p.size)
-    shown = choose(len(images), count, seed)
-    axes = _grid(len(shown), columns=min(8, max(4, len(shown) // 2)), height=1.9)
-    for panel, index in zip(axes, shown, strict=False):
+    axes = _grid(len(images), columns=min(8, max(4, len(images) // 2)), height=1.9)
+    for index, panel in enumerate(axes[: len(images)]):
         predicted = int(p[index] >= limit[index])
         _show(panel, images[index])
         _caption(panel, int(truth[index]), predicted, float(p[index]))
@@ -58,7 +52,7 @@ def sample_gallery(
 
 @styled
 def heatmap_gallery(
-    images: Sequence[Picture],
+    images: Sequence[GreyImage],
     heatmaps: Sequence[NDArray[np.float32]],
     captions: Sequence[str],
     boxes: Sequence[Sequence[Box]] | None = None,
@@ -88,7 +82,7 @@ def heatmap_gallery(
             below.plot(xs - 0.5, ys - 0.5, color="#56B4E9", linewidth=1.4)
     from matplotlib.cm import ScalarMappable
 
-    scale = ScalarMappable(norm=drawn.norm, cmap=drawn.cmap)  # without the picture's alpha
+    scale = ScalarMappable(norm=drawn.norm, cmap=drawn.cmap)  # without the image's alpha
     figure.colorbar(scale, ax=panels[1].tolist(), label="evidence, 0 to 1", shrink=0.9)
     return figure
 
@@ -123,7 +117,7 @@ def feature_maps(layers: Mapping[str, NDArray[np.float32]], per_layer: int = 8) 
     return figure
 
 
-def _show(panel: Axes, image: Picture) -> None:
+def _show(panel: Axes, image: GreyImage) -> None:
     top = 255 if np.issubdtype(np.asarray(image).dtype, np.integer) else 1
     panel.imshow(image, cmap="gray", vmin=0, vmax=top)
     panel.set(xticks=[], yticks=[])

@@ -117,36 +117,15 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     """Return the card in the fields of MONAI's bundle ``metadata.json``."""
     spec = card.preprocess
     versions = software_versions()
-    outputs: dict[str, Any] = {
-        "logit": {
-            "type": "probabilities",
-            "format": "classes",
-            "modality": "n/a",
-            "num_channels": 1,
-            "spatial_shape": [],
-            "dtype": "float32",
-            "value_range": [],
-            "is_patch_data": False,
-            "channel_def": {"0": "log-odds of a tumour, before the temperature"},
-        }
-    }
+    answer = {"type": "probabilities", "format": "classes", "modality": "n/a"}
+    outputs = {"logit": _tensor("log-odds of a tumour, before the temperature", **answer)}
     if card.has_map:
-        outputs["map"] = {
-            "type": "image",
-            "format": "latent",
-            "modality": "n/a",
-            "num_channels": 1,
-            "spatial_shape": ["*", "*"],
-            "dtype": "float32",
-            "value_range": [],
-            "is_patch_data": False,
-            "channel_def": {"0": "class map in logit units, whose pooling is the logit"},
-        }
+        meaning = "class map in logit units, whose pooling is the logit"
+        latent = {"type": "image", "format": "latent", "modality": "n/a"}
+        outputs["map"] = _tensor(meaning, spatial_shape=["*", "*"], **latent)
     if card.ood is not None:
-        outputs["in_domain"] = {
-            **outputs["logit"],
-            "channel_def": {"0": "0 and above is a slice of a head's MRI to the OOD detector"},
-        }
+        meaning = "0 and above is a slice of a head's MRI to the OOD detector"
+        outputs["in_domain"] = _tensor(meaning, **answer)
     part = _main_part(card)
     return {
         "schema": MONAI_SCHEMA,
@@ -178,20 +157,29 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "network_data_format": {
             "inputs": {
                 "image": {
-                    "type": "image",
-                    "format": "magnitude",
-                    "modality": "MR",
+                    **_tensor("grey", type="image", format="magnitude", modality="MR"),
                     "num_channels": spec.channels,
                     "spatial_shape": [spec.size, spec.size],
-                    "dtype": "float32",
                     "value_range": [0, 1],
-                    "is_patch_data": False,
                     "channel_def": {str(c): "grey" for c in range(spec.channels)},
                 }
             },
             "outputs": outputs,
         },
     }  # fmt: skip
+
+
+def _tensor(meaning: str, **fields: Any) -> dict[str, Any]:
+    """Return MONAI's description of a tensor of one channel and any values."""
+    return {
+        "num_channels": 1,
+        "spatial_shape": [],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": {"0": meaning},
+        **fields,
+    }
 
 
 def software_versions() -> dict[str, str]:

@@ -34,8 +34,8 @@ def answer_plots(answers: Predictions, part: str, seed: int) -> list[Plot]:
     one = p.threshold[0] if np.unique(p.threshold).size == 1 else p.threshold
     limits = f"the threshold {one:.3f}" if np.ndim(one) == 0 else "each fold's own threshold"
     band = "At each point the band holds 95 % of the curves that resampled groups give."
-    roc = curves.roc_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
-    pr = curves.pr_plot(p.labels, p.prob, one, groups=p.groups, seed=seed)
+    roc = curves.rate_plot(p.labels, p.prob, one, kind="roc", groups=p.groups, seed=seed)
+    pr = curves.rate_plot(p.labels, p.prob, one, kind="pr", groups=p.groups, seed=seed)
     return [
         Plot(
             "Confusion matrix",
@@ -109,7 +109,6 @@ def scan_plots(
         sample.labels,
         sample.prob,
         sample.threshold,
-        seed=seed,
     )
     drawn = "Drawn at random, right or wrong: what it is, P(tumour), and a cross where it erred."
     found = [Plot("A random sample", drawn, encode(gallery, "png"), "png", wide=True)]

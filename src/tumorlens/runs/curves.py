@@ -1,4 +1,4 @@
-"""Learning curves of a run: one tidy table and one picture."""
+"""Learning curves of a run: read from its logs, and drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import csv
 from pathlib import Path
 
 from tumorlens.atomic import atomic_file
-from tumorlens.errors import MissingExtraError, OutputError
+from tumorlens.errors import OutputError
+from tumorlens.plots.curves import learning_curves
+from tumorlens.plots.style import encode
 from tumorlens.runs.folder import RunFolder
 
 
@@ -32,33 +34,17 @@ def _version(path: Path) -> int:
     return int(path.parent.name.removeprefix("version_"))
 
 
-def write_curves(run_dir: Path) -> Path:
-    """Draw loss and validation metrics over epochs into ``curves.png``; return its path.
+def write_curves(run_dir: Path) -> Path | None:
+    """Draw the learning curves into ``curves.png``; return its path, None where nothing was logged.
 
     Raises:
-        MissingExtraError: matplotlib is not installed.
-        OutputError: The picture cannot be written.
+        MissingExtraError: matplotlib or seaborn is not installed.
+        OutputError: The image cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("drawing curves", "train") from error
     curves = read_curves(run_dir)
-    panels = (
-        ("Loss", ("train/loss", "train/image_loss", "train/map_loss", "val/loss")),
-        ("Score", ("train/accuracy", "val/accuracy", "val/balanced_accuracy", "val/roc_auc")),
-    )
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):
-        for name in names:
-            if name in curves:
-                epochs, values = zip(*sorted(curves[name].items()), strict=True)
-                axes.plot(epochs, values, label=name, marker="." if len(epochs) < 60 else None)
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
+    if not curves:
+        return None
     path = RunFolder(run_dir).curves
     with atomic_file(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
+        stream.write(encode(learning_curves(curves), "png"))
     return path
