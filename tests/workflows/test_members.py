@@ -104,6 +104,7 @@ def test_members_start_each_from_its_own_of_an_ensemble(
     joined: RunResult, heads: Path, tmp_path: Path
 ) -> None:
     still = (
+        "members=[{},{model:{arguments:{instance_norm:true}}}]",
         "optimizer.lr=0",
         "optimizer.weight_decay=0",
         f"data.split.path={joined.run_dir}/split.json",
@@ -156,10 +157,10 @@ def test_a_member_that_is_done_is_not_trained_again(heads: Path, tmp_path: Path)
     assert after[2] > before[2]
 
 
-def test_members_may_be_finetuneed(heads: Path, tmp_path: Path) -> None:
+def test_members_may_be_fine_tuned(heads: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    finetuneed = ("members=[{},{}]", "+finetune.optimizer.lr=0.0002")
-    [result] = main(settings(heads, run_dir, *finetuneed))  # Hydra, as from the command line
+    fine_tuned = ("members=[{},{}]", "+finetune.optimizer.lr=0.0002")
+    [result] = main(settings(heads, run_dir, *fine_tuned))  # Hydra, as from the command line
     for at in (1, 2):
         assert (run_dir / f"member_{at}" / "pretrain" / "model.onnx").is_file()
         assert (run_dir / f"member_{at}" / "model.onnx").is_file()

@@ -203,12 +203,10 @@ def cell_config(plan: Plan, row: Row, copies: int) -> RunConfig:
     if row.name != TRANSFER:
         return config
     assert plan.pretrained is not None
-    # In the plan of the cell, so that other weights under the same path are noticed.
-    name = f"{config.name}-{digest(plan.pretrained)[:12]}"
-    weights = {"arguments": {"weights": str(plan.pretrained)}}
-    config = config.changed({"model": weights, "name": name})
+    config = config.changed({"model": {"arguments": {"weights": str(plan.pretrained)}}})
     build(config.model.architecture, **config.model.arguments)  # refused before work
-    return config
+    # In the plan of the cell, so that other weights under the same path are noticed.
+    return replace(config, name=f"{config.name}-{digest(plan.pretrained)[:12]}")
 
 
 def measure_row(plan: Plan, row: Row, answers: Mapping[str, Predictions]) -> dict[str, Cell]:
