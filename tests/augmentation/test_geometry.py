@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.augmentation.pictures import blobs, heads, seeded
+from tests.augmentation.images import blobs, heads, seeded
 from tumorlens.augmentation.geometry import RandAffineElastic
 from tumorlens.augmentation.transform import Batch
 from tumorlens.errors import ConfigError
@@ -41,9 +41,9 @@ def test_without_settings_pictures_stay() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_lesion_moves_with_the_image(name: str) -> None:
-    pictures = blobs()
-    image, lesion = moved(pictures, pictures, 5, **SETTINGS[name])
-    assert not torch.allclose(image, pictures, atol=0.1)
+    images = blobs()
+    image, lesion = moved(images, images, 5, **SETTINGS[name])
+    assert not torch.allclose(image, images, atol=0.1)
     assert torch.equal(image, lesion)
 
 
@@ -69,14 +69,14 @@ def test_a_resolution_ratio_of_nothing_is_refused() -> None:
 
 def test_elastic_deformation_stretches_as_much_as_it_says() -> None:
     side, share = 96, 0.15
-    # Each pixel's value is its column, so a picture's values tell where they were taken from.
+    # Each pixel's value is its column, so an image's values tell where they were taken from.
     columns = torch.linspace(0, 1, side).expand(256, 1, side, side)
     stretched, _ = moved(columns, columns, elastic_prob=0.5, elastic_strength=share)
     inside = stretched[:, 0, 24:72, 24:72]
     still = (inside - columns[:, 0, 24:72, 24:72]).abs().amax(dim=(1, 2)) < 1e-3
     assert 96 <= still.sum() <= 160
     displaced = inside[~still]
-    # Steps of a pixel against those of a picture left as it is. Between knots a field of splines
+    # Steps of a pixel against those of an image left as it is. Between knots a field of splines
     # is steeper than the straight line between them here, and flatter there.
     stretch = displaced.diff(dim=2) * (side - 1) - 1
     assert abs(stretch.mean()) < 0.1 * share
@@ -87,9 +87,9 @@ def test_elastic_deformation_stretches_as_much_as_it_says() -> None:
 
 
 def test_smaller_pictures_show_the_same_at_the_same_places() -> None:
-    pictures = blobs()
-    small = RandAffineElastic().resample(Batch.unlabelled(pictures, pictures), seeded(), 32)
+    images = blobs()
+    small = RandAffineElastic().resample(Batch.unlabelled(images, images), seeded(), 32)
     assert small.image.shape == (6, 1, 32, 32)
-    expected = torch.nn.functional.avg_pool2d(pictures, 2)
+    expected = torch.nn.functional.avg_pool2d(images, 2)
     assert torch.allclose(small.image, expected, atol=1e-5)
     assert torch.equal(small.image, small.lesion)

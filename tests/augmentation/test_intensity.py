@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.augmentation.pictures import heads, seeded
+from tests.augmentation.images import heads, seeded
 from tumorlens.augmentation.intensity import (
     IntensityTransform,
     RandAdjustContrast,
@@ -39,7 +39,7 @@ def test_each_acts_and_stays_in_range(kind: Any, channels: int) -> None:
     assert 0 <= every.min() <= every.max() <= 1
     assert torch.equal(every, changed(kind(prob=1.0), image, 2))
     difference = (every - image).abs().amax(dim=(1, 2, 3))
-    # A border of width 0..6 on random edges may miss a picture; every other one hits all.
+    # A border of width 0..6 on random edges may miss an image; every other one hits all.
     assert (difference > 1e-3).sum() >= (1 if kind.__name__ == "RandBorder" else len(image))
     half = changed(kind(prob=0.5), image, 2)
     touched = (half != image).flatten(1).any(dim=1)
@@ -59,9 +59,9 @@ def test_monotone_maps_keep_the_order_of_grey_levels(kind: Any) -> None:
 
 
 def test_inverting_keeps_the_background_dark() -> None:
-    picture = torch.zeros(1, 1, 64, 64)
-    picture[..., 16:48, 16:48] = 0.8
-    turned = changed(RandInvert(prob=1.0), picture)
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 16:48, 16:48] = 0.8
+    turned = changed(RandInvert(prob=1.0), image)
     assert turned[..., :8, :].max() == 0
     assert turned[0, 0, 32, 32] < 0.5
 

@@ -23,7 +23,7 @@ def seeded(seed: int = 0) -> Generator:
 
 
 def batch() -> dict[str, Tensor]:
-    """Pictures 0..3 are tumours at 0.4 with a lesion at 0.6; 4..11 are healthy, at 0.5."""
+    """Images 0..3 are tumours at 0.4 with a lesion at 0.6; 4..11 are healthy, at 0.5."""
     image = torch.full((12, 1, SIZE, SIZE), 0.5)
     lesion = torch.zeros(12, 1, SIZE, SIZE)
     for at in range(4):
@@ -117,7 +117,7 @@ def test_a_removed_lesion_leaves_healthy_tissue_and_no_outline() -> None:
     "change",
     [
         {"prob": 0.0},
-        {"label": torch.ones(12)},  # no healthy picture
+        {"label": torch.ones(12)},  # no healthy image
         {"lesion": torch.zeros(12, 1, SIZE, SIZE)},  # no lesion to take
         {"lesion": torch.full((12, 1, SIZE, SIZE), 0.5)},  # only ignore regions
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.augmentation.pictures import blobs, heads, seeded
+from tests.augmentation.images import blobs, heads, seeded
 from tumorlens.augmentation.policy import AugmentationPolicy, Intensity, Lesions, Schedule
 from tumorlens.augmentation.transform import Batch, Settings
 from tumorlens.errors import ConfigError
@@ -28,7 +28,7 @@ def batch(n: int = 8) -> Batch:
     return Batch(heads(n), lesion, label, torch.ones(n), torch.zeros(n).long())
 
 
-def test_the_same_generator_gives_the_same_pictures() -> None:
+def test_the_same_generator_gives_the_same_images() -> None:
     transforms = EVERYTHING.transforms(0.5, 64)
     first, second, other = (transforms(batch(), seeded(seed)) for seed in (3, 3, 4))
     for each in fields(Batch):

@@ -1,4 +1,4 @@
-"""Synthetic lesions: a picture labelled as tumour shows one, the others do not."""
+"""Synthetic lesions: an image labelled as tumour shows one, the others do not."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_has_a_neck_gets_lesions_above_it(view: int, below: bool) -> None:
     assert (max(centres) >= 0.72 * SIZE) == below
 
 
-def test_nothing_is_drawn_into_an_empty_picture_or_without_a_chance() -> None:
+def test_nothing_is_drawn_into_an_empty_image_or_without_a_chance() -> None:
     given = batch()
     empty = given | {"image": torch.zeros_like(given["image"])}
     assert torch.equal(drawn(empty)[2], given["label"])

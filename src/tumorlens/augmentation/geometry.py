@@ -58,7 +58,7 @@ class RandAffineElastic(Settings):
         return self.resample(batch, generator, batch.image.shape[-1])
 
     def resample(self, batch: Batch, generator: Generator, size: int) -> Batch:
-        """Do the same to pictures with a side of ``size`` pixels, at most that of those given."""
+        """Do the same to images with a side of ``size`` pixels, at most that of those given."""
         image, n, g = batch.image, len(batch.image), generator
         flip_x = torch.where(torch.rand(n, generator=g) < self.flip_prob, -1.0, 1.0)
         flip_y = torch.where(torch.rand(n, generator=g) < self.flip_vertical_prob, -1.0, 1.0)

@@ -27,12 +27,12 @@ _HEAD = 0.06
 
 @dataclass(frozen=True)
 class IntensityTransform(Settings, ABC):
-    """A transform of the grey levels of some pictures of a batch, kept within 0..1."""
+    """A transform of the grey levels of some images of a batch, kept within 0..1."""
 
     prob: float = 0.0
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
-        """Return the batch with each picture changed at the probability ``prob``."""
+        """Return the batch with each image changed at the probability ``prob``."""
         if self.prob == 0:
             return batch
         chosen = torch.rand(len(batch.image), generator=generator) < self.prob
@@ -43,12 +43,12 @@ class IntensityTransform(Settings, ABC):
         return replace(batch, image=image)
 
     def changed(self, image: Tensor, lesion: Tensor, generator: Generator) -> Tensor:
-        """Return pictures ``[K, C, S, S]`` changed, in 0..1; ``lesion`` is ``[K, 1, S, S]``."""
+        """Return images ``[K, C, S, S]`` changed, in 0..1; ``lesion`` is ``[K, 1, S, S]``."""
         return self.apply(image, generator).clamp(0, 1)
 
     @abstractmethod
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return every picture ``[K, C, S, S]`` changed; values may leave 0..1."""
+        """Return every image ``[K, C, S, S]`` changed; values may leave 0..1."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RandSimulateLowResolution(IntensityTransform):
     max_zoom: float = 3.0
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures with less resolution, one factor for all."""
+        """Return the images with less resolution, one factor for all."""
         factor = float(uniform(1, 1.2, self.max_zoom, generator))
         small = max(16, round(image.shape[-1] / factor))
         low = functional.interpolate(image, (small, small), mode="area")
@@ -70,7 +70,7 @@ class RandGibbsNoise(IntensityTransform):
     """Ringing from cutting off high spatial frequencies (Gibbs phenomenon)."""
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures from the lowest 30 to 80 % of their frequencies."""
+        """Return the images from the lowest 30 to 80 % of their frequencies."""
         side = image.shape[-1]
         frequency = torch.fft.fftfreq(side).abs().to(image.device)
         limit = float(uniform(1, 0.15, 0.4, generator))
@@ -84,7 +84,7 @@ class RandIntensityRemap(IntensityTransform):
     """Piecewise-linear map through random levels, in any order: as of another sequence."""
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures through four random levels each; 0 stays 0."""
+        """Return the images through four random levels each; 0 stays 0."""
         levels = torch.rand(len(image), 4, generator=generator)
         return interpolate_knots(image, torch.cat([torch.zeros(len(image), 1), levels], dim=1))
 
@@ -94,7 +94,7 @@ class RandHistogramShift(IntensityTransform):
     """Monotone piecewise-linear map through random knots: the order of grey levels stays."""
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures through five random knots each; 0 stays 0 and 1 stays 1."""
+        """Return the images through five random knots each; 0 stays 0 and 1 stays 1."""
         steps = torch.rand(len(image), 5, generator=generator).add(0.1)
         knots = torch.cat([torch.zeros(len(image), 1), steps.cumsum(1)], dim=1)
         return interpolate_knots(image, knots / knots[:, -1:])
@@ -105,14 +105,14 @@ class RandInvert(IntensityTransform):
     """Inverted contrast inside the head; air stays dark.
 
     Attributes:
-        t2_prob: Share of the inverted pictures that look like T2: fluid inside the head turns
+        t2_prob: Share of the inverted images that look like T2: fluid inside the head turns
             bright too, and lesions show in the brighter of both contrasts.
     """
 
     t2_prob: float = 0.0
 
     def changed(self, image: Tensor, lesion: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures inverted, some of them like T2."""
+        """Return the images inverted, some of them like T2."""
         inverted = super().changed(image, lesion, generator)
         if self.t2_prob == 0:
             return inverted
@@ -122,7 +122,7 @@ class RandInvert(IntensityTransform):
         return torch.where(per_image(chosen, image), turned, inverted)
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures with the head's contrast inverted to 60 to 100 %."""
+        """Return the images with the head's contrast inverted to 60 to 100 %."""
         inside = functional.avg_pool2d((image > _HEAD).float(), 9, stride=1, padding=4)
         strength = per_image(uniform(len(image), 0.6, 1.0, generator), image)
         return torch.where(inside > 0.6, strength * (1 - image) + (1 - strength) * image, image)
@@ -135,7 +135,7 @@ class RandAdjustContrast(IntensityTransform):
     log_gamma: float = 0.4
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures with their contrast adjusted."""
+        """Return the images with their contrast adjusted."""
         power = torch.exp(uniform(len(image), -self.log_gamma, self.log_gamma, generator))
         return image.clamp_min(1e-6) ** per_image(power, image)
 
@@ -147,7 +147,7 @@ class RandBiasField(IntensityTransform):
     coefficient: float = 0.5
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures in a field of 4 × 4 random knots."""
+        """Return the images in a field of 4 × 4 random knots."""
         coarse = torch.randn(len(image), 1, 4, 4, generator=generator) * self.coefficient
         field = functional.interpolate(coarse, image.shape[-2:], mode="bicubic", align_corners=True)
         return image * torch.exp(field.to(image.device))
@@ -160,7 +160,7 @@ class RandRicianNoise(IntensityTransform):
     std: float = 0.06
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures with noise."""
+        """Return the images with noise."""
         sigma = per_image(uniform(len(image), 0.0, self.std, generator), image)
         real = image + sigma * torch.randn(image.shape, generator=generator).to(image.device)
         imaginary = sigma * torch.randn(image.shape, generator=generator).to(image.device)
@@ -169,10 +169,10 @@ class RandRicianNoise(IntensityTransform):
 
 @dataclass(frozen=True)
 class RandBorder(IntensityTransform):
-    """Bars or a frame of one brightness along the picture's edges, as screenshots have."""
+    """Bars or a frame of one brightness along the image's edges, as screenshots have."""
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures with bars of up to 6 pixels along random edges."""
+        """Return the images with bars of up to 6 pixels along random edges."""
         image = image.clone()
         for row in range(len(image)):
             level = float(torch.rand(1, generator=generator))
@@ -193,7 +193,7 @@ class RandCoarseDropout(IntensityTransform):
     size: float = 0.2
 
     def apply(self, image: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures with one square blank, at the same place in all."""
+        """Return the images with one square blank, at the same place in all."""
         side = max(1, round(self.size * image.shape[-1]))
         corner = torch.randint(0, image.shape[-1] - side + 1, (2,), generator=generator)
         top, left = (int(v) for v in corner)

@@ -1,7 +1,7 @@
-"""Lesion insertion, removal and cropping: what a picture shows changes, and its label with it.
+"""Lesion insertion, removal and cropping: the content of an image changes, and its label with it.
 
-The same kind of patch goes onto both sides of the question: a seam, a host's view or source, or a
-zoom then tells nothing about the answer. Donors of the host's view are preferred.
+Both classes get the same kind of patch, so that a seam, the view or source of the image, or a zoom
+carries no information about the label. Donors of the same view are preferred.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from torch.nn import functional
 
 from tumorlens.augmentation.transform import Batch, Settings, interpolate_knots
 
-# Half of what is inserted into a healthy picture is a lesion, half healthy tissue of its shape.
+# Half of what is inserted into a healthy image is a lesion, half healthy tissue of its shape.
 _LESION_SHARE = 0.5
-# Of the tumour pictures chosen for it this share loses the lesion; the rest keep it and get
+# Of the tumour images chosen for it this share loses the lesion; the rest keep it and get
 # healthy tissue in a lesion's shape elsewhere.
 _REMOVED = 0.6
-# A lesion is covered with its mirror place where that is clear of lesion, this often.
+# How often a lesion is covered with its mirrored side, where that holds no lesion.
 _MIRRORED = 0.6
 # A remapped lesion differs from its rim by this share of the rim's brightness at least.
 _CONTRAST = 0.25
 DARK = 0.08
 """Darker than this is background, or air."""
 
-# A patch lies on the head to this share at least.
+# Minimum share of a patch that lies on the head.
 _ON_HEAD = 0.8
-# Sides of a crop, as shares of the picture's, and how often a fitting one is sought.
+# Sides of a crop, as shares of the image's, and tries to find a fitting one.
 _CROP = (0.5, 0.85)
 _TRIES = 6
 
 
 @dataclass(frozen=True)
 class RandLesionInsertion(Settings):
-    """Insert feathered patches into healthy pictures: lesions, and healthy tissue of their shape.
+    """Insert feathered patches into healthy images: lesions, and healthy tissue of their shape.
 
-    A picture that gets a lesion becomes a tumour with that outline. A patch that would hang in the
-    air is not inserted.
+    An image that gets a lesion becomes a tumour with that outline. A patch that would lie
+    outside the head is not inserted.
 
     Attributes:
-        prob: Of each healthy picture.
-        remap_prob: Share of the inserted lesions shown as another sequence might show them:
-            through a random map of intensities, where that leaves them apart from their rim.
+        prob: Of each healthy image.
+        remap_prob: Share of the inserted lesions whose intensities are remapped at random, as in
+            another sequence, where that keeps them distinct from their rim.
     """
 
     prob: float = 0.0
@@ -63,25 +63,25 @@ class RandLesionInsertion(Settings):
         alpha = _feathered(lesion[shapes])
         fits = on_head(image[chosen], alpha, _ON_HEAD)
         host, alpha, gets_lesion = chosen[fits], alpha[fits], gets_lesion.to(image.device)[fits]
-        edited, marked, told = image.clone(), lesion.clone(), label.clone()
+        new_image, new_lesion, new_label = image.clone(), lesion.clone(), label.clone()
         donated = image[donors[fits]]
         if self.remap_prob > 0:
             donated = _remapped(donated, alpha, self.remap_prob * gets_lesion, generator)
-        edited[host] = _blend(image[host], donated, alpha)
-        marked[host[gets_lesion]] = lesion[shapes[fits][gets_lesion]]
-        told[host[gets_lesion]] = 1.0
-        return replace(batch, image=edited, lesion=marked, label=told)
+        new_image[host] = _blend(image[host], donated, alpha)
+        new_lesion[host[gets_lesion]] = lesion[shapes[fits][gets_lesion]]
+        new_label[host[gets_lesion]] = 1.0
+        return replace(batch, image=new_image, lesion=new_lesion, label=new_label)
 
 
 @dataclass(frozen=True)
 class RandLesionRemoval(Settings):
-    """Cover outlined lesions with healthy tissue, which makes their pictures healthy.
+    """Cover outlined lesions with healthy tissue, which makes their images healthy.
 
-    The tissue is that of the mirrored side, or of a healthy picture. Some of the chosen pictures
-    keep their lesion and get the tissue beside it, so that a seam does not mean healthy.
+    The tissue is that of the mirrored side, or of a healthy image. Some of the chosen images keep
+    their lesion and get the tissue elsewhere, so that a seam does not mean healthy.
 
     Attributes:
-        prob: Of each tumour picture with an outline.
+        prob: Of each tumour image with an outline.
     """
 
     prob: float = 0.0
@@ -104,34 +104,34 @@ class RandLesionRemoval(Settings):
         alpha = torch.where(_wide(removed), own, beside)
         flipped = _wide(mirrored & removed)
         tissue = torch.where(flipped, image[chosen].flip(-1), image[donors])
-        edited, marked, told = image.clone(), lesion.clone(), label.clone()
-        edited[chosen] = _blend(image[chosen], tissue, alpha)
-        marked[chosen[removed]] = 0.0
-        told[chosen[removed]] = 0.0
-        return replace(batch, image=edited, lesion=marked, label=told)
+        new_image, new_lesion, new_label = image.clone(), lesion.clone(), label.clone()
+        new_image[chosen] = _blend(image[chosen], tissue, alpha)
+        new_lesion[chosen[removed]] = 0.0
+        new_label[chosen[removed]] = 0.0
+        return replace(batch, image=new_image, lesion=new_lesion, label=new_label)
 
 
 @dataclass(frozen=True)
 class RandLesionCrop(Settings):
     """Zoom into a crop of half to five sixths of the side.
 
-    Half of the tumour pictures' crops hold most of the lesion and stay tumours, half hold none of
-    it and become healthy: what is seen beside a tumour is no evidence of one. Pictures whose
-    lesion is not outlined, and those without a fitting crop, stay whole.
+    Half of the crops of tumour images hold most of the lesion and stay tumours, half hold none of
+    it and become healthy: the surroundings of a tumour are no evidence of one. Images without an
+    outline of the lesion, and those without a fitting crop, are not cropped.
 
     Attributes:
-        prob: Of each picture.
+        prob: Of each image.
     """
 
     prob: float = 0.0
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
-        """Return the batch with some pictures cropped and enlarged."""
+        """Return the batch with some images cropped and enlarged."""
         image, lesion, label = batch.image, batch.lesion, batch.label
         chosen = torch.nonzero(torch.rand(len(image), generator=generator) < self.prob).flatten()
         if not len(chosen):
             return batch
-        edited, marked, told = image.clone(), lesion.clone(), label.clone()
+        new_image, new_lesion, new_label = image.clone(), lesion.clone(), label.clone()
         for at in (int(k) for k in chosen if batch.annotated[k] > 0.5):
             without = bool(torch.rand(1, generator=generator) < 0.5)
             square = _crop(image[at], lesion[at], bool(label[at] > 0.5), without, generator)
@@ -139,11 +139,11 @@ class RandLesionCrop(Settings):
                 continue
             rows, columns = square
             size = list(image.shape[-2:])
-            edited[at] = _resized(image[at, :, rows, columns], size)
-            marked[at] = _resized(lesion[at, :, rows, columns], size)
+            new_image[at] = _resized(image[at, :, rows, columns], size)
+            new_lesion[at] = _resized(lesion[at, :, rows, columns], size)
             if without:
-                told[at] = 0.0
-        return replace(batch, image=edited, lesion=marked, label=told)
+                new_label[at] = 0.0
+        return replace(batch, image=new_image, lesion=new_lesion, label=new_label)
 
 
 def _crop(
@@ -168,8 +168,8 @@ def _crop(
     return None
 
 
-def _resized(picture: Tensor, size: list[int]) -> Tensor:
-    return functional.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]
+def _resized(image: Tensor, size: list[int]) -> Tensor:
+    return functional.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def _with_lesion(lesion: Tensor, label: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def _with_lesion(lesion: Tensor, label: Tensor) -> Tensor:
 
 
 def _like(hosts: Tensor, pool: Tensor, view: Tensor, generator: Generator) -> Tensor:
-    """Draw one of ``pool`` for each host, of the host's view where there is one."""
+    """Sample one of ``pool`` for each host, of the host's view where there is one."""
     drawn = []
     for host in hosts:
         same = pool[view[pool] == view[host]]
@@ -187,44 +187,44 @@ def _like(hosts: Tensor, pool: Tensor, view: Tensor, generator: Generator) -> Te
 
 
 def _feathered(lesion: Tensor) -> Tensor:
-    """Return a patch's opacity: whole over the lesion and the ignore region, fading beside it."""
+    """Return a patch's opacity: 1 over the lesion and the ignore region, fading around it."""
     whole = functional.max_pool2d((lesion > 0.25).float(), 7, stride=1, padding=3)
     return functional.avg_pool2d(whole, 7, stride=1, padding=3)
 
 
 def _blend(host: Tensor, donor: Tensor, alpha: Tensor) -> Tensor:
-    """Lay the donor's patch over the host, as bright against its rim as it was at home."""
+    """Blend the donor's patch into the host, scaled so that its contrast to the rim stays."""
     wide = functional.max_pool2d(alpha, 13, stride=1, padding=6)
     rim = (wide > 0.05) & (alpha < 0.5)
 
-    def brightness(picture: Tensor) -> Tensor:
-        counted = rim & (picture > 0.03)
-        total = (picture * counted).flatten(1).sum(1)
+    def brightness(image: Tensor) -> Tensor:
+        counted = rim & (image > 0.03)
+        total = (image * counted).flatten(1).sum(1)
         return (total / counted.flatten(1).sum(1).clamp_min(1)).clamp_min(0.05)
 
     ratio = (brightness(host) / brightness(donor)).clamp(0.6, 1.6)
     return (1 - alpha) * host + alpha * (donor * _wide(ratio)).clamp(0, 1)
 
 
-def _remapped(picture: Tensor, alpha: Tensor, probability: Tensor, generator: Generator) -> Tensor:
-    """Map intensities of pictures at random, ``probability`` ``[N]``, keeping lesions visible."""
-    levels = 0.1 + 0.9 * torch.rand(len(picture), 5, generator=generator)
-    mapped = interpolate_knots(picture, levels)
+def _remapped(image: Tensor, alpha: Tensor, probability: Tensor, generator: Generator) -> Tensor:
+    """Map intensities of images at random, ``probability`` ``[N]``, keeping lesions visible."""
+    levels = 0.1 + 0.9 * torch.rand(len(image), 5, generator=generator)
+    mapped = interpolate_knots(image, levels)
     core = alpha > 0.95
     rim = (functional.max_pool2d(alpha, 13, stride=1, padding=6) > 0.05) & (alpha < 0.3)
 
     def level(of: Tensor, where: Tensor) -> Tensor:
-        counted = where & (picture > DARK)
+        counted = where & (image > DARK)
         return (of * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)
 
     beside = level(mapped, rim)
     apart = (level(mapped, core) - beside).abs() > _CONTRAST * beside
-    drawn = torch.rand(len(picture), generator=generator).to(picture.device) < probability
-    return torch.where(_wide(drawn & apart), mapped, picture)
+    drawn = torch.rand(len(image), generator=generator).to(image.device) < probability
+    return torch.where(_wide(drawn & apart), mapped, image)
 
 
 def on_head(host: Tensor, alpha: Tensor, share: float) -> Tensor:
-    """Tell ``[N]`` whose patch, of opacity ``alpha``, lies on the host's head to this share."""
+    """Return ``[N]``, True where this share of a patch of opacity ``alpha`` lies on the head."""
     core = (alpha > 0.5).float()
     lit = ((host.mean(dim=1, keepdim=True) > DARK) * core).flatten(1).sum(1)
     return lit >= share * core.flatten(1).sum(1)

@@ -55,7 +55,7 @@ class Intensity(Settings):
 
 @dataclass(frozen=True)
 class Lesions(Settings):
-    """Transforms that change what a picture shows, in the order in which they are applied."""
+    """Transforms that change what an image shows, in the order in which they are applied."""
 
     insertion: RandLesionInsertion = field(default_factory=RandLesionInsertion)
     synthetic: RandSyntheticLesion = field(default_factory=RandSyntheticLesion)
@@ -65,16 +65,16 @@ class Lesions(Settings):
 
 @dataclass(frozen=True)
 class Schedule(Settings):
-    """How the doses and the pictures' size follow the training. Times are shares of it, 0..1.
+    """How the doses and the images' size follow the training. Times are shares of it, 0..1.
 
     Attributes:
         sequence_from: From here on what keeps the sequence of a scan from carrying the answer
             (intensity remapping, inversion, lesion insertion, synthetic lesions) comes
-            ``sequence_factor`` times as often, and inverted pictures may look like T2; 1 never.
+            ``sequence_factor`` times as often, and inverted images may look like T2; 1 never.
             Such doses from the first epoch on keep a network from learning.
         sequence_factor: That factor, > 0.
         lesions_reduced_from: From here on lesion transforms come a quarter as often; 1 never.
-        initial_size: Side of the pictures at the start, pixels (progressive resizing); 0 is the
+        initial_size: Side of the images at the start, pixels (progressive resizing); 0 is the
             network's own from the first epoch on.
         full_size_at: Where the side has grown to the network's own.
     """
@@ -86,9 +86,9 @@ class Schedule(Settings):
     full_size_at: float = 0.67
 
     def size_at(self, progress: float, full: int) -> int:
-        """Return the side of training pictures at ``progress`` (0..1), in steps of 32 pixels.
+        """Return the side of training images at ``progress`` (0..1), in steps of 32 pixels.
 
-        Small pictures teach what large ones do for a fraction of the time, as long as large
+        Small images teach what large ones do for a fraction of the time, as long as large
         ones come last (Tan & Le, EfficientNetV2, ICML 2021).
         """
         if not 0 < self.initial_size < full or progress >= self.full_size_at:
@@ -139,7 +139,7 @@ class AugmentationPolicy(Settings):
         )
 
     def transforms(self, progress: float, size: int) -> Compose:
-        """Return the transforms at ``progress`` (0..1), pictures' side ``size`` at the end."""
+        """Return the transforms at ``progress`` (0..1), images' side ``size`` at the end."""
         now = self.at(progress)
         geometry = partial(now.geometry.resample, size=self.schedule.size_at(progress, size))
         lesions: list[Any] = [getattr(now.lesions, each.name) for each in fields(now.lesions)]

@@ -1,11 +1,11 @@
-"""Synthetic lesions in healthy pictures: every shape, size and contrast, in every sequence.
+"""Synthetic lesions in healthy images: every shape, size and contrast, in every sequence.
 
-Collections show tumours in few sequences, and a lesion inserted from another picture keeps the look
+Collections show tumours in few sequences, and a lesion inserted from another image keeps the look
 of its own. A synthetic one is brighter or darker than the tissue around it as chance has it, solid
 or a ring around another core, with or without oedema, and has mass effect: it pushes its
 neighbourhood aside. Networks can learn from synthetic anomalies alone (Tan et al., Detecting
 outliers with foreign patch interpolation, MELBA 2022; Hu et al., Label-free liver tumor
-segmentation, CVPR 2023). Some pictures get the displacement, or a faint smooth shade, alone and
+segmentation, CVPR 2023). Some images get the displacement, or a faint smooth shade, alone and
 stay healthy: neither is a lesion.
 """
 
@@ -21,9 +21,9 @@ from torch.nn import functional
 from tumorlens.augmentation.lesions import DARK, on_head
 from tumorlens.augmentation.transform import Batch, Settings
 
-# Of the pictures chosen this share gets a lesion; the others a decoy.
+# Of the images chosen this share gets a lesion; the others a decoy.
 _LESION_SHARE = 0.7
-# Radius of a lesion, as a share of the picture's side; drawn on a logarithmic scale.
+# Radius of a lesion, as a share of the image's side; drawn on a logarithmic scale.
 _RADIUS = (0.03, 0.15)
 # A lesion lies on the head to this share at least.
 _ON_HEAD = 0.85
@@ -40,39 +40,39 @@ _OEDEMA = 0.5
 
 @dataclass(frozen=True)
 class RandSyntheticLesion(Settings):
-    """Draw a lesion or a decoy into healthy pictures.
+    """Insert a synthetic lesion or a decoy into healthy images.
 
-    A picture that gets a lesion becomes a tumour with that outline, the oedema an ignore region.
-    What would hang in the air is not drawn.
+    An image that gets a lesion becomes a tumour with that outline, the oedema an ignore region.
+    A lesion that would lie outside the head is not inserted.
 
     Attributes:
-        prob: Of each healthy picture.
+        prob: Of each healthy image.
     """
 
     prob: float = 0.0
 
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
-        """Return the batch with lesions and decoys drawn."""
+        """Return the batch with lesions and decoys inserted."""
         image, label = batch.image, batch.label
         healthy = torch.nonzero(label < 0.5).flatten()
         chosen = healthy[torch.rand(len(healthy), generator=generator) < self.prob]
         if not len(chosen):
             return batch
         host = image[chosen]
-        drawn = _Drawing(host, batch.view[chosen], generator)
+        synthetic = _SyntheticLesions(host, batch.view[chosen], generator)
         is_lesion = torch.rand(len(chosen), generator=generator) < _LESION_SHARE
         is_lesion = is_lesion.to(image.device)
-        picture = drawn.shown(is_lesion)
-        fits = drawn.exists() & on_head(host, drawn.body, _ON_HEAD)
-        edited, marked, told = image.clone(), batch.lesion.clone(), label.clone()
-        edited[chosen[fits]] = picture[fits]
+        with_lesion = synthetic.blended(is_lesion)
+        fits = synthetic.exists() & on_head(host, synthetic.body, _ON_HEAD)
+        new_image, new_lesion, new_label = image.clone(), batch.lesion.clone(), label.clone()
+        new_image[chosen[fits]] = with_lesion[fits]
         tumour = fits & is_lesion
-        marked[chosen[tumour]] = drawn.outline()[tumour]
-        told[chosen[tumour]] = 1.0
-        return replace(batch, image=edited, lesion=marked, label=told)
+        new_lesion[chosen[tumour]] = synthetic.outline()[tumour]
+        new_label[chosen[tumour]] = 1.0
+        return replace(batch, image=new_image, lesion=new_lesion, label=new_label)
 
 
-class _Drawing:
+class _SyntheticLesions:
     """One lesion for each host ``[N, C, S, S]``, its parts as opacities ``[N, 1, S, S]``."""
 
     def __init__(self, host: Tensor, view: Tensor, generator: Generator) -> None:
@@ -99,23 +99,22 @@ class _Drawing:
         return torch.maximum(self.body, 0.5 * self.oedema.gt(0.1).float())
 
     def exists(self) -> Tensor:
-        """Tell ``[N]`` whose lesion has any extent."""
+        """Return ``[N]``, True where a lesion has any extent."""
         return (self.body > 0.5).flatten(1).any(dim=1)
 
-    def shown(self, is_lesion: Tensor) -> Tensor:
+    def blended(self, is_lesion: Tensor) -> Tensor:
         """Return the hosts with their lesions, or where it is none with a decoy."""
         around = self._level_around()
         step = self._step(around, self._uniform(*_STEP))
         other = self._step(around, self._uniform(0.0, _STEP[1]))
         opacity = self._uniform(0.6, 1.0)
-        picture = self.host
-        picture = picture + self.oedema * (around + 0.5 * step - picture)
+        image = self.host + self.oedema * (around + 0.5 * step - self.host)
         body = (around + step) * self.texture
         body = body + self.core * ((around + other) * self.texture - body)
-        picture = picture + opacity * self.body * (body - picture)
+        image = image + opacity * self.body * (body - image)
         faint = self._chance(0.5) * self.oedema * self._uniform(-_FAINT, _FAINT)
         decoy = self.host + faint
-        return torch.where(is_lesion[:, None, None, None], picture, decoy).clamp(0, 1)
+        return torch.where(is_lesion[:, None, None, None], image, decoy).clamp(0, 1)
 
     def _level_around(self) -> Tensor:
         counted = (self.body + self.oedema > 0.3).float() * (self.host.mean(1, keepdim=True) > DARK)

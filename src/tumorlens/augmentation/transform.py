@@ -14,7 +14,7 @@ from tumorlens.errors import ConfigError
 
 @dataclass(frozen=True)
 class Batch:
-    """Training pictures with what is known of them. Transforms return new ones.
+    """Training images with what is known of them. Transforms return new ones.
 
     Attributes:
         image: float32 ``[N, C, S, S]`` in 0..1.
@@ -32,7 +32,7 @@ class Batch:
 
     @classmethod
     def unlabelled(cls, image: Tensor, lesion: Tensor | None = None) -> Batch:
-        """Return pictures of which nothing, or the lesions alone, is known."""
+        """Return images of which nothing, or the lesions alone, is known."""
         n, zeros = len(image), torch.zeros(len(image), device=image.device)
         shown = image.new_zeros((n, 1, *image.shape[2:])) if lesion is None else lesion
         return cls(image, shown, zeros, zeros, zeros.long())

@@ -1,4 +1,4 @@
-"""Pictures for the tests of augmentation."""
+"""Images for the tests of augmentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def heads(n: int = 4, size: int = 64) -> Tensor:
 
 
 def blobs(n: int = 6, size: int = 64) -> Tensor:
-    """One bright blob a picture, off the middle both ways, at different places."""
+    """One bright blob an image, off the middle both ways, at different places."""
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     centres = [(22 + 2 * k, 40 - k) for k in range(n)]
     drawn = [torch.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 40.0) for cy, cx in centres]
