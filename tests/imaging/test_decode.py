@@ -62,7 +62,7 @@ LOSSLESS = [
 
 
 @pytest.mark.parametrize(("_", "data", "found", "expected"), LOSSLESS, ids=[c[0] for c in LOSSLESS])
-def test_lossless_formats_give_their_pixels(
+def test_lossless_formats_preserve_pixels(
     _: str, data: bytes, found: str, expected: NDArray[Any]
 ) -> None:
     image = decode(data)
@@ -105,7 +105,7 @@ def test_grey_with_alpha_stays_grey_in_8_and_16_bits() -> None:
     assert decode(deep).pixels.tolist() == [[9000, 0]]
 
 
-def test_white_is_zero_tiff_is_turned_over() -> None:
+def test_white_is_zero_tiff_is_inverted() -> None:
     # Pillow stores 8-bit pixels turned over when told WhiteIsZero, and 16-bit ones as they are.
     shallow = pictures.pillow(RAMP, "TIFF", tiffinfo={262: 0})
     np.testing.assert_array_equal(decode(shallow).pixels, RAMP)
@@ -142,13 +142,13 @@ def test_exif_orientation_is_applied(
 
 
 @pytest.mark.parametrize("file_format", ["png", "jpeg", "tiff", "bmp", "webp"])
-def test_a_lying_header_is_refused_before_decoding(file_format: str) -> None:
+def test_a_header_over_the_limit_is_refused_before_decoding(file_format: str) -> None:
     side = 16_000 if file_format == "webp" else 40_000
     with pytest.raises(TooLargeError, match=rf"lie: .*{side} × {side}.*16,777,216"):
         decode(pictures.lying_header(file_format, side), name="lie")
 
 
-def test_lying_headers_cost_no_memory(tmp_path: Path) -> None:
+def test_headers_over_the_limit_cost_no_memory(tmp_path: Path) -> None:
     for file_format in ("png", "jpeg", "tiff", "bmp"):
         (tmp_path / file_format).write_bytes(pictures.lying_header(file_format, 40_000))
     (tmp_path / "dicom").write_bytes(dicoms.dicom(RAMP, Rows=40_000, Columns=40_000))
@@ -203,7 +203,7 @@ def test_a_png_without_its_end_is_a_decode_error() -> None:
         (b"\x00" * 500, UnsupportedFormatError, "not a JPEG, PNG"),
     ],
 )
-def test_what_is_no_picture_is_refused(
+def test_other_files_are_refused(
     data: bytes, error: type[InputError], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "scan.jpg"
@@ -213,7 +213,7 @@ def test_what_is_no_picture_is_refused(
             decode(source, name="scan.jpg" if source is data else None)
 
 
-def test_several_pages_or_frames_are_refused_but_a_thumbnail_is_not_a_page() -> None:
+def test_several_pages_or_frames_are_refused_except_thumbnails() -> None:
     first, second = (PillowImage.fromarray(side) for side in (RAMP, RAMP[::-1].copy()))
     for file_format in ("TIFF", "PNG", "WEBP"):
         stream = io.BytesIO()
@@ -236,7 +236,7 @@ def test_paths(tmp_path: Path) -> None:
             decode(source)
 
 
-def test_byte_limit_holds_for_paths_and_uploads(tmp_path: Path) -> None:
+def test_the_byte_limit_applies_to_paths_and_uploads(tmp_path: Path) -> None:
     data = pictures.pillow(RAMP, "PNG")
     path = tmp_path / "scan.png"
     path.write_bytes(data)
@@ -250,7 +250,7 @@ def test_byte_limit_holds_for_paths_and_uploads(tmp_path: Path) -> None:
         decode(tmp_path / "huge.png")
 
 
-def test_not_finite_pixels_are_refused() -> None:
+def test_non_finite_pixels_are_refused() -> None:
     pixels = RAMP.astype(np.float32)
     pixels[3, 3] = np.nan
     with pytest.raises(DecodeError, match="finite"):
@@ -259,7 +259,7 @@ def test_not_finite_pixels_are_refused() -> None:
 
 @pytest.mark.parametrize("pixels", [np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8),
                                     np.zeros((0, 2), np.uint8), np.zeros(3, np.uint8)])  # fmt: skip
-def test_image_refuses_arrays_it_does_not_promise(pixels: Any) -> None:
+def test_image_refuses_invalid_arrays(pixels: Any) -> None:
     with pytest.raises(DecodeError):
         Image(pixels, "array", "mine")
 
@@ -274,7 +274,7 @@ def test_to_grey_has_bt601_weights(rgb: tuple[int, int, int], grey: int) -> None
     assert to_grey(RAMP) is RAMP
 
 
-def test_threads_decode_side_by_side() -> None:
+def test_decoding_is_thread_safe() -> None:
     jobs = [(data, expected) for _, data, _, expected in LOSSLESS] * 8
     with ThreadPoolExecutor(4) as pool:
         for image, (_, expected) in zip(pool.map(decode, [job[0] for job in jobs]), jobs,
@@ -309,7 +309,7 @@ def test_any_bytes_give_an_image_or_an_input_error(
 
 
 @pytest.mark.real
-def test_every_image_of_the_mission_has_opencv_pixels(data_root: Path) -> None:
+def test_every_real_image_has_opencv_pixels(data_root: Path) -> None:
     paths = sorted((data_root / "brain_tumor_dataset").glob("*/*"))
     assert len(paths) == 253
     for path in paths:

@@ -71,7 +71,7 @@ WINDOW = {"WindowCenter": 100, "WindowWidth": 101}  # shares (x - 49.5) / 100
          [0, 32768, TOP]),
     ],
 )  # fmt: skip
-def test_stored_values_become_shown_values(
+def test_rescale_window_and_inversion(
     stored: NDArray[Any], elements: dict[str, Any], shown: list[int]
 ) -> None:
     image = decode(dicom(stored, **elements))
@@ -103,11 +103,11 @@ def test_jpeg_and_jpeg_2000_frames() -> None:
     other = encode(
         dataset(RAMP), JPEG2000, frame=pictures.pillow(RAMP[:8], "JPEG2000", no_jp2=True)
     )
-    with pytest.raises(DecodeError, match="another size"):
+    with pytest.raises(DecodeError, match="size of the compressed frame differs"):
         decode(other)
 
 
-def test_a_jpeg_2000_frame_in_a_jp2_wrapper() -> None:
+def test_a_jpeg_2000_frame_in_a_jp2_container() -> None:
     wrapped = encode(dataset(RAMP), JPEG2000, frame=pictures.pillow(RAMP, "JPEG2000"))
     np.testing.assert_array_equal(decode(wrapped).pixels, RAMP)
     # Boxes of length 0, on which pydicom 3.0 turns for ever.
@@ -182,7 +182,9 @@ UNKNOWN_SYNTAX = dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1
         (b"\x08\x00\x05\x00CS" + bytes(30), UnsupportedFormatError, "not a JPEG"),
     ],
 )  # fmt: skip
-def test_what_is_refused_and_how(data: bytes, error: type[InputError] | None, words: str) -> None:
+def test_unsupported_files_are_refused(
+    data: bytes, error: type[InputError] | None, words: str
+) -> None:
     if error is None:
         assert decode(data).pixels.shape == RAMP.shape
         return
@@ -191,7 +193,7 @@ def test_what_is_refused_and_how(data: bytes, error: type[InputError] | None, wo
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_pydicom_quoting_the_file_does_not_reach_the_traceback() -> None:
+def test_errors_of_pydicom_do_not_reach_the_traceback() -> None:
     data = bytearray(dicom(RAMP))
     assert data[132:140] == b"\x02\0\0\0UL\x04\0"
     data[138:140] = b"\xff\x00"  # the first element's length now swallows the patient's name
@@ -237,9 +239,9 @@ def test_any_bytes_give_an_image_or_an_input_error(
     assert isinstance(outcome, Image) or SECRET not in outcome
 
 
-def test_the_module_reads_no_identity() -> None:
+def test_no_patient_data_is_read() -> None:
     from tumorlens.imaging import dicom as module
 
-    assert not [keyword for keyword in module._NEEDED if "Patient" in keyword]
+    assert not [keyword for keyword in module._REQUIRED_TAGS if "Patient" in keyword]
     read = module._read(dicoms.dicom(RAMP), "scan")
     assert SECRET not in str(read)

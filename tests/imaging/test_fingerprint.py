@@ -61,7 +61,7 @@ COPIES: dict[str, Callable[[Grey], NDArray[np.generic]]] = {
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES.keys())
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_copy_is_near_and_a_stranger_is_far(
+def test_near_duplicates_are_close_and_other_images_far(
     seed: int, copy: Callable[[Grey], NDArray[np.generic]]
 ) -> None:
     original = fingerprint(head(seed))
@@ -79,7 +79,7 @@ def test_distance_does_not_depend_on_the_order() -> None:
             assert distance(a, b) == distance(b, a)
 
 
-def test_a_fingerprint_names_its_file() -> None:
+def test_a_fingerprint_holds_the_hash_of_its_file() -> None:
     assert fingerprint(head(0), "ab").sha256 == "ab"
 
 
@@ -111,7 +111,7 @@ def near_groups(prints: list[Fingerprint], max_distance: int) -> NDArray[np.int6
     return connected_groups(len(prints), links)
 
 
-def test_groups_follow_chains_and_are_named_by_the_smallest_index() -> None:
+def test_groups_are_transitive_and_named_by_the_smallest_index() -> None:
     prints = of_bits(200, 0, 30, 60, 100, 195)
     assert near_groups(prints, 32).tolist() == [0, 1, 1, 1, 4, 0]
     assert near_groups(prints, 29).tolist() == [0, 1, 2, 3, 4, 0]
@@ -135,7 +135,7 @@ def test_connected_groups() -> None:
 
 
 @pytest.mark.real
-def test_the_published_set_holds_copies_and_a_clean_gap(data_root: Path) -> None:
+def test_near_duplicates_of_the_public_set_are_separated_by_a_gap(data_root: Path) -> None:
     folder = data_root / "brain_tumor_dataset"
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     prints = [fingerprint(decode(p), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]

@@ -19,7 +19,7 @@ def test_known_pixels_of_seed_zero() -> None:
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_same_seed_same_picture_and_another_seed_another(plane: Plane) -> None:
+def test_the_seed_determines_the_image(plane: Plane) -> None:
     first, again = (draw_phantom(7, lesion=True, size=96, plane=plane) for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
     assert first.box == again.box
@@ -50,7 +50,7 @@ def test_lesion_is_a_bright_blob_inside_its_tight_box(seed: int, plane: Plane) -
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_it_looks_like_a_head_on_black(plane: Plane) -> None:
+def test_the_image_shows_a_head_on_black(plane: Plane) -> None:
     image = draw_phantom(3, lesion=False, size=128, plane=plane).image
     corner, centre = image[:8, :8], image[34:60, 44:84]
     assert corner.max() < 30
@@ -59,7 +59,7 @@ def test_it_looks_like_a_head_on_black(plane: Plane) -> None:
     assert image.max() > 150
 
 
-def test_heads_are_mirror_like_in_axial_slices() -> None:
+def test_axial_heads_are_nearly_symmetric() -> None:
     image = draw_phantom(5, lesion=False, size=128).image.astype(float)
     brain = image[30:100, 24:104]
     mirrored = np.corrcoef(brain.ravel(), brain[:, ::-1].ravel())[0, 1]
@@ -72,6 +72,6 @@ def test_heads_are_mirror_like_in_axial_slices() -> None:
     [({"seed": 0, "size": 31}, "32 pixels"), ({"seed": 0, "plane": "oblique"}, "axial, coronal"),
      ({"seed": -1}, "non-negative")],
 )  # fmt: skip
-def test_wrong_arguments(arguments: dict[str, object], words: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         draw_phantom(lesion=False, **arguments)  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ def test_a_blank_picture(
 
 
 @pytest.mark.parametrize("shape", [(200, 180, 3), (97, 301, 3), (128, 128, 3), (60, 40, 3)])
-def test_the_notebook_s_input_is_the_notebook_s(shape: tuple[int, ...]) -> None:
+def test_the_notebook_preprocessing_is_reproduced(shape: tuple[int, ...]) -> None:
     colour = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     # What its cells do: cv2.imread gives BGR; to RGB, resize, channel-first, / 255.
     bgr = np.ascontiguousarray(colour[:, :, ::-1])
@@ -69,7 +69,7 @@ def test_the_notebook_s_input_is_the_notebook_s(shape: tuple[int, ...]) -> None:
     assert np.array_equal(preprocess(grey, NOTEBOOK), expected)
 
 
-def test_the_intensity_scale_is_the_head_s_percentiles() -> None:
+def test_intensity_is_scaled_by_percentiles_of_the_head() -> None:
     # A head of two levels, 80 and 180, in exact halves: its 1st percentile is 0, its 99.5th 1.
     pixels = np.zeros((160, 160), dtype=np.uint8)
     pixels[30:130, 30:80], pixels[30:130, 80:130] = 80, 180
@@ -120,7 +120,7 @@ SURROUNDINGS = {
 
 @pytest.mark.parametrize("around", SURROUNDINGS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_head_is_found_whatever_stands_around_it(around: str, seed: int) -> None:
+def test_the_head_is_found_among_annotations(around: str, seed: int) -> None:
     put, right, down = SURROUNDINGS[around]
     head = draw_phantom(seed, lesion=True).image
     left, top, end, bottom = head_box(head)
@@ -135,9 +135,7 @@ def test_the_head_is_found_whatever_stands_around_it(around: str, seed: int) -> 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("spec", [DEFAULT, UNIT, NOTEBOOK], ids=["default", "unit", "notebook"])
 @pytest.mark.parametrize("colour", [False, True])
-def test_the_depth_of_the_pixels_does_not_matter(
-    spec: PreprocessSpec, channels: Any, colour: bool
-) -> None:
+def test_the_bit_depth_does_not_matter(spec: PreprocessSpec, channels: Any, colour: bool) -> None:
     head = draw_phantom(3, lesion=True).image
     pixels = np.dstack([head, head // 2, head]) if colour else head
     spec = replace(spec, channels=channels)
@@ -160,14 +158,16 @@ def test_the_depth_of_the_pixels_does_not_matter(
         ((0.0, 0.0, 0.25, 0.25), (0.0, 0.0, 0.0, 0.0)),  # beside it: no area
     ],
 )
-def test_boxes_move_to_the_input(box: tuple[float, ...], expected: tuple[float, ...]) -> None:
+def test_boxes_are_converted_to_the_input(
+    box: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
     frame = Frame(height=100, width=200, x0=50, y0=25, w=100, h=50, size=32)
     moved = frame.boxes_to_input(np.array([box]))
     assert moved.dtype == np.float32
     assert moved.tolist() == [list(expected)]
 
 
-def test_a_map_returns_to_the_image() -> None:
+def test_a_map_is_resampled_to_the_image() -> None:
     # The frame passes the image on the left, and leaves its right half free.
     frame = Frame(height=4, width=8, x0=-2, y0=0, w=4, h=4, size=32)
     spread = frame.map_to_image(np.array([[1, 2], [3, 4]], dtype=np.float32))
@@ -182,7 +182,7 @@ def test_a_map_returns_to_the_image() -> None:
 
 @pytest.mark.parametrize("size", [200, 256, 3000])
 @pytest.mark.parametrize("seed", [1, 4])
-def test_a_lesion_goes_to_the_input_and_back(seed: int, size: int) -> None:
+def test_a_lesion_is_mapped_to_the_input_and_back(seed: int, size: int) -> None:
     phantom = draw_phantom(seed, lesion=True)
     assert phantom.box is not None
     pixels, mask = (
@@ -212,14 +212,14 @@ def test_a_lesion_goes_to_the_input_and_back(seed: int, size: int) -> None:
     assert overlap > 0.9
 
 
-def test_a_plan_tells_what_is_seen() -> None:
+def test_a_spec_describes_itself() -> None:
     told = PreprocessSpec(size=96, margin=0.09).describe()
     assert told == "1 × 96 × 96 pixels, crop content with a margin of 9 %, intensity percentile"
     assert "crop none, " in NOTEBOOK.describe()
 
 
 @pytest.mark.parametrize("spec", [DEFAULT, NOTEBOOK], ids=["default", "notebook"])
-def test_left_stays_left_and_up_stays_up(spec: PreprocessSpec) -> None:
+def test_orientation_is_preserved(spec: PreprocessSpec) -> None:
     pixels = np.zeros((120, 160), dtype=np.uint8)
     cv2.ellipse(pixels, (80, 60), (50, 45), 0, 0, 360, (90,), cv2.FILLED)
     cv2.circle(pixels, (55, 42), 8, (250,), cv2.FILLED)
@@ -242,12 +242,12 @@ def test_left_stays_left_and_up_stays_up(spec: PreprocessSpec) -> None:
         (np.zeros((8, 8), np.float64), "type"),
         (np.zeros((8, 8), np.int16), "type"),
         (np.zeros((8, 8), bool), "type"),
-        (np.full((8, 8), np.nan, np.float32), "not finite"),
-        (np.full((8, 8), np.inf, np.float32), "not finite"),
+        (np.full((8, 8), np.nan, np.float32), "NaN or infinite"),
+        (np.full((8, 8), np.inf, np.float32), "NaN or infinite"),
     ],
 )
 @pytest.mark.parametrize("call", [preprocess, prepare])
-def test_what_is_no_picture_is_refused(call: Any, pixels: Array, reason: str) -> None:
+def test_invalid_arrays_are_refused(call: Any, pixels: Array, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         call(pixels, DEFAULT)
 
@@ -257,12 +257,12 @@ def test_what_is_no_picture_is_refused(call: Any, pixels: Array, reason: str) ->
     [{"size": 15}, {"size": 1025}, {"low": 99.0, "high": 1.0}, {"high": 101.0}, {"margin": -0.1},
      {"channels": 2}, {"crop": "brain"}, {"intensity": "z-score"}, {"sizes": 128}],
 )  # fmt: skip
-def test_a_plan_that_cannot_be_is_refused(settings: dict[str, Any]) -> None:
+def test_invalid_specs_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="preprocess: "):
         PreprocessSpec.from_dict(settings)
 
 
-def test_a_plan_survives_its_dictionary() -> None:
+def test_a_spec_round_trips_through_its_dictionary() -> None:
     spec = PreprocessSpec(size=96, channels=3, margin=0.1, low=2.0)
     assert PreprocessSpec.from_dict(spec.to_dict()) == spec
 
@@ -297,7 +297,7 @@ def test_floats_of_any_unit_are_scaled_by_the_head() -> None:
     assert np.abs(preprocess(head - np.float32(1024), DEFAULT) - expected).max() < 1e-3
 
 
-def test_a_read_only_view_is_enough() -> None:
+def test_read_only_views_are_accepted() -> None:
     head = draw_phantom(5, lesion=True, size=300).image
     view = head[10:290, 5:250]
     view.flags.writeable = False

@@ -47,7 +47,7 @@ def tinted(strength: float) -> NDArray[np.uint8]:
         (PAGE, "no dark background"),
         (255 - HEAD, "no dark background"),
         (DOT, "almost empty"),
-        (RAMP, "a smooth shade"),
+        (RAMP, "a smooth gradient"),
         (DRAWING, "a drawing"),
         (DRAWING.astype(np.uint16) * 20 + 300, "a drawing"),
         (cv2.resize(DRAWING, None, fx=4, fy=4), "a drawing"),

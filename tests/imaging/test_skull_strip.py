@@ -18,7 +18,7 @@ def head(seed: int, *, lesion: bool = False) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_brain_stays_and_the_scalp_goes(seed: int) -> None:
+def test_the_brain_is_kept_and_the_scalp_removed(seed: int) -> None:
     scan = head(seed)[0]
     found = strip_skull(scan, np.random.default_rng(seed))
     assert found is not None
@@ -34,11 +34,11 @@ def test_the_brain_stays_and_the_scalp_goes(seed: int) -> None:
     np.testing.assert_allclose(shown[middle & (brain > 0)].mean(), scan[middle].mean(), rtol=0.1)
 
 
-def test_in_a_blank_picture_no_brain_is_found() -> None:
+def test_a_blank_image_gives_no_brain() -> None:
     assert strip_skull(np.zeros((64, 64), np.float32), np.random.default_rng(0)) is None
 
 
-def test_inputs_come_back_as_inputs_with_their_rows() -> None:
+def test_stripped_inputs_have_their_rows() -> None:
     scans = np.stack([head(0), np.zeros((1, 160, 160), np.float32), head(1)])
     shown, rows = stripped_inputs(scans, np.random.default_rng(0), SPEC)
     assert rows.tolist() == [0, 2]

@@ -77,9 +77,7 @@ def jpeg(picture: Grey, quality: int = 85) -> Grey:
 @pytest.mark.parametrize("plane", get_args(Plane))
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("compressed", [False, True])
-def test_what_surrounds_a_head_is_hidden_and_the_head_is_not(
-    around: str, plane: Plane, compressed: bool
-) -> None:
+def test_only_the_surround_of_a_head_is_hidden(around: str, plane: Plane, compressed: bool) -> None:
     scan = head(3, plane)
     # A dark scanner's ground around the head, as in scans.
     scan = bordered(scan, 12, 12, 12, 12, int(scan[0, 0]))
@@ -105,7 +103,7 @@ def test_a_head_alone_has_no_surround(plane: Plane) -> None:
         assert find_surround(scan) is None
 
 
-def test_bright_skin_at_the_edge_is_no_page() -> None:
+def test_bright_skin_at_the_edge_is_not_a_page() -> None:
     scan = np.zeros((200, 200), dtype=np.uint8)
     cv2.circle(scan, (100, 100), 104, [255], cv2.FILLED)  # it leaves the picture on all sides
     cv2.circle(scan, (100, 100), 80, [90], cv2.FILLED)
@@ -113,7 +111,7 @@ def test_bright_skin_at_the_edge_is_no_page() -> None:
 
 
 @pytest.mark.parametrize("plane", get_args(Plane))
-def test_the_white_air_of_an_inverted_scan_is_no_page(plane: Plane) -> None:
+def test_the_white_air_of_an_inverted_scan_is_not_a_page(plane: Plane) -> None:
     for seed in range(3):
         assert find_surround(255 - bordered(head(seed, plane), 12, 12, 12, 12, 0)) is None
 
@@ -121,7 +119,7 @@ def test_the_white_air_of_an_inverted_scan_is_no_page(plane: Plane) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("around", ["page", "frame", "frame on a page"])
-def test_the_network_is_shown_the_same_with_and_without(
+def test_the_input_is_the_same_with_and_without_surround(
     around: str, colour: bool, dtype: Any
 ) -> None:
     scan = bordered(head(5), 12, 12, 12, 12, 0)
@@ -146,14 +144,14 @@ def test_the_network_is_shown_the_same_with_and_without(
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_the_rules_judge_the_scan_and_not_the_page(around: str) -> None:
+def test_quality_is_assessed_on_the_scan_without_the_page(around: str) -> None:
     picture = AROUND[around](bordered(head(7), 12, 12, 12, 12, 0))
     assert assess(prepare(picture, HIDDEN).visible).usable
     if around in ("page", "caption", "frame on a page"):
         assert not assess(prepare(picture, DEFAULT).visible).usable
 
 
-def test_the_scan_is_cut_out_of_its_page() -> None:
+def test_the_scan_is_cropped_out_of_its_page() -> None:
     scan = bordered(head(7), 12, 12, 12, 12, 0)
     cut = prepare(on_a_page(scan), HIDDEN).visible
     assert np.abs(np.subtract(cut.shape, scan.shape)).max() <= 8
@@ -165,14 +163,14 @@ def test_the_scan_is_cut_out_of_its_page() -> None:
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (3, 200), (64, 64)])
-def test_blank_and_tiny_pictures_pass_through(level: int, shape: tuple[int, int]) -> None:
+def test_blank_and_tiny_images_are_unchanged(level: int, shape: tuple[int, int]) -> None:
     blank = np.full(shape, level, dtype=np.uint8)
     assert preprocess(blank, HIDDEN).shape == (1, HIDDEN.size, HIDDEN.size)
     assert find_surround(blank) is None
     assert not assess(prepare(blank, HIDDEN).visible).usable
 
 
-def test_a_written_page_stays_refused() -> None:
+def test_a_page_of_text_is_refused() -> None:
     page = np.full((400, 300), 255, dtype=np.uint8)
     for row in range(30, 390, 22):
         cv2.putText(

@@ -35,7 +35,7 @@ def save(path: Path, data: NDArray[Any], spacing: tuple[float, float, float] = (
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "SRA", "AIL"])
-def test_any_storage_order_comes_back_as_ras(codes: str, tmp_path: Path) -> None:
+def test_any_storage_order_is_converted_to_ras(codes: str, tmp_path: Path) -> None:
     affine = np.diag([1.0, 2.0, 3.0, 1.0])
     stored = nibabel.Nifti1Image(DATA, affine).as_reoriented(
         nibabel.orientations.ornt_transform(
@@ -59,7 +59,7 @@ def test_any_storage_order_comes_back_as_ras(codes: str, tmp_path: Path) -> None
         ("sagittal", 1, 2, 0, 20), ("sagittal", 1, 0, 2, 30),
     ],
 )  # fmt: skip
-def test_slices_stand_upright(
+def test_slices_have_radiological_orientation(
     plane: Plane, index: int, row: int, column: int, value: float
 ) -> None:
     shown = take_slice(Volume(DATA, (1, 1, 1), "v"), plane, index)
@@ -96,7 +96,7 @@ def test_a_tilted_slice_of_a_ramp(
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_a_hardly_tilted_slice_is_the_slice(plane: Plane) -> None:
+def test_a_minimal_tilt_gives_the_untilted_slice(plane: Plane) -> None:
     volume = Volume(DATA, (1.0, 1.0, 1.0), "v")
     tilted = take_slice(volume, plane, 2, (1e-6, -1e-6))
     np.testing.assert_allclose(tilted, take_slice(volume, plane, 2), atol=1e-3)
@@ -133,7 +133,7 @@ def test_head_extent() -> None:
     assert head_extent(Volume(np.zeros((3, 4, 5), np.float32), (1, 1, 1), "v"), "axial") == (0, 4)
 
 
-def test_scale_trailing_axis_and_not_a_number(tmp_path: Path) -> None:
+def test_scaling_trailing_axes_and_nan(tmp_path: Path) -> None:
     data = DATA.copy()
     data[0, 0, 0] = np.nan
     loaded = load_volume(save(tmp_path / "v.nii", data[..., None]))
@@ -172,7 +172,7 @@ def refused(tmp_path: Path) -> list[tuple[Path, type[InputError]]]:
     ]
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     for path, error in refused(tmp_path):
         with pytest.raises(error, match=path.name):
             load_volume(path)

@@ -72,7 +72,7 @@ def test_members_may_be_networks_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "told"),
+    ("own", "message"),
     [
         ([{}], "own has settings for 1 of 2 members"),
         ([{}, {"stride": 4}], "differ in stride or pooling"),
@@ -81,14 +81,14 @@ def test_members_may_be_networks_of_their_own() -> None:
         ([{}, {"none_such": 1}], "none_such"),
     ],
 )
-def test_members_that_do_not_go_together_are_refused(own: list[dict], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_incompatible_members_are_refused(own: list[dict], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         build("ensemble", own=own, **SMALL)
 
 
 @pytest.mark.parametrize("members", [0, -1, 1.5, True, "two"])
-def test_a_number_of_members_that_is_none_is_refused(members: object) -> None:
-    with pytest.raises(ConfigError, match="give a whole number from 1"):
+def test_an_invalid_number_of_members_is_refused(members: object) -> None:
+    with pytest.raises(ConfigError, match="give an integer of at least 1"):
         build("ensemble", members=members)
 
 
@@ -114,7 +114,7 @@ def test_a_single_network_starts_from_the_first_member(tmp_path: Path) -> None:
 
 def test_a_single_network_is_no_ensemble(tmp_path: Path) -> None:
     torch.save(build("evidence", **SMALL).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ConfigError, match="weights of another network"):
+    with pytest.raises(ConfigError, match="not the weights of the configured network"):
         load_network(build("ensemble", **SMALL), tmp_path / "weights.pt")
 
 

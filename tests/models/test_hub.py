@@ -136,7 +136,7 @@ def closed_port() -> str:
     [
         ("hf:nobody/nothing", r"nobody/nothing@main: no such repository.*HF_TOKEN"),
         (f"hf:{A1}@v7", r"a1_in1k@v7: no such revision"),
-        ("hf:lab/mri", r"holds no model\.safetensors; pickled weights are not read"),
+        ("hf:lab/mri", r"has no model\.safetensors; pickled weights are not supported"),
     ],
 )
 def test_what_the_hub_does_not_have(hub: StandIn, name: str, advice: str) -> None:

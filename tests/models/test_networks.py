@@ -191,7 +191,7 @@ def test_a_pooling_that_cannot_be_is_refused(arguments: tuple[Any, ...]) -> None
 
 
 def test_more_cells_than_the_map_has_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"k = 5 cells of a map of 4"):
+    with pytest.raises(ConfigError, match=r"k = 5 cells, but the map has 4"):
         MapPooling("topk", k=5)(torch.zeros(1, 2, 2))
 
 
@@ -205,7 +205,7 @@ def test_more_cells_than_the_map_has_are_refused() -> None:
         ("evidence", {"pooling": "max"}, "mean or topk"),
     ],
 )
-def test_what_cannot_be_built_is_refused(
+def test_invalid_arguments_are_refused(
     architecture: str, arguments: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=reason):

@@ -168,7 +168,7 @@ def test_counters_may_be_left_out(pretrained: dict[str, Tensor], tmp_path: Path)
         (lambda weights: weights.update({"conv1.weight": torch.zeros(64, 4, 7, 7)}), "conv1"),
     ],
 )
-def test_a_file_that_fits_in_part_is_refused_and_changes_nothing(
+def test_a_partly_matching_file_is_refused_and_changes_nothing(
     change: Any, named: str, pretrained: dict[str, Tensor], tmp_path: Path
 ) -> None:
     weights = dict(pretrained)
@@ -181,7 +181,7 @@ def test_a_file_that_fits_in_part_is_refused_and_changes_nothing(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_resnet_34_is_no_resnet_18(pretrained: dict[str, Tensor], tmp_path: Path) -> None:
+def test_resnet_18_weights_do_not_fit_34(pretrained: dict[str, Tensor], tmp_path: Path) -> None:
     path = write(pretrained, tmp_path / "weights.pt")
     with pytest.raises(ConfigError, match=r"layer1\.2\.conv1"):
         load_backbone(build_backbone(34, 3), path)
@@ -189,7 +189,7 @@ def test_a_resnet_34_is_no_resnet_18(pretrained: dict[str, Tensor], tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut off"])
-def test_a_damaged_file_is_refused_in_our_words(name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=name):
         load_backbone(build_backbone(18, 1), tmp_path / name)

@@ -105,7 +105,7 @@ def change(weights: dict[str, Tensor], how: str) -> str:
         return "missing: head.bias"
     if how == "misshapen":
         weights["features.0.weight"] = torch.zeros(4, 3, 3, 3)
-        return r"misshapen: features.0.weight \[4, 3, 3, 3\], not \[4, 1, 3, 3\]"
+        return r"of another shape: features.0.weight \[4, 3, 3, 3\], not \[4, 1, 3, 3\]"
     weights["layer5.weight"] = torch.zeros(1)
     return "unknown: layer5.weight"
 

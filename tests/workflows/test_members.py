@@ -131,7 +131,7 @@ def test_a_single_network_takes_the_member_it_is_told(joined: RunResult) -> None
         for name in own
         if not name.endswith("num_batches_tracked")
     )
-    with pytest.raises(ConfigError, match="an ensemble of 2 networks; it has no number 3"):
+    with pytest.raises(ConfigError, match="an ensemble of 2 networks; there is no number 3"):
         load_network(second, joined.weights, member=2)
 
 

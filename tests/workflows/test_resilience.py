@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_to_the_unbroken_one_bit_by_bit(
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["model.arguments.widths=[8,8]"], r"misshapen: network\.features\.0\.weight"),
+        (["model.arguments.widths=[8,8]"], r"of another shape: network\.features\.0\.weight"),
         (["model.arguments.widths=[4]"], r"unknown: network\.features\.4\.weight"),
         (["model.arguments.widths=[4,8,8]"], r"missing: network\.features\.8.* and \d+ more"),
     ],

@@ -1,1 +1,1 @@
-"""Bytes or files to pixels, pixels to network input, and what a head looks like."""
+"""Reading, preprocessing, quality checks and synthetic images; import from the modules."""

@@ -1,6 +1,6 @@
-"""The healthy head of a phantom: soft layers of tissue, painted from the scalp inwards.
+"""The healthy head of a phantom: layers of tissue, painted from the scalp inwards.
 
-Coordinates: ``x`` grows to the right and ``y`` downwards, both −1 … 1 over the picture. In axial
+Coordinates: ``x`` grows to the right and ``y`` downwards, both −1 … 1 over the image. In axial
 slices anterior is up; in coronal and sagittal slices superior is up, and the sagittal face looks
 left. Intensities are 0 (air) … about 1 (fat), roughly those of a T1-weighted scan.
 """
@@ -18,10 +18,10 @@ Field = NDArray[np.float64]
 Plane = Literal["axial", "coronal", "sagittal"]
 Curve = Sequence[tuple[float, float, float]]  # x, y, half width: control points of a Bézier curve
 
-# Half width and half height of the head, and its centre's height.
+# Half width and half height of the head, and the y coordinate of its centre.
 _OUTLINES = {"axial": (0.70, 0.88, 0.0), "coronal": (0.76, 0.80, -0.10),
              "sagittal": (0.86, 0.74, -0.14)}  # fmt: skip
-_SKULL, _DURA, _BRAIN = 0.945, 0.885, 0.860  # radii, as fractions of the scalp's
+_SKULL, _DURA, _BRAIN = 0.945, 0.885, 0.860  # radii relative to the scalp
 _VENTRICLES: dict[str, tuple[Curve, ...]] = {
     "axial": (
         ((0.05, -0.30, 0.030), (0.17, -0.20, 0.045), (0.04, -0.02, 0.025)),
@@ -40,7 +40,7 @@ class Head:
         intensity: float64 ``[size, size]``, 0 … about 1.
         depth: float64 ``[size, size]``; 0 at the brain's surface, about 0.86 at its centre,
             negative outside.
-        lesion_area: bool ``[size, size]``; where a lesion's centre may lie.
+        lesion_area: bool ``[size, size]``; where the centre of a lesion may be.
     """
 
     intensity: Field
@@ -49,7 +49,7 @@ class Head:
 
 
 def paint_head(rng: np.random.Generator, size: int, plane: Plane) -> Head:
-    """Paint one healthy head; the generator decides its shape, folds and tissue contrast."""
+    """Paint one healthy head; the generator determines its shape, folds and tissue contrast."""
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(axis, axis)
     half_width, half_height, centre = _OUTLINES[plane]
@@ -74,16 +74,16 @@ def paint_head(rng: np.random.Generator, size: int, plane: Plane) -> Head:
     if plane == "sagittal":
         _paint_midline_section(canvas, rng, x, y, tissue, pixel)
     else:
-        _paint_halves(canvas, rng, x, y, depth, tissue, pixel, plane)
+        _paint_hemispheres(canvas, rng, x, y, depth, tissue, pixel, plane)
     _paint_ventricles(canvas, x, y, tissue["fluid"], pixel, plane)
     lesion_area = (depth > 0.10) & (depth < 0.70) & (y < centre + 0.55 * half_height)
     return Head(canvas, depth, lesion_area)
 
 
 def noise(rng: np.random.Generator, size: int, cells: int) -> Field:
-    """Return smooth noise ``[size, size]``, about unit variance, with ``cells`` bumps a side.
+    """Return smooth noise ``[size, size]`` of about unit variance, with ``cells`` knots per side.
 
-    A uniform cubic B-spline over random knots, evaluated with numpy alone.
+    A uniform cubic B-spline over random knots.
     """
     at = (np.arange(size) + 0.5) / size * cells
     first = np.floor(at).astype(int)
@@ -121,7 +121,7 @@ def _paint_brain(
 ) -> None:
     size = canvas.shape[0]
     inside = soft(depth, pixel)
-    # Folds: the zero lines of smooth noise are sulci; grey matter follows them as a ribbon.
+    # The zero crossings of smooth noise are sulci, lined by grey matter.
     folds = np.abs(noise(rng, size, 13) + 0.3 * noise(rng, size, 24))
     reach = np.exp(-((np.clip(depth, 0, None) / 0.30) ** 2))
     grey = np.maximum(soft(0.05 - depth, 0.02), reach * soft(0.42 - folds, 0.10))
@@ -132,11 +132,11 @@ def _paint_brain(
     _paint(canvas, inside * 0.85 * sulci, tissue["fluid"])
 
 
-def _paint_halves(
+def _paint_hemispheres(
     canvas: Field, rng: np.random.Generator, x: Field, y: Field, depth: Field,
     tissue: dict[str, float], pixel: float, plane: Plane,
 ) -> None:  # fmt: skip
-    """Paint the midline fissure, the deep nuclei and the Sylvian fissures of both halves."""
+    """Paint the midline fissure, the deep nuclei and the Sylvian fissures."""
     bend = 0.012 * rng.standard_normal() * np.cos(2 * y)
     outer = soft(np.abs(y + 0.02) - 0.36, 0.1) if plane == "axial" else soft(-0.34 - y, 0.08)
     fissure = np.exp(-(((x - bend) / 0.012) ** 2)) * outer * soft(depth, pixel)
@@ -167,7 +167,7 @@ def _paint_midline_section(
     canvas: Field, rng: np.random.Generator, x: Field, y: Field, tissue: dict[str, float],
     pixel: float,
 ) -> None:  # fmt: skip
-    """Paint what a sagittal slice near the midline shows: callosum, stem and cerebellum."""
+    """Paint the structures of a mid-sagittal slice: callosum, brainstem and cerebellum."""
     callosum: Curve = ((-0.30, -0.12, 0.035), (-0.02, -0.56, 0.030), (0.32, -0.12, 0.045))
     _paint(canvas, _tube(x, y, callosum, pixel), tissue["white"] * 1.12)
     thalamus = soft(1 - np.hypot((x - 0.02) / 0.14, (y + 0.06) / 0.10), 0.15)
@@ -181,7 +181,7 @@ def _paint_midline_section(
 
 
 def _paint_neck(canvas: Field, rng: np.random.Generator, x: Field, y: Field, plane: Plane) -> None:
-    """Paint mottled soft tissue below the skull: face and neck, with air spaces."""
+    """Paint textured soft tissue of face and neck, with air spaces."""
     size = canvas.shape[0]
     if plane == "coronal":
         body = soft(0.50 - np.abs(x) + 0.03 * noise(rng, size, 5), 0.02) * soft(y - 0.2, 0.02)
@@ -199,7 +199,7 @@ def _tube(x: Field, y: Field, curve: Curve, pixel: float) -> Field:
     first, middle, last = (np.asarray(point) for point in curve)
     points = np.stack([(1 - t) ** 2 * first + 2 * t * (1 - t) * middle + t**2 * last
                        for t in np.linspace(0, 1, 21)])  # fmt: skip
-    # Only the window around the curve is worked on: the rest of the mask is zero.
+    # Only a window around the curve is computed: the rest of the mask is zero.
     margin = points[:, 2].max() + 12 * pixel
     columns = _between(x[0], points[:, 0].min() - margin, points[:, 0].max() + margin)
     rows = _between(y[:, 0], points[:, 1].min() - margin, points[:, 1].max() + margin)

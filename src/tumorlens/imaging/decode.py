@@ -1,8 +1,7 @@
-"""A path or bytes become an `Image`; anything else becomes an `InputError`.
+"""Read an `Image` from a path or bytes.
 
-The format is told from the content, never from the file's suffix, and the sizes that the header
-announces are checked before a pixel is decoded. Nothing here touches a library's global state,
-so any number of threads may decode at once.
+The format is detected from the content, never from the file name, and the size in the header is
+checked before pixels are decoded. Thread-safe: no library's global state is changed.
 """
 
 from __future__ import annotations
@@ -21,32 +20,32 @@ __all__ = ["Image", "Limits", "Pixels", "decode", "detect_format"]
 
 READABLE = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
-# What a data set without the 128-byte preamble starts with: file meta or identification group.
+# First group of a data set without the 128-byte preamble: file meta information or identification.
 _DICOM_FIRST_GROUPS = frozenset({0x0002, 0x0008})
 
 
 def decode(
     source: str | Path | bytes, *, name: str | None = None, limits: Limits | None = None
 ) -> Image:
-    """Read one picture.
+    """Read one image.
 
     JPEG, PNG, TIFF, BMP, WebP (8 and 16 bit, grey, colour, palette, alpha) and single-frame
-    DICOM. The pixels are those OpenCV's ``imread`` gives, in RGB order, but 16-bit files keep
-    their 16 bits. Alpha is composited on black, except where no pixel is more than half
-    transparent: then the colours stand as they are, as OpenCV has it. The EXIF orientation is
-    applied. A file with several pages or animation frames is refused, because a slice picked
-    silently is a wrong answer; thumbnails beside the picture do not count.
+    DICOM. Pixels equal those of OpenCV's ``imread`` in RGB order, except that 16-bit files stay
+    16-bit. Alpha is composited on black, unless no pixel is more than half transparent: then it
+    is ignored, as OpenCV does. The EXIF orientation is applied. A file with several pages or
+    animation frames is refused, because choosing one silently may give the wrong slice;
+    embedded thumbnails do not count.
 
     Args:
         source: a path, or the file's content.
-        name: how messages call the input; the file's name, or ``upload``, when None.
+        name: name of the input in messages; by default the file's name, or ``upload``.
         limits: byte and pixel limits, checked before decoding; ``Limits()`` when None.
 
     Raises:
         UnreadableFileError: no such file, not a regular file, no permission.
         EmptyInputError: zero bytes.
         TooLargeError: over the byte limit, or the header announces too many pixels.
-        UnsupportedFormatError: the content is in no format that is read here.
+        UnsupportedFormatError: the content is in none of these formats.
         DecodeError: the right format, but truncated or damaged.
     """
     limits = limits or Limits()
@@ -57,23 +56,25 @@ def decode(
         label = name or Path(source).name or str(source)
         data = _read(source, label, limits)
     if not data:
-        raise EmptyInputError(f"{label}: the file is empty; check that it was saved or sent whole")
-    found = detect_format(data)
-    if found is None:
+        raise EmptyInputError(
+            f"{label}: the file is empty; check that it was saved or sent completely"
+        )
+    file_format = detect_format(data)
+    if file_format is None:
         raise UnsupportedFormatError(f"{label}: not a {READABLE} file; export the slice as PNG")
-    return _decode_as(found, data, label, limits)
+    return _decode_as(file_format, data, label, limits)
 
 
 def detect_format(data: bytes) -> str | None:
-    """Name the format of ``data`` by its first bytes, or return None.
+    """Return the format of ``data`` from its first bytes, or None.
 
-    One of ``jpeg png tiff bmp webp dicom nifti gzip gif``; the last three are known by name
-    only, so that the refusal can say what to do.
+    One of ``jpeg png tiff bmp webp dicom nifti gzip gif``; the last three are not decoded, only
+    detected for a helpful error message.
     """
-    # First, because a DICOM file's preamble may hold a TIFF header (PS3.10, 7.1).
+    # First, because the preamble of a DICOM file may contain a TIFF header (PS3.10, 7.1).
     if data[128:132] == b"DICM":
         return "dicom"
-    for magic, found in (
+    for magic, file_format in (
         (b"\xff\xd8\xff", "jpeg"),
         (b"\x89PNG\r\n\x1a\n", "png"),
         (b"II*\0", "tiff"),
@@ -84,10 +85,10 @@ def detect_format(data: bytes) -> str | None:
         (b"\x1f\x8b", "gzip"),
     ):
         if data.startswith(magic):
-            return found
+            return file_format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    # "BM" alone also starts plain text, so the size of the second header must fit too.
+    # Plain text may start with "BM" too, so the size of the second header must match.
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return "bmp"
     if data[344:348] in (b"n+1\0", b"ni1\0"):
@@ -105,22 +106,22 @@ def _starts_as_dicom_dataset(data: bytes) -> bool:
     return explicit or value_length < len(data)
 
 
-def _decode_as(found: str, data: bytes, name: str, limits: Limits) -> Image:
-    if found == "gif":
+def _decode_as(file_format: str, data: bytes, name: str, limits: Limits) -> Image:
+    if file_format == "gif":
         raise UnsupportedFormatError(f"{name}: a GIF file; export the slice as PNG")
-    if found in ("nifti", "gzip"):
+    if file_format in ("nifti", "gzip"):
         raise UnsupportedFormatError(
-            f"{name}: looks like a volume (NIfTI) or an archive, not one slice; "
-            "read it with tumorlens.imaging.load_volume, or export a slice as PNG"
+            f"{name}: a volume (NIfTI) or a gzip archive, not one slice; "
+            "give a .nii or .nii.gz file to tumorlens predict, or export a slice as PNG"
         )
-    # Imported late: the DICOM reader is not needed for the common formats.
-    if found == "dicom":
+    # Imported late: pydicom is slow to import.
+    if file_format == "dicom":
         from tumorlens.imaging.dicom import decode_dicom
 
         return decode_dicom(data, name, limits)
     from tumorlens.imaging.raster import decode_raster
 
-    return Image(decode_raster(data, found, name, limits), found, name)
+    return Image(decode_raster(data, file_format, name, limits), file_format, name)
 
 
 def _read(source: str | Path, name: str, limits: Limits) -> bytes:
@@ -132,13 +133,13 @@ def _read(source: str | Path, name: str, limits: Limits) -> bytes:
             raise UnreadableFileError(f"{source}: {kind}; give the path of an image file")
         limits.check_bytes(size, name)
         with path.open("rb") as file:
-            # One byte more than allowed: the file may have grown since its size was taken.
+            # One byte over the limit: the file may have grown since its size was checked.
             data = file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
         raise UnreadableFileError(f"{source}: no such file; check the path") from error
     except PermissionError as error:
         raise UnreadableFileError(
-            f"{source}: may not be read; check the file's permissions"
+            f"{source}: permission denied; check the file's permissions"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise UnreadableFileError(f"{name}: cannot be read ({error}); check the path") from error

@@ -1,12 +1,12 @@
-"""Fingerprints that survive resizing, recompression, contrast, flips and quarter turns.
+"""Perceptual hashes, robust to resizing, recompression, contrast, flips and quarter turns.
 
-Public collections of scans hold the same slice many times: recompressed, rescaled, mirrored,
-turned upside down, brightened. A fingerprint says which images are the same slice, so that no
-split puts one copy into training and another into the test.
+Public data sets contain the same slice many times: recompressed, resized, flipped, rotated,
+brightened. Fingerprints find these near-duplicates, so that no split puts one into training and
+another into the test part.
 
-The hash is a difference hash (dHash) of 16×16 bits, taken of the head's box instead of the
-picture's, so that a wider border does not change it. All eight flips and quarter turns of an
-image are hashed, and two images are compared in the pose that fits best.
+The hash is a difference hash (dHash) of 16×16 bits of the head's box rather than of the whole
+image, so that a wider border does not change it. All eight flips and quarter turns of an image
+are hashed, and two images are compared in the best-matching orientation.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ DEFAULT_MAX_DISTANCE = 32
 """Near-duplicates differ in at most about 25 of 256 bits, unrelated images in 40 or more."""
 
 WHOLE_MAX_DISTANCE = 12
-"""The same for the whole picture, whose empty background makes unrelated images more alike."""
+"""The same for whole images, where the empty background makes unrelated images more similar."""
 
 _SIDE = 16
-_FLAT = 0.02  # a step below this part of the range is noise, and hashes as "not brighter"
+_FLAT = 0.02  # a step below this fraction of the range is noise, and hashes as "not brighter"
 _CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What identifies one image.
+    """Hashes of one image.
 
     Attributes:
-        sha256: hex digest of the file's bytes; empty where there is no file.
-        bits: ``uint64 [8, 4]``, 256 bits of the head's box for each of eight poses; row 0 is the
-            image as it is.
-        whole_bits: the same of the whole image, which does not depend on locating the head.
+        sha256: hex digest of the file's bytes; empty if there is no file.
+        bits: ``uint64 [8, 4]``, 256 bits of the head's box in each of eight orientations; row 0
+            is the unchanged image.
+        whole_bits: the same for the whole image, independent of locating the head.
     """
 
     sha256: str
@@ -56,7 +56,7 @@ def fingerprint(image: Image | NDArray[np.generic], sha256: str = "") -> Fingerp
     Args:
         image: a decoded image, or pixels ``[H, W]`` or ``[H, W, 3]`` RGB of any numeric dtype and
             range. A blank image gives all-zero bits.
-        sha256: hex digest of the file's bytes, where there is a file.
+        sha256: hex digest of the file's bytes, if there is a file.
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     head, whole = thumbnails(pixels, zooms=(1.0,))
@@ -64,10 +64,10 @@ def fingerprint(image: Image | NDArray[np.generic], sha256: str = "") -> Fingerp
 
 
 def distance(a: Fingerprint, b: Fingerprint) -> int:
-    """Return in how many of 256 bits two images differ, in the pose that fits best (0..256).
+    """Return the Hamming distance of two images in the best-matching orientation (0..256).
 
-    Either image is turned to fit the other and the better of both counts: a turned image is
-    hashed along its other axis, so the two directions may differ by a few bits.
+    The smaller of both directions: a rotated image is hashed along its other axis, so that the
+    directions may differ by a few bits.
     """
     differing = np.concatenate([a.bits[0] ^ b.bits, b.bits[0] ^ a.bits])
     counts = np.unpackbits(differing.view(np.uint8), axis=1).sum(axis=1)
@@ -77,25 +77,24 @@ def distance(a: Fingerprint, b: Fingerprint) -> int:
 def close_pairs(
     bits: NDArray[np.uint64], queries: NDArray[np.uint64], max_distance: int
 ) -> NDArray[np.int64]:
-    """Compare every query with every entry: exact, and quick enough for some 10,000 images.
+    """Compare every query with every entry (exhaustive; practical up to about 10,000 images).
 
     Args:
-        bits: ``uint64 [N, P, 4]``, each image in ``P`` poses.
-        queries: ``uint64 [N, Q, 4]``, what each image is looked up by.
-        max_distance: in the query and pose that fit best, in either direction.
+        bits: ``uint64 [N, P, 4]``, each image in ``P`` orientations.
+        queries: ``uint64 [N, Q, 4]``, ``Q`` query hashes of each image.
+        max_distance: for the best query and orientation, in either direction.
 
     Returns:
         ``int64 [M, 3]``, rows ``(i, j, distance)`` with ``i < j``, sorted.
     """
-    asked, entries = _signs(queries), _signs(bits)
-    pairs = np.concatenate(list(_pairs_by_chunk(asked, entries, max_distance)))
+    pairs = np.concatenate(list(_pairs_by_chunk(_signs(queries), _signs(bits), max_distance)))
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def connected_groups(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """Name the connected component of each of ``count`` items by its smallest index.
+    """Return for each of ``count`` items the smallest index of its connected component.
 
-    Ours because scipy.sparse.csgraph is not in the base installation.
+    Instead of scipy.sparse.csgraph, which is not in the base installation.
     """
     parent = list(range(count))
 
@@ -131,26 +130,28 @@ def _signs(bits: NDArray[np.uint64]) -> NDArray[np.float32]:
 
 
 def _pairs_by_chunk(
-    asked: NDArray[np.float32], entries: NDArray[np.float32], max_distance: int
+    queries: NDArray[np.float32], entries: NDArray[np.float32], max_distance: int
 ) -> Iterator[NDArray[np.int64]]:
     """Distance = (256 - dot product of the signs) / 2; small integers are exact in float32."""
     for row in range(0, len(entries), _CHUNK):
         rows = slice(row, row + _CHUNK)
         for column in range(row, len(entries), _CHUNK):
             columns = slice(column, column + _CHUNK)
-            best = _best_product(asked[rows], entries[columns])
-            np.maximum(best, _best_product(asked[columns], entries[rows]).T, out=best)
-            apart = ((BITS - best) / 2).astype(np.int64)
-            i, j = np.nonzero(apart <= max_distance)
+            best = _best_product(queries[rows], entries[columns])
+            np.maximum(best, _best_product(queries[columns], entries[rows]).T, out=best)
+            distances = ((BITS - best) / 2).astype(np.int64)
+            i, j = np.nonzero(distances <= max_distance)
             ordered = i + row < j + column
             i, j = i[ordered], j[ordered]
-            yield np.stack([i + row, j + column, apart[i, j]], axis=1)
+            yield np.stack([i + row, j + column, distances[i, j]], axis=1)
 
 
-def _best_product(asked: NDArray[np.float32], entries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Largest dot product over queries ``[R, Q, 256]`` and poses ``[C, P, 256]``: ``[R, C]``."""
-    best = np.full((len(asked), len(entries)), -np.inf, np.float32)
-    for query in range(asked.shape[1]):
+def _best_product(
+    queries: NDArray[np.float32], entries: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the largest dot products ``[R, C]`` of ``[R, Q, 256]`` and ``[C, P, 256]``."""
+    best = np.full((len(queries), len(entries)), -np.inf, np.float32)
+    for query in range(queries.shape[1]):
         for pose in range(entries.shape[1]):
-            np.maximum(best, asked[:, query] @ entries[:, pose].T, out=best)
+            np.maximum(best, queries[:, query] @ entries[:, pose].T, out=best)
     return best

@@ -1,4 +1,4 @@
-"""Where the network's square input lies on a source image, and the ways between the two."""
+"""The network's square input on a source image, and coordinate transforms between them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the input's square lies on the source image, in source pixels.
+    """Position of the input's square on the source image, in source pixels.
 
-    ``x0, y0`` may be negative and ``x0 + w`` may pass the image's width: that part is padding.
+    ``x0, y0`` may be negative and ``x0 + w`` may exceed the image's width: that part is padding.
     """
 
     height: int
@@ -33,15 +33,15 @@ class Frame:
         return rows, slice(max(x0, 0), min(x0 + int(self.w), self.width))
 
     def scaled_to(self, height: int, width: int) -> Frame:
-        """Return the same frame on a copy of the image of another size in pixels."""
+        """Return the frame on a resized copy of the image."""
         across, down = width / self.width, height / self.height
         corner, extent = (self.x0 * across, self.y0 * down), (self.w * across, self.h * down)
         return Frame(height, width, *corner, *extent, self.size)
 
     def boxes_to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Move boxes ``[N, 4]`` (x0, y0, x1, y1, fractions of the image) to the input's fractions.
+        """Convert boxes ``[N, 4]`` (x0, y0, x1, y1) from fractions of the image to the input's.
 
-        Boxes are clipped to the input; one wholly outside comes back with no area.
+        Boxes are clipped to the input; one entirely outside has no area.
         """
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         scale = np.array([self.width, self.height, self.width, self.height])
@@ -51,7 +51,7 @@ class Frame:
         return np.asarray(inside, dtype=np.float32)
 
     def map_to_image(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Spread a map ``[h, w]`` over the source image: float32 ``[height, width]``.
+        """Resample a map ``[h, w]`` onto the source image: float32 ``[height, width]``.
 
         Bilinear between cell centres, edge cells extended to the frame's edge, and 0 outside
         the frame.
@@ -64,7 +64,7 @@ class Frame:
         map_y = np.broadcast_to(
             (ys * rows - 0.5).astype(np.float32)[:, None], (self.height, self.width)
         )
-        spread = cv2.remap(
+        resampled = cv2.remap(
             np.ascontiguousarray(values, dtype=np.float32),
             np.ascontiguousarray(map_x),
             np.ascontiguousarray(map_y),
@@ -72,4 +72,4 @@ class Frame:
             borderMode=cv2.BORDER_REPLICATE,
         )
         inside = ((xs >= 0) & (xs <= 1))[None, :] & ((ys >= 0) & (ys <= 1))[:, None]
-        return np.where(inside, spread, np.float32(0)).astype(np.float32)
+        return np.where(inside, resampled, np.float32(0)).astype(np.float32)

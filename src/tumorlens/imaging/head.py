@@ -1,4 +1,4 @@
-"""Where the head is in a slice: its box and its pixels, whatever frames and letters surround it."""
+"""Locate the head in a slice: its box and its mask, without frames and annotations around it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The head is sought on a copy of at most this side: its box needs no more detail.
+# The head is located on a copy of at most this side.
 _SEARCH_SIDE = 256
-# A box smaller than this share of the image is taken for a failed search.
-_SMALLEST_HEAD = 0.2
+# A box narrower than this fraction of the image counts as not found.
+_MIN_HEAD = 0.2
 
 Box = tuple[float, float, float, float]
 
@@ -21,19 +21,19 @@ def find_head(
 ) -> tuple[Box, NDArray[np.bool_]]:
     """Find the head in a grey image ``[H, W]``: its box (x0, y0, x1, y1) in pixels, and its mask.
 
-    ``search`` is the image's `search_copy`, where it is known already.
+    ``search`` is the `search_copy` of the image, if already computed.
 
-    A uniform frame or bar at the edge is cut first; the head is the largest blob above a
-    fraction of Otsu's threshold, so letters and rulers beside it do not widen the box. Where
-    no blob is large enough, everything inside the bars is taken.
+    Uniform bars at the edges are removed first; the head is the largest connected component above
+    a fraction of Otsu's threshold, so that text and rulers beside it do not widen the box. Without
+    a large enough component, everything inside the bars is returned.
     """
     height, width = grey.shape
     search = search_copy(grey) if search is None else search
-    top, bottom, left, right = _trim(search)
+    top, bottom, left, right = _without_bars(search)
     inner = search[top:bottom, left:right]
-    mask = _largest_blob(inner)
+    mask = _largest_component(inner)
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size < _SMALLEST_HEAD * inner.shape[0] or cols.size < _SMALLEST_HEAD * inner.shape[1]:
+    if rows.size < _MIN_HEAD * inner.shape[0] or cols.size < _MIN_HEAD * inner.shape[1]:
         mask = np.ones_like(mask)
         rows, cols = np.arange(inner.shape[0]), np.arange(inner.shape[1])
     box = (
@@ -49,7 +49,7 @@ def find_head(
 
 
 def search_copy(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a copy uint8 ``[h, w]`` of at most 256 a side, darkest 0 and brightest 255."""
+    """Return a uint8 copy ``[h, w]``, at most 256 pixels per side, stretched to 0..255."""
     height, width = grey.shape
     shrink = min(1.0, _SEARCH_SIDE / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -58,15 +58,15 @@ def search_copy(grey: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(scaled).astype(np.uint8)
 
 
-def _trim(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def _without_bars(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Return top, bottom, left, right without uniform bright rows and columns at the edges."""
     top, bottom, left, right = 0, small.shape[0], 0, small.shape[1]
 
     def is_bar(line: NDArray[np.uint8]) -> bool:
-        # A white or grey bar; black background is left to the blob search.
+        # A white or grey bar; black background is handled by the threshold.
         return bool(np.mean(line > 60) > 0.9 and np.std(line[line > 60]) < 12)
 
-    for _ in range(4):  # bars may be nested: white around grey around the picture
+    for _ in range(4):  # bars may be nested
         before = (top, bottom, left, right)
         while bottom - top > 8 and is_bar(small[top, left:right]):
             top += 1
@@ -81,8 +81,8 @@ def _trim(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return top, bottom, left, right
 
 
-def _largest_blob(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the mask ``[h, w]`` of the largest bright blob, its holes filled."""
+def _largest_component(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the mask ``[h, w]`` of the largest bright component, with holes filled."""
     blurred = np.asarray(cv2.medianBlur(grey, 3), dtype=np.uint8)
     otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)

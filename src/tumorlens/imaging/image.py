@@ -1,4 +1,4 @@
-"""What every reader returns and obeys: the decoded `Image` and the `Limits` on its size."""
+"""The decoded `Image`, and the `Limits` on the size of inputs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Limits:
-    """How large an input may be; both limits are checked before any pixel is decoded.
+    """Maximum size of an input, checked before any pixel is decoded.
 
     Attributes:
         max_bytes: size of the file or upload, in bytes.
-        max_pixels: width times height (times frames) that the header announces.
+        max_pixels: width times height (times frames) in the header.
     """
 
     max_bytes: int = 32 * 2**20
@@ -38,23 +38,23 @@ class Limits:
         """Raise `TooLargeError` over the limit, `DecodeError` when a side is not positive."""
         if width < 1 or height < 1 or frames < 1:
             raise DecodeError(
-                f"{name}: the header announces {width} × {height} pixels; the file is damaged"
+                f"{name}: the header gives {width} × {height} pixels; the file is damaged"
             )
         if width * height * frames > self.max_pixels:
             size = f"{width} × {height}" + (f" × {frames} frames" if frames > 1 else "")
             raise TooLargeError(
-                f"{name}: the header announces {size} pixels, over the limit of "
+                f"{name}: the header gives {size} pixels, over the limit of "
                 f"{self.max_pixels:,}; export the slice at a smaller size"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """One decoded picture.
+    """One decoded image.
 
     Attributes:
         pixels: uint8, uint16 or float32; ``[H, W]`` grey or ``[H, W, 3]`` RGB. Palette and
-            alpha are resolved and the EXIF orientation is applied. Floats are finite and in
+            alpha are resolved and the EXIF orientation is applied. Floats are finite, in
             the units of the source.
         format: ``jpeg png tiff bmp webp dicom nifti`` or ``array``.
         name: the file name, or ``upload``; for messages only.
@@ -65,12 +65,12 @@ class Image:
     name: str
 
     def __post_init__(self) -> None:
-        """Refuse an array that is not what the class promises."""
+        """Raise `DecodeError` for an invalid array."""
         check_array(self.pixels, self.name)
 
 
 def check_array(pixels: NDArray[Any], name: str) -> None:
-    """Raise `DecodeError` unless ``pixels`` is what `Image.pixels` promises."""
+    """Raise `DecodeError` unless ``pixels`` is valid as `Image.pixels`."""
     shape, dtype = pixels.shape, pixels.dtype
     grey_or_rgb = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
     if not grey_or_rgb or 0 in shape:
@@ -78,7 +78,7 @@ def check_array(pixels: NDArray[Any], name: str) -> None:
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise DecodeError(f"{name}: pixels of type {dtype}; need uint8, uint16 or float32")
     if dtype == np.float32 and not np.isfinite(pixels).all():
-        raise DecodeError(f"{name}: some pixels are not finite numbers; export the slice as PNG")
+        raise DecodeError(f"{name}: some pixels are NaN or infinite; export the slice as PNG")
 
 
 _Grey = TypeVar("_Grey", np.uint8, np.uint16, np.float32)

@@ -1,7 +1,7 @@
-"""Drawn head slices with or without a lesion: for tests, the demo and a model's self-test.
+"""Synthetic head slices with or without a lesion: for tests, the demo and a model's self-test.
 
-A phantom looks like a head and shows no patient. The same seed gives the same head with and without
-its lesion, on any platform up to the rounding of a grey level.
+The same seed gives the same head with and without a lesion, on any platform up to rounding to
+grey levels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A drawn slice.
+    """A synthetic slice.
 
     Attributes:
         image: uint8 ``[size, size]``, black background.
@@ -36,9 +36,9 @@ def draw_phantom(seed: int, *, lesion: bool, size: int = 256, plane: Plane = "ax
     """Draw one phantom.
 
     Args:
-        seed: 0 or more; decides the head, the lesion, the noise.
-        lesion: whether to draw one: an irregular bright blob, solid or with a dark core, in a
-            dark halo of oedema, anywhere in the upper brain.
+        seed: 0 or more; determines head, lesion and noise.
+        lesion: whether to draw one: irregular, bright, solid or with a dark core, surrounded by
+            dark oedema, anywhere in the upper brain.
         size: side in pixels, at least 32.
         plane: ``axial`` (anterior up), ``coronal`` or ``sagittal`` (superior up).
 
@@ -46,10 +46,10 @@ def draw_phantom(seed: int, *, lesion: bool, size: int = 256, plane: Plane = "ax
         ValueError: ``size`` below 32, an unknown plane, or a negative seed.
     """
     if size < 32:
-        raise ValueError(f"size {size}: a phantom needs at least 32 pixels a side")
+        raise ValueError(f"size {size}: a phantom needs at least 32 pixels per side")
     if plane not in get_args(Plane):
         raise ValueError(f"plane {plane!r}: choose one of {', '.join(get_args(Plane))}")
-    # Three generators, so that leaving the lesion out changes nothing else in the picture.
+    # Three generators, so that the lesion changes nothing else in the image.
     head_rng, lesion_rng, scanner_rng = np.random.default_rng(seed).spawn(3)
     head = paint_head(head_rng, size, plane)
     signal, mask = head.intensity, np.zeros((size, size), np.bool_)
@@ -62,8 +62,8 @@ def _add_lesion(head: Head, rng: np.random.Generator) -> tuple[Field, NDArray[np
     size = head.intensity.shape[0]
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     rows, columns = np.nonzero(head.lesion_area)
-    # A share of the list, not an index into it: a pixel more or less in the area then moves
-    # the centre by a pixel, not across the head.
+    # A fraction of the list rather than a random index: one pixel more or less in the area then
+    # moves the centre by a pixel, not across the head.
     chosen = int(rng.random() * len(rows))
     across = axis[None, :] - axis[columns[chosen]]
     down = axis[:, None] - axis[rows[chosen]]
@@ -71,7 +71,7 @@ def _add_lesion(head: Head, rng: np.random.Generator) -> tuple[Field, NDArray[np
     along = (across * np.cos(turn) + down * np.sin(turn)) / stretch
     aside = -across * np.sin(turn) + down * np.cos(turn)
     shape = wobble(rng, np.arctan2(aside, along), 0.06) + 0.05 * noise(rng, size, 24)
-    # 1 at the centre, 0 on the lesion's edge; the skull holds it back.
+    # 1 at the centre, 0 on the lesion's edge; limited by the skull.
     inside = np.minimum(1 - np.hypot(along, aside) / radius * shape, head.depth / radius * 4)
     bright = rng.uniform(0.80, 0.95) * (1 + 0.05 * noise(rng, size, 26))
     oedema = soft(inside + rng.uniform(0.3, 0.8), 0.35) * soft(head.depth, 0.03)
@@ -86,7 +86,7 @@ def _add_lesion(head: Head, rng: np.random.Generator) -> tuple[Field, NDArray[np
 
 
 def _scan(signal: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Add what a scanner adds: a bias field, blur of the grid, and Rician noise."""
+    """Add a bias field and Rician noise, and round to grey levels."""
     size = signal.shape[0]
     bias = np.exp(0.09 * noise(rng, size, 2))
     level = rng.uniform(0.012, 0.03)

@@ -1,8 +1,8 @@
-"""From decoded pixels to the network's input, and where in the picture that input lies.
+"""From decoded pixels to the network's input tensor, and its position on the image.
 
-Training, evaluation, CLI and service all call :func:`prepare` (or :func:`preprocess`, its tensor
-alone); no second one exists. The :class:`PreprocessSpec` lives in the model file, so inference
-reads the plan saved with the weights and never today's defaults.
+Training, evaluation, CLI and service all use :func:`prepare` (or :func:`preprocess`, its tensor
+alone). The :class:`PreprocessSpec` is stored in the model file, so inference preprocesses as in
+training, whatever the current defaults.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ __all__ = [
     "preprocess",
 ]  # fmt: skip
 
-# Larger pictures are shrunk to this side first; no MRI slice is larger.
-_LARGEST_SIDE = 2048
+# Larger images are first shrunk to this side; no MRI slice is larger.
+_MAX_SIDE = 2048
 
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """How pixels become the network's input.
+    """Preprocessing parameters.
 
     Attributes:
         size: Side of the square input, in pixels.
         channels: 1 (grey) or 3 (RGB).
-        crop: ``content`` cuts to the head and pads to a square; ``none`` keeps the image
-            and stretches it to the square, as the notebook does.
-        margin: Share of the head's longer side left free around it (``content`` only).
+        crop: ``content`` crops to the head and pads to a square; ``none`` stretches the whole
+            image to the square, as the notebook does.
+        margin: Margin around the head, as a fraction of its longer side (``content`` only).
         surround: ``kept``, or ``hidden``: a white page and a drawn border around the scan are
-            painted black before the head is sought (``content`` only).
+            painted black before the head is located (``content`` only).
         intensity: ``percentile`` maps the ``low``-th to ``high``-th percentile of the
             head's pixels to 0..1 and clips; ``unit`` divides by the dtype's maximum.
         low: Lower percentile, 0..100.
@@ -65,8 +65,8 @@ class PreprocessSpec:
             )
         if not 0 <= self.margin <= 0.5:
             raise ConfigError(f"preprocess: margin {self.margin} is outside 0..0.5")
-        choices = {"channels": (1, 3), "crop": ("content", "none")}
-        choices |= {"intensity": ("percentile", "unit"), "surround": ("kept", "hidden")}
+        choices = {"channels": (1, 3), "crop": ("content", "none"),
+                   "intensity": ("percentile", "unit"), "surround": ("kept", "hidden")}  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(
@@ -74,7 +74,7 @@ class PreprocessSpec:
                 )
 
     def describe(self) -> str:
-        """Return the input's size, crop and intensity as cards and reports tell them."""
+        """Return size, crop and intensity in words, for cards and reports."""
         margin = f" with a margin of {100 * self.margin:g} %" if self.crop == "content" else ""
         return (
             f"{self.channels} × {self.size} × {self.size} pixels, crop {self.crop}{margin}, "
@@ -100,14 +100,14 @@ NOTEBOOK = PreprocessSpec(size=128, channels=3, crop="none", intensity="unit")
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One picture as the network takes it.
+    """One preprocessed image.
 
     Attributes:
         tensor: float32 ``[spec.channels, spec.size, spec.size]`` in 0..1, C-contiguous.
-        frame: Where the tensor's square lies on the picture.
-        visible: The part of the picture that is the scan, ``[h, w]`` or ``[h, w, 3]`` of the
-            picture's dtype: without what surrounds it where ``spec`` hides that. The rules of
-            :mod:`tumorlens.imaging.quality` judge this part: a scan on a white page is a scan.
+        frame: Position of the tensor's square on the image.
+        visible: The part of the image that shows the scan, ``[h, w]`` or ``[h, w, 3]`` of the
+            image's dtype: without page and border if ``spec.surround`` is ``hidden``. Input of
+            the quality check (:mod:`tumorlens.imaging.quality`).
     """
 
     tensor: NDArray[np.float32]
@@ -116,18 +116,17 @@ class Prepared:
 
 
 def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
-    """Find the head once, and cut out and scale what the network sees. Pure and deterministic.
+    """Locate the head, crop, resize and scale. Pure and deterministic.
 
     Args:
         pixels: ``[H, W]`` grey or ``[H, W, 3]`` RGB; uint8, uint16 or float32 (any range).
-        spec: The plan, normally the one read from the model file.
+        spec: The parameters, normally from the model file.
 
     Returns:
-        A tensor of a blank image is all zeros under ``percentile`` and constant under ``unit``.
+        For a blank image, a tensor of zeros (``percentile``) or a constant (``unit``).
 
     Raises:
-        DecodeError: The array's shape or dtype is none of the above, or it holds NaN or
-            infinite values.
+        DecodeError: Another shape or dtype, or NaN or infinite values.
     """
     check_array(pixels, "image array")
     height, width = pixels.shape[:2]
@@ -158,12 +157,12 @@ def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
 
 
 def bounded(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return ``[H, W]`` or ``[H, W, 3]`` pixels with at most 2048 on the longer side.
+    """Return ``[H, W]`` or ``[H, W, 3]`` pixels shrunk to at most 2048 per side.
 
-    The network's input is far smaller, and floats of a very large picture would be huge.
+    The network's input is far smaller, and float copies of a very large image take much memory.
     """
     height, width = pixels.shape[:2]
-    shrink = _LARGEST_SIDE / max(height, width)
+    shrink = _MAX_SIDE / max(height, width)
     if shrink >= 1:
         return pixels
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -200,21 +199,21 @@ def _intensity(
 
 
 def _fit(region: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """Return what a frame shows, ``[size, size]`` or with channels, 0 outside the image.
+    """Pad ``region`` to the frame's square and resize it to ``[size, size]`` (or with channels).
 
-    ``region`` is the image ``[H, W]`` or ``[H, W, 3]`` cut to ``frame.inside``.
+    ``region`` is the image ``[H, W]`` or ``[H, W, 3]`` cropped to ``frame.inside``.
     """
     rows, columns = frame.inside
     above, left, side = rows.start - int(frame.y0), columns.start - int(frame.x0), int(frame.w)
     below, right = side - above - region.shape[0], side - left - region.shape[1]
     square = cv2.copyMakeBorder(region, above, below, left, right, cv2.BORDER_CONSTANT, value=0)
-    # Area averaging does not alias when shrinking; it is nearest-like when growing.
-    how = cv2.INTER_AREA if side > frame.size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (frame.size,) * 2, interpolation=how), dtype=np.float32)
+    # Area averaging avoids aliasing when shrinking, but is like nearest neighbour when enlarging.
+    mode = cv2.INTER_AREA if side > frame.size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (frame.size,) * 2, interpolation=mode), dtype=np.float32)
 
 
 def _around(box: Box, shape: tuple[int, ...], spec: PreprocessSpec) -> Frame:
-    """Return the square around the head's box, with the margin, on whole pixels."""
+    """Return the square around the head's box, including the margin, on whole pixels."""
     height, width = shape
     x0, y0, x1, y1 = box
     side = max(1, round(max(x1 - x0, y1 - y0) * (1 + 2 * spec.margin)))

@@ -1,4 +1,4 @@
-"""The notebook's CNN, layer by layer, as the baseline everything is measured against."""
+"""The CNN of the original notebook, layer by layer: the baseline."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tumorlens.models.output import Evidence
 class NotebookCNN(nn.Module):
     """Two blocks of 5×5 convolution, Tanh and average pooling, then 256-120-84-1.
 
-    Takes float32 ``[N, 3, 128, 128]`` in 0..1. The notebook ends in a sigmoid; here the
-    logit is returned and the sigmoid is applied in the loss and at inference, which is the
-    same function computed without overflow. Its head mixes all positions, so it has no map.
+    Takes float32 ``[N, 3, 128, 128]`` in 0..1. The notebook ends in a sigmoid; this network returns
+    the logit, and loss and inference apply the sigmoid, which is equivalent but numerically stable.
+    The fully connected layers mix all positions, so there is no class map.
     """
 
     pooling = None
-    # Its three channels and 6×6 kernels gain nothing from channels-last.
+    # Channels-last is not faster for three channels.
     memory_format = torch.contiguous_format
 
     def __init__(self) -> None:
@@ -42,21 +42,21 @@ class NotebookCNN(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Evidence:
-        """Return the logit of each image; no map."""
+        """Return the logit of each image, without a class map."""
         if self.training:
             first, second = (cast("nn.Conv2d", self.cnn_model[at]) for at in (0, 3))
-            features = _used_cells(_used_cells(image, first), second)
+            features = _pooled_convolution(_pooled_convolution(image, first), second)
         else:
             features = self.cnn_model(image)
         return Evidence(self.fc_model(torch.flatten(features, start_dim=1)).squeeze(1), None)
 
 
-def _used_cells(image: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Return convolution, Tanh and 2×2 average pooling of stride 5, to rounding.
+def _pooled_convolution(image: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Return convolution, Tanh and 2×2 average pooling of stride 5, up to rounding.
 
-    The pooling reads 4 of every 25 cells of the convolution. Here only those are computed, each
-    as channels of their own of one 6×6 convolution of stride 5: a training step takes 11 ms instead
-    of 38 (32 images, one core).
+    The pooling uses 4 of every 25 outputs of the convolution. Only those are computed, as four
+    channel groups of one 6×6 convolution of stride 5: a training step takes 11 ms instead of 38 ms
+    (32 images, one core).
     """
     weight = torch.cat(
         [

@@ -1,4 +1,4 @@
-"""Several default networks as one: the class map is the mean of theirs."""
+"""An ensemble of default networks, averaged at the class map."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from tumorlens.models.output import Evidence, MapPooling
 
 
 class EvidenceEnsemble(nn.Module):
-    """Default networks of different trainings, their class maps averaged and then pooled.
+    """Independently trained default networks; their class maps are averaged, then pooled.
 
-    Trainings that started apart err apart, on scans of other origin above all, and the mean of
-    their answers errs less than they do on average (Lakshminarayanan et al., Simple and scalable
-    predictive uncertainty estimation using deep ensembles, NeurIPS 2017). Averaged are the maps,
-    not the logits, so that the logit is still a pooling of the map that is shown.
+    Independently trained networks make different errors, above all on external sets, and their
+    mean errs less than they do on average (Lakshminarayanan et al., Simple and scalable
+    predictive uncertainty estimation using deep ensembles, NeurIPS 2017). The maps are averaged
+    rather than the logits, so that the logit is still a pooling of the map that is shown.
 
     Args:
-        members: How many networks, from 1.
-        own: For each member, what it has instead of ``arguments``; None where all are alike.
-        arguments: Of each, see :class:`~tumorlens.models.evidence.EvidenceNet`.
+        members: Number of networks, at least 1.
+        own: For each member, arguments that override ``arguments``; None: none.
+        arguments: Of all members, see :class:`~tumorlens.models.evidence.EvidenceNet`.
 
-    Takes and returns what a member does, in the members' time together. Raises `ConfigError` for
-    another number of members, for members whose maps differ in size or pooling, and what a member
-    raises.
+    Inputs and outputs are those of a member. Raises `ConfigError` for a wrong number of members,
+    for members whose maps differ in size or pooling, and whatever a member raises.
     """
 
     def __init__(
@@ -39,18 +38,18 @@ class EvidenceEnsemble(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(members, bool) or not isinstance(members, int) or members < 1:
-            raise ConfigError(f"members is {members!r}; give a whole number from 1")
-        each = [{}] * members if own is None else list(own)
-        if len(each) != members:
-            raise ConfigError(f"own has settings for {len(each)} of {members} members")
-        built = [EvidenceNet(**{**arguments, **theirs}) for theirs in each]
-        if any(_kind_of_map(one) != _kind_of_map(built[0]) for one in built):
-            raise ConfigError("members differ in stride or pooling; their maps have no mean")
-        self.members = nn.ModuleList(built)
+            raise ConfigError(f"members is {members!r}; give an integer of at least 1")
+        overrides = [{}] * members if own is None else list(own)
+        if len(overrides) != members:
+            raise ConfigError(f"own has settings for {len(overrides)} of {members} members")
+        networks = [EvidenceNet(**{**arguments, **each}) for each in overrides]
+        if any(_map_format(each) != _map_format(networks[0]) for each in networks):
+            raise ConfigError("members differ in stride or pooling; their maps cannot be averaged")
+        self.members = nn.ModuleList(networks)
 
     @property
     def pooling(self) -> MapPooling:
-        """How the mean map becomes the logit: as every member's would."""
+        """The pooling of the mean map, the same as of every member."""
         return self._member(0).pooling
 
     def forward(self, image: Tensor) -> Evidence:
@@ -58,13 +57,13 @@ class EvidenceEnsemble(nn.Module):
         return self.answer(self.features(image))
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Return the four stages of the first member, then those of each other."""
+        """Return the four stages of the first member, then those of the other members."""
         return [
             stage for at in range(len(self.members)) for stage in self._member(at).features(image)
         ]
 
     def answer(self, features: list[Tensor]) -> Evidence:
-        """Return the logit and the class map of what `features` has returned."""
+        """Return the logit and the class map from the output of `features`."""
         count = len(features) // len(self.members)
         maps = [
             self._member(at).evidence(features[at * count : (at + 1) * count])
@@ -79,10 +78,10 @@ class EvidenceEnsemble(nn.Module):
         return member
 
 
-def _kind_of_map(member: EvidenceNet) -> tuple[int, dict[str, Any]]:
+def _map_format(member: EvidenceNet) -> tuple[int, dict[str, Any]]:
     return len(member.lateral), member.pooling.describe()
 
 
 def first_of(network: nn.Module) -> nn.Module:
-    """Return an ensemble's first member; any other network as it is."""
+    """Return an ensemble's first member; any other network unchanged."""
     return network.members[0] if isinstance(network, EvidenceEnsemble) else network

@@ -1,4 +1,4 @@
-"""The default network: a ResNet whose decoder draws a class map fine enough to point with."""
+"""The default network: a ResNet with a decoder for a class map of high resolution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tumorlens.models.local_contrast import LocalContrast
 from tumorlens.models.output import Evidence, MapPooling, PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
 
-# Channels of a ResNet's stages, and how many of them (from the coarse end) make a map of a stride.
+# Channels of a ResNet's stages, and the number of stages (from the coarsest) used per map stride.
 _CHANNELS = (64, 128, 256, 512)
 _STAGES = {8: 3, 4: 4}
 
@@ -20,29 +20,28 @@ _STAGES = {8: 3, 4: 4}
 class EvidenceNet(nn.Module):
     """ResNet stages at strides up to 32, merged top-down into a class map at stride 4 or 8.
 
-    The decoder is a feature pyramid (Lin et al., CVPR 2017) cut to one level: the coarse
-    stages say whether something is abnormal, the fine one where. The logit is a pooling of
-    the map and of nothing else, so the map is the evidence and not an explanation made
-    afterwards.
+    The decoder is a feature pyramid (Lin et al., CVPR 2017) reduced to its finest level: coarse
+    stages contribute context, fine ones location. The logit is a pooling of the map alone, so
+    the map is the evidence itself and not a post-hoc explanation.
 
     Args:
         depth: 18 or 34.
         in_channels: 1 or 3.
         width: Channels of the decoder.
-        stride: Side of a map's cell in pixels of the input, 4 or 8.
+        stride: Stride of the map in pixels of the input, 4 or 8.
         pooling, k: See :class:`~tumorlens.models.output.MapPooling`.
         dropout: Probability of dropping a decoder channel before the class map.
-        local_contrast: Give the backbone the picture's local contrast beside it; see
+        local_contrast: Append the image's local contrast as an input channel; see
             :class:`~tumorlens.models.local_contrast.LocalContrast`. Needs one channel.
-        instance_norm: Normalise early features by picture; see
+        instance_norm: Use instance normalisation in early layers; see
             :func:`~tumorlens.models.instance_norm.use_instance_norm`.
-        weights: Backbone weights to start from (a file, or a name of the Hub: see
+        weights: Pretrained backbone weights (a file, or a name on the Hub: see
             :func:`~tumorlens.models.hub.weights_path`), or None.
 
     Takes float32 ``[N, in_channels, H, W]``; H and W divisible by 32. The map is
     ``[N, H / stride, W / stride]``.
 
-    Raises `ConfigError` for another depth or stride and for local contrast of colours, and what
+    Raises `ConfigError` for another depth or stride or for local contrast of RGB, and whatever
     `load_backbone` raises.
     """
 
@@ -88,7 +87,7 @@ class EvidenceNet(nn.Module):
         return self.answer(self.features(image))
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
+        """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
         return stages(self.backbone, self.local_contrast(image))
 
     def answer(self, features: list[Tensor]) -> Evidence:
@@ -103,5 +102,5 @@ class EvidenceNet(nn.Module):
         merged, *finer = reversed(narrow)
         for stage in finer:
             merged = stage + functional.interpolate(merged, scale_factor=2.0, mode="nearest")
-        drawn: Tensor = self.head(self.smooth(merged)).squeeze(1)
-        return drawn
+        class_map: Tensor = self.head(self.smooth(merged)).squeeze(1)
+        return class_map

@@ -1,7 +1,7 @@
-"""Grad-CAM, the reference that class maps are held against.
+"""Grad-CAM, the reference for class maps.
 
-No model is explained with it: the networks here return their own map, in the same forward
-pass. For a mean-pooling network the two agree up to a positive factor, and the tests say so.
+Not used for explanations: the networks return a class map in the forward pass. For a mean-pooling
+network both agree up to a positive factor, as the tests verify.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ def grad_cam(
     network: nn.Module,
     layer: nn.Module,
     image: Tensor,
-    score: Callable[[Any], Tensor] = lambda answer: answer.logit,
+    score: Callable[[Any], Tensor] = lambda output: output.logit,
 ) -> Tensor:
     """Return the gradient-weighted sum of a layer's channels, before the ReLU.
 
     Equations 1 and 2 of Selvaraju et al., Grad-CAM, ICCV 2017, without the final ReLU, so that
-    evidence against a tumour is seen as well.
+    evidence against a tumour is included.
 
     Args:
-        network: Any network; it is evaluated as it stands (call ``eval()`` first, or dropout
-            and batch statistics take part). No parameter's gradient is touched.
+        network: Any network, in its current mode (call ``eval()`` first to disable dropout and
+            batch statistics). Gradients of parameters are not changed.
         layer: A module of it whose output is float32 ``[N, C, h, w]``.
         image: float32 ``[N, C, H, W]``.
-        score: What to explain: the network's answer → ``[N]``.
+        score: The quantity to explain, from the network's output: ``[N]``.
 
     Returns:
         float32 ``[N, h, w]``, detached.
     """
     with torch.enable_grad(), outputs_of(layer) as outputs:
-        # An input that asks for gradients makes them flow also through frozen weights.
-        answer = network(image.detach().requires_grad_())
+        # With an input that requires gradients, they also flow through frozen weights.
+        output = network(image.detach().requires_grad_())
         (features,) = outputs
-        (slopes,) = torch.autograd.grad(score(answer).sum(), features)
-    weights = slopes.mean(dim=(2, 3), keepdim=True)
+        (gradients,) = torch.autograd.grad(score(output).sum(), features)
+    weights = gradients.mean(dim=(2, 3), keepdim=True)
     return (weights * features).sum(dim=1).detach()
 
 
 @contextmanager
 def outputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what ``layer`` returns while the block runs; the hook is gone afterwards."""
+    """Collect the outputs of ``layer`` while the block runs."""
     outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Backbone weights by name: a file at hand, or one of the Hugging Face Hub, fetched once."""
+"""Pretrained weights by name: a local file, or a file on the Hugging Face Hub (cached)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tumorlens.errors import (
 
 PREFIX = "hf:"
 FILE_NAME = "model.safetensors"
-# torchvision's own file of 2016 is kept by timm under the tag "tv"; V1 is the only one there is.
+# timm hosts torchvision's weights (V1, the only version) under the tag "tv_in1k".
 _TORCHVISION = re.compile(r"(?i)(resnet(?:18|34))(?:_weights\.(?:imagenet1k_v1|default))?")
 _TIMM = re.compile(r"(?:timm/)?(resnet(?:18|34)\.\w+_in1k)")
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository of the Hub.
+    """A file in a repository on the Hub.
 
     Attributes:
         repo: ``owner/name``.
-        revision: Branch, tag or commit; ``main`` moves, a commit does not.
+        revision: Branch, tag or commit; only a commit is immutable.
         file: Path inside the repository.
     """
 
@@ -38,15 +38,15 @@ class HubFile:
 
 
 def hub_file(name: str) -> HubFile | None:
-    """Return the Hub's file that ``name`` means; None when it means a local path.
+    """Return the file on the Hub that ``name`` refers to; None for a local path.
 
-    ``hf:owner/repo`` is any repository, ``hf:owner/repo/folder/x.safetensors`` a certain file
-    of it. ``resnet18.a1_in1k`` and the like are timm's names; ``resnet18`` and
-    ``ResNet18_Weights.IMAGENET1K_V1`` are torchvision's, whose weights timm keeps as
-    ``tv_in1k``. ``@revision`` may follow each of them.
+    ``hf:owner/repo`` is a repository, ``hf:owner/repo/folder/x.safetensors`` a file in it;
+    ``resnet18.a1_in1k`` and the like are timm's names; ``resnet18`` and
+    ``ResNet18_Weights.IMAGENET1K_V1`` are torchvision's, hosted by timm as ``tv_in1k``.
+    ``@revision`` may follow each of them.
 
     Raises:
-        ConfigError: ``hf:`` is followed by something else than ``owner/repo``.
+        ConfigError: ``hf:`` is not followed by ``owner/repo``.
     """
     given, _, revision = name.removeprefix(PREFIX).partition("@")
     if timm := _TIMM.fullmatch(given):
@@ -59,79 +59,79 @@ def hub_file(name: str) -> HubFile | None:
     repo, _, file = rest.partition("/")
     if not owner or not repo:
         raise ConfigError(
-            f"weights {name!r}: not a repository of the Hub; write hf:owner/name, such as "
+            f"weights {name!r}: not a repository on the Hub; write hf:owner/name, such as "
             "hf:timm/resnet18.a1_in1k"
         )
     return HubFile(f"{owner}/{repo}", revision or "main", file or FILE_NAME)
 
 
 def weights_path(name: str) -> Path:
-    """Return the file of a name of weights, from the Hub's cache or the Hub where it is one.
+    """Return the local path of named weights, downloading from the Hub if necessary.
 
-    A file that exists under the name is taken as it is. The cache is the Hub client's own
-    (``HF_HOME``, ``HF_HUB_CACHE``), as are the endpoint, the token and the offline switch
-    (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``). A file that is there already is used
-    without a network. The file of a local path may not exist; whoever reads it says so.
+    An existing file of that name takes precedence. Cache, endpoint, token and offline mode are
+    the Hub client's (``HF_HOME``, ``HF_HUB_CACHE``, ``HF_ENDPOINT``, ``HF_TOKEN``,
+    ``HF_HUB_OFFLINE``); a cached file needs no network. A local path is not checked for
+    existence; reading it reports a missing file.
 
     Raises:
-        ConfigError: The name is no repository's.
-        DownloadError: The Hub does not have it, does not give it, or cannot be reached.
+        ConfigError: The name is not that of a repository.
+        DownloadError: Not on the Hub, access denied, or the Hub cannot be reached.
         OutputError: The cache cannot be written.
         MissingExtraError: huggingface_hub is not installed.
     """
     path = Path(name).expanduser()
-    wanted = None if path.is_file() else hub_file(name)
-    return path if wanted is None else _fetch(wanted)
+    remote = None if path.is_file() else hub_file(name)
+    return path if remote is None else _fetch(remote)
 
 
 def origin(name: str, path: Path) -> str:
-    """Return what a card calls the file ``path`` that `weights_path` gave for ``name``.
+    """Return the origin to record on the card for ``path``, the `weights_path` of ``name``.
 
-    ``owner/repo@commit`` for the Hub's, else the file's name: no place of this machine.
+    ``owner/repo@commit/file`` on the Hub, else the file's name, without local folders.
     """
-    wanted = None if Path(name).expanduser().is_file() else hub_file(name)
-    if wanted is None:
+    remote = None if Path(name).expanduser().is_file() else hub_file(name)
+    if remote is None:
         return path.name
-    # The client's cache keeps each commit's files below snapshots/<commit>.
+    # The cache stores the files of a commit below snapshots/<commit>.
     parts = path.parts
-    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else wanted.revision
-    return f"{wanted.repo}@{commit}/{wanted.file}"
+    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else remote.revision
+    return f"{remote.repo}@{commit}/{remote.file}"
 
 
-def _fetch(wanted: HubFile) -> Path:
+def _fetch(remote: HubFile) -> Path:
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
         raise MissingExtraError("weights from the Hugging Face Hub", "train") from error
-    # The base of what the client's own HTTP library raises, whichever that is.
+    # Base class of the errors of the client's HTTP library (requests or httpx).
     transport = cast("type[Exception]", HfHubHTTPError.__bases__[0])
     try:
-        return Path(hf_hub_download(wanted.repo, wanted.file, revision=wanted.revision))
+        return Path(hf_hub_download(remote.repo, remote.file, revision=remote.revision))
     except HFValidationError as error:
-        raise ConfigError(f"weights hf:{wanted.repo}: {error}") from error
+        raise ConfigError(f"weights hf:{remote.repo}: {error}") from error
     except (OSError, transport) as error:
-        raise _translated(error, wanted) from error
+        raise _translated(error, remote) from error
 
 
-def _translated(error: Exception, wanted: HubFile) -> TumorLensError:
-    """Say what went wrong in our words, and what to do."""
+def _translated(error: Exception, remote: HubFile) -> TumorLensError:
+    """Return the error as a TumorLens error with advice."""
     from huggingface_hub import errors
 
-    where = f"weights hf:{wanted.repo}@{wanted.revision}"
+    where = f"weights hf:{remote.repo}@{remote.revision}"
     by_hand = (
-        f"or download {wanted.file} elsewhere from https://huggingface.co/{wanted.repo} and give "
+        f"or download {remote.file} elsewhere from https://huggingface.co/{remote.repo} and give "
         "its path (model.arguments.weights=PATH)"
     )
-    answers: list[tuple[type[Exception], str]] = [
+    causes: list[tuple[type[Exception], str]] = [
         (errors.GatedRepoError, "accept its terms on the Hub and set HF_TOKEN"),
         (
             errors.RepositoryNotFoundError,
             "no such repository, or a private one; check the name, or set HF_TOKEN",
         ),
-        (errors.RevisionNotFoundError, "no such revision; leave @… out for the newest"),
+        (errors.RevisionNotFoundError, "no such revision; omit @… for the latest"),
     ]
-    for kind, advice in answers:
+    for kind, advice in causes:
         if isinstance(error, kind):
             return DownloadError(f"{where}: {advice}")
     if isinstance(error, errors.LocalEntryNotFoundError):
@@ -146,8 +146,8 @@ def _translated(error: Exception, wanted: HubFile) -> TumorLensError:
         )
     if isinstance(error, errors.EntryNotFoundError):
         return DownloadError(
-            f"{where}: holds no {wanted.file}; pickled weights are not read, choose a repository "
-            "with safetensors or name the file (hf:owner/repo/file.safetensors)"
+            f"{where}: has no {remote.file}; pickled weights are not supported: choose a "
+            "repository with safetensors or give the file (hf:owner/repo/file.safetensors)"
         )
     if isinstance(error, OSError) and error.errno is not None:
         return OutputError(

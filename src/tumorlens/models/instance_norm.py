@@ -1,4 +1,4 @@
-"""Instance normalisation in the early norms of a ResNet."""
+"""Instance normalisation in the early layers of a ResNet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 class IBN(nn.Module):
-    """Normalise half of the channels by picture and the others by batch (IBN-a).
+    """Instance normalisation of half of the channels, batch normalisation of the others (IBN-a).
 
-    Statistics of a picture's own channels carry its contrast and sequence: without them features
-    are less of a source's look (Pan et al., Two at once: enhancing learning and generalization
-    capacities via IBN-Net, ECCV 2018). Weights are named as those authors' files name them.
+    Instance normalisation removes the image's contrast from the features, which makes them depend
+    less on sequence and source (Pan et al., Two at once: enhancing learning and generalization
+    capacities via IBN-Net, ECCV 2018). Parameters have the names of the authors' files.
 
     Takes and returns ``[N, channels, H, W]``.
     """
@@ -26,14 +26,14 @@ class IBN(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the normalised features."""
-        own, common = features[:, : self.instance_channels], features[:, self.instance_channels :]
-        return torch.cat([self.IN(own), self.BN(common)], dim=1)
+        first, rest = features[:, : self.instance_channels], features[:, self.instance_channels :]
+        return torch.cat([self.IN(first), self.BN(rest)], dim=1)
 
 
 def use_instance_norm(backbone: Any) -> None:
-    """Give a ResNet an `IBN` first in each block of its first three stages, in place.
+    """Replace the first norm of each block in a ResNet's first three stages by `IBN`, in place.
 
-    All channels of the first layer of all are normalised by picture.
+    The norm of the stem becomes a full instance normalisation.
     """
     backbone.bn1 = nn.InstanceNorm2d(backbone.bn1.num_features, affine=True)
     for stage in (backbone.layer1, backbone.layer2, backbone.layer3):

@@ -1,4 +1,4 @@
-"""A second input channel: how a pixel differs from its neighbourhood."""
+"""Local contrast normalisation as a second input channel."""
 
 from __future__ import annotations
 
@@ -6,41 +6,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Reach of a neighbourhood, as a share of the picture's side: 15 pixels across of 128.
-_REACH = 0.0586
-# Added to the deviation, so that noise on an even ground is not blown up.
+# Radius of the neighbourhood, relative to the image's side: a window of 15 pixels of 128.
+_RADIUS = 0.0586
+# Added to the standard deviation, so that noise in uniform areas is not amplified.
 _FLOOR = 0.05
-# Differences beyond so many deviations are cut, and scaled as a picture's intensities are.
+# Clipped at this many standard deviations, then scaled to the range of intensities.
 _LIMIT = 3.0
 _SCALE = 0.3
 
 
 class LocalContrast(nn.Module):
-    """Append local contrast: the difference from the neighbourhood's mean in its deviations.
+    """Append local contrast: the difference from the local mean, in local standard deviations.
 
-    Coils, sequences and windowing change how bright tissue is, and much less how it stands out
-    from what is around it (local contrast normalisation: Jarrett et al., What is the best
-    multi-stage architecture for object recognition?, ICCV 2009). Networks given both rely less on
-    the first, and err less on sources they have not learnt from
-    (docs/adr/0018-two-unlike-networks.md).
+    Coils, sequences and windowing change the brightness of tissue much more than its contrast to
+    the neighbourhood (local contrast normalisation: Jarrett et al., What is the best multi-stage
+    architecture for object recognition?, ICCV 2009). Networks with both channels rely less on
+    brightness and make fewer errors on external sets (docs/adr/0018-two-unlike-networks.md).
 
     Takes float32 ``[N, 1, H, W]`` in 0..1 and returns ``[N, 2, H, W]``, the second channel in
-    -0.9..0.9. It has no weights.
+    -0.9..0.9. No parameters.
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the pictures and their local contrast."""
-        mean = _neighbourhood(image)
-        variance = (_neighbourhood(image * image) - mean * mean).clamp_min(0)
+        """Return the images and their local contrast."""
+        mean = _local_mean(image)
+        variance = (_local_mean(image * image) - mean * mean).clamp_min(0)
         contrast = (image - mean) / (variance.sqrt() + _FLOOR)
         return torch.cat([image, _SCALE * contrast.clamp(-_LIMIT, _LIMIT)], dim=1)
 
 
-def _neighbourhood(image: Tensor) -> Tensor:
-    """Return the mean over a square around each pixel, mirrored at the picture's edge."""
-    reach = max(1, round(_REACH * image.shape[-1]))
-    side = 2 * reach + 1
-    padded = functional.pad(image, [reach] * 4, mode="reflect")
-    # Along one axis and then the other: two times 15 products a pixel instead of 225.
-    along = functional.avg_pool2d(padded, (1, side), stride=1)
-    return functional.avg_pool2d(along, (side, 1), stride=1)
+def _local_mean(image: Tensor) -> Tensor:
+    """Return the mean over a square around each pixel, mirrored at the image's edge."""
+    radius = max(1, round(_RADIUS * image.shape[-1]))
+    side = 2 * radius + 1
+    padded = functional.pad(image, [radius] * 4, mode="reflect")
+    # Separable: twice 15 instead of 225 operations per pixel.
+    rows = functional.avg_pool2d(padded, (1, side), stride=1)
+    return functional.avg_pool2d(rows, (side, 1), stride=1)

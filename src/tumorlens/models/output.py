@@ -1,4 +1,4 @@
-"""What every network returns, and how a class map becomes a logit."""
+"""The output of a network, and the pooling of a class map to a logit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PoolingKind = Literal["mean", "topk"]
 
 
 class Evidence(NamedTuple):
-    """A network's answer.
+    """A network's output.
 
     Attributes:
-        logit: float32 ``[N]``, log-odds of a tumour before temperature.
+        logit: float32 ``[N]``, log-odds of a tumour before temperature scaling.
         map: float32 ``[N, h, w]`` in logit units, whose pooling is ``logit``; None for a
-            network whose head cannot be laid out in space (the notebook's).
+            network without a class map (the notebook's).
     """
 
     logit: Tensor
@@ -29,7 +29,7 @@ class MapPooling(torch.nn.Module):
     """Pool a class map ``[N, h, w]`` to logits ``[N]``.
 
     ``mean``: the average of all cells (a classic global-average-pooling head).
-    ``topk``: the average of the ``k`` highest cells: a small lesion counts as much as a large one.
+    ``topk``: the average of the ``k`` highest cells, independent of the lesion's size.
     """
 
     def __init__(self, kind: PoolingKind = "topk", k: int = 6) -> None:
@@ -47,8 +47,8 @@ class MapPooling(torch.nn.Module):
             return cells.mean(dim=1)
         if self.k > cells.shape[1]:
             raise ConfigError(
-                f"pooling takes the mean of k = {self.k} cells of a map of "
-                f"{cells.shape[1]} cells; lower k or enlarge the input"
+                f"pooling averages k = {self.k} cells, but the map has {cells.shape[1]}; "
+                "lower k or enlarge the input"
             )
         return cells.topk(self.k, dim=1).values.mean(dim=1)
 

@@ -1,4 +1,4 @@
-"""Weights rounded to 16 or 8 bits before a network is measured and written."""
+"""Quantisation of weights to 16 or 8 bits before a network is evaluated and exported."""
 
 from __future__ import annotations
 
@@ -7,25 +7,20 @@ from torch import Tensor, nn
 
 from tumorlens.errors import ConfigError, ExportError
 
-# Smaller tensors (biases, norms) are left alone: they weigh nothing and matter most.
-_SMALLEST = 1024
-
-
-# Steps of a weight to either side of 0 in 8 bits, and the bits kept of a step's length: with these
-# few the product of the two is exact in float32.
-_STEPS, _SCALE_BITS = 127, 11
-
-
+# Smaller tensors (biases, norms) are not quantised: they need little space and high precision.
+_MIN_SIZE = 1024
+# Largest 8-bit integer, and bits of the scale: few enough for exact products in float32.
+_MAX_INT, _SCALE_BITS = 127, 11
 BITS = (32, 16, 8)
 
 
 def round_weights(network: nn.Module, bits: int = 16) -> None:
-    """Round the network's large weights, in place, as float32.
+    """Round the network's large weights in place; they stay float32.
 
     Args:
-        network: Its tensors of fewer than 1,024 values are left alone.
-        bits: 16 rounds to the nearest float16 value; 8 quantises symmetrically by output channel:
-            to one of 255 steps from minus its largest weight to plus it; 32 does nothing.
+        network: Tensors of fewer than 1,024 values are not changed.
+        bits: 16 rounds to the nearest float16 value; 8 quantises symmetrically per output channel
+            to 255 levels; 32 does nothing.
 
     Raises:
         ConfigError: Another number of bits.
@@ -36,10 +31,10 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
         return
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if parameter.numel() < _SMALLEST:
+            if parameter.numel() < _MIN_SIZE:
                 continue
-            in_steps = bits == 8 and parameter.ndim > 1
-            rounded = _quantised(parameter) if in_steps else parameter.half().float()
+            as_int8 = bits == 8 and parameter.ndim > 1
+            rounded = _quantised(parameter) if as_int8 else parameter.half().float()
             if not torch.isfinite(rounded).all():
                 raise ExportError(f"{name}: a weight does not fit {bits} bits; set weight_bits=32")
             parameter.copy_(rounded)
@@ -52,10 +47,10 @@ def check_bits(bits: object) -> None:
 
 
 def _quantised(weights: Tensor) -> Tensor:
-    """Return weights ``[out, …]`` as whole numbers of steps, each channel's of its own length."""
+    """Return weights ``[out, …]`` as integer multiples of one scale per output channel."""
     largest = weights.detach().flatten(1).abs().amax(dim=1)
-    fraction, exponent = torch.frexp(largest / _STEPS)
-    kept = torch.ldexp(torch.round(fraction * 2**_SCALE_BITS) / 2**_SCALE_BITS, exponent)
-    step = kept.view(-1, *[1] * (weights.ndim - 1))
-    whole = torch.round(weights / torch.where(step > 0, step, 1.0)).clamp(-_STEPS, _STEPS)
-    return whole * step
+    fraction, exponent = torch.frexp(largest / _MAX_INT)
+    rounded = torch.ldexp(torch.round(fraction * 2**_SCALE_BITS) / 2**_SCALE_BITS, exponent)
+    scale = rounded.view(-1, *[1] * (weights.ndim - 1))
+    integers = torch.round(weights / torch.where(scale > 0, scale, 1.0))
+    return integers.clamp(-_MAX_INT, _MAX_INT) * scale

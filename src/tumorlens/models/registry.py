@@ -1,4 +1,4 @@
-"""Name → network, so that configs, cards and commands agree on what a model is called."""
+"""Registry of network architectures by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build(architecture: str, **arguments: Any) -> nn.Module:
     """Return a freshly initialised network.
 
     Raises:
-        ConfigError: The name is unknown, or an argument is not one the network takes.
+        ConfigError: The name or an argument is unknown.
     """
     check_arguments(architecture, **arguments)
     try:
@@ -38,10 +38,10 @@ def build(architecture: str, **arguments: Any) -> nn.Module:
 
 
 def check_arguments(architecture: str, **arguments: Any) -> None:
-    """Refuse arguments that a network does not take, without building it.
+    """Check the names of a network's arguments without building it.
 
     Raises:
-        ConfigError: The name is unknown, or an argument is not one the network takes.
+        ConfigError: The name or an argument is unknown.
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"no architecture {architecture!r}; choose from {sorted(ARCHITECTURES)}")

@@ -1,4 +1,4 @@
-"""ResNet-18 and 34 from MONAI, whose weight names are torchvision's, with a class map."""
+"""ResNet-18 and 34 from MONAI (parameter names as in torchvision), with a class map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tumorlens.models.weights import read_weights
 
 Depth = Literal[18, 34]
 
-# What networks trained on ImageNet expect of RGB in 0..1: (x - mean) / std.
+# ImageNet normalisation of RGB in 0..1: (x - mean) / std.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -50,11 +50,11 @@ def stages(backbone: Any, image: Tensor) -> list[Tensor]:
 
 
 class ResNetClassifier(nn.Module):
-    """A classic ResNet: global average pooling and one linear layer, written as a map's mean.
+    """A standard ResNet classifier whose logit is the mean of a class map.
 
-    The linear layer is applied to every cell, and the logit is the mean of the cells: the
-    same number, since both are linear. The map equals Grad-CAM's up to a positive factor.
-    ``weights`` names a file or a repository of the Hub, see
+    The linear layer is applied to every cell and the result averaged, which is equivalent to
+    global average pooling first, since both are linear. The map equals Grad-CAM up to a positive
+    factor. ``weights`` is a file or a repository on the Hub, see
     :func:`~tumorlens.models.hub.weights_path`. Takes float32 ``[N, in_channels, H, W]``; the
     map is ``[N, H / 32, W / 32]``.
     """
@@ -71,7 +71,7 @@ class ResNetClassifier(nn.Module):
         return self.answer(self.features(image))
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Return what the four stages make of ``image``, at strides 4, 8, 16 and 32."""
+        """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
         return stages(self.backbone, image)
 
     def answer(self, features: list[Tensor]) -> Evidence:
@@ -83,58 +83,60 @@ class ResNetClassifier(nn.Module):
 
 
 def load_backbone(backbone: Any, path: Path) -> list[str]:
-    """Load torchvision-named weights from ``.safetensors`` or ``.pt``; return what was left out.
+    """Load weights with torchvision's names; return the names of tensors that were not loaded.
 
-    The classifier (``fc.*``) is left out. A file with ImageNet's 1000 classes expects ImageNet's
-    normalised input; that is folded into the first layer (see `_fold_imagenet`), so that it
-    answers to images in 0..1. A 3-channel first convolution is summed to one channel where the
-    backbone takes grey images, which keeps its response to a grey RGB image; where it takes their
-    local contrast too, the weights of that start at 0. Every other tensor must fit: a file that
-    fits only in part is refused.
+    The classifier (``fc.*``) is skipped. For a file with ImageNet's 1000 classes the input
+    normalisation is folded into the first layer (see `_fold_imagenet`), so that the network takes
+    images in 0..1. For a grey backbone the first convolution is summed over RGB, which preserves
+    the response to grey RGB images; weights of a local contrast channel start at 0. Every other
+    tensor must match.
 
     Raises:
         ModelNotFoundError: No file at ``path``.
-        ConfigError: Not a file of weights, or tensors are missing or have other shapes; the
-            message names them.
+        ConfigError: Not a weights file, or tensors are missing or have other shapes (listed in
+            the message).
     """
-    # Our own weights and checkpoints hold the backbone inside a network.
-    given = {
+    # TumorLens weights and checkpoints contain the backbone within a network.
+    tensors = {
         name.removeprefix("network.").removeprefix("backbone."): tensor
         for name, tensor in read_weights(path).items()
     }
-    wanted = backbone.state_dict()
-    given |= _fold_imagenet(given)
-    first = given.get("conv1.weight")
+    expected = backbone.state_dict()
+    tensors |= _fold_imagenet(tensors)
+    first = tensors.get("conv1.weight")
     rgb = first is not None and first.ndim == 4 and first.shape[1] == 3
-    channels = wanted["conv1.weight"].shape[1]
+    channels = expected["conv1.weight"].shape[1]
     if first is not None and rgb and channels < 3:
-        given["conv1.weight"] = first = first.sum(dim=1, keepdim=True)
+        tensors["conv1.weight"] = first = first.sum(dim=1, keepdim=True)
     if first is not None and first.ndim == 4 and first.shape[1] == 1 and channels == 2:
-        given["conv1.weight"] = torch.cat([first, torch.zeros_like(first)], dim=1)
+        tensors["conv1.weight"] = torch.cat([first, torch.zeros_like(first)], dim=1)
     usable = {
         name: tensor
-        for name, tensor in given.items()
-        if name in wanted and not name.startswith("fc.") and wanted[name].shape == tensor.shape
+        for name, tensor in tensors.items()
+        if name in expected and not name.startswith("fc.") and expected[name].shape == tensor.shape
     }
-    missing = [name for name in wanted if name not in usable and not name.startswith("fc.")]
-    # Files saved by timm omit this counter, and it does not change the function.
+    missing = [name for name in expected if name not in usable and not name.startswith("fc.")]
+    # timm omits this counter, which does not affect inference.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing:
-        raise ConfigError(f"{path}: does not fit this ResNet; missing or misshapen: {missing[:5]}")
+        raise ConfigError(
+            f"{path}: does not match this ResNet; missing or of another shape: {missing[:5]}"
+        )
     backbone.load_state_dict(usable, strict=False)
-    return sorted(set(given) - set(usable))
+    return sorted(set(tensors) - set(usable))
 
 
-def _fold_imagenet(given: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fold_imagenet(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return ``conv1.weight`` and ``bn1.running_mean`` for input in 0..1, or nothing.
 
     ``conv(W, (x - mean) / std) = conv(W / std, x) - K`` with ``K`` the sum of
-    ``W * mean / std`` over a filter; the norm behind takes ``K`` up in its mean. Exact but for
-    the outermost pixels, where padding used to mean the average colour and now means black.
-    A frozen backbone keeps its statistics, so without this it would see all inputs four times
-    too faint.
+    ``W * mean / std`` over a filter; ``K`` is absorbed by the running mean of the following norm.
+    Exact except at the border, where zero padding means black instead of the mean colour. Needed
+    for frozen backbones, whose batch statistics do not adapt.
     """
-    first, mean, classes = (given.get(n) for n in ("conv1.weight", "bn1.running_mean", "fc.weight"))
+    first, mean, classes = (
+        tensors.get(n) for n in ("conv1.weight", "bn1.running_mean", "fc.weight")
+    )
     if first is None or mean is None or classes is None or classes.shape[0] != 1000:
         return {}
     if first.ndim != 4 or first.shape[1] != 3:

@@ -1,4 +1,4 @@
-"""Files of weights: flat ``name -> tensor``, from safetensors or from torch, never pickled code."""
+"""Weights files: ``name -> tensor`` from safetensors, ONNX or torch, never pickled code."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, MissingExtraError, ModelNotFoundError
 
-# The last layer of each network, which a file may leave out.
+# The last layer of each network, which may be missing from a file.
 _HEADS = ("head.", "backbone.fc.", "fc_model.4.")
 _MEMBERS = "members."
 MEMBER = _MEMBERS + "{}."
-"""What the names of the weights of an ensemble's member start with, counted from 0."""
+"""Prefix of the parameter names of an ensemble's member, counted from 0."""
 
 
 def load_network(network: nn.Module, path: Path, member: int = 0) -> list[str]:
-    """Start a whole network from a file of weights; return the names of what was left fresh.
+    """Initialise a network from a weights file; return the names of parameters not in the file.
 
-    The file is what :func:`read_weights` reads: a run's ``weights.pt``, a checkpoint, or a
-    ``.safetensors`` with the same names. Every tensor of it must fit, and none may be missing,
-    with one exception: a file without any tensor of the last layer (``head.*`` of the evidence
-    network and the CNN, ``backbone.fc.*`` of a ResNet, ``fc_model.4.*`` of the notebook's
-    network) leaves that layer as it is, freshly drawn. Nothing is loaded when anything misfits.
-    Of an ensemble's file a single network takes one member, counted from 0.
+    The file is read by :func:`read_weights`: a run's ``weights.pt``, a checkpoint, or a
+    ``.safetensors`` with the same names. All tensors must match and none may be missing, with one
+    exception: a file without the last layer (``head.*`` of the evidence network and the CNN,
+    ``backbone.fc.*`` of a ResNet, ``fc_model.4.*`` of the notebook's network) leaves that layer
+    as initialised. On a mismatch nothing is loaded. From an ensemble's file a single network
+    loads one member, counted from 0.
 
     Raises:
         ModelNotFoundError: No file at ``path``.
-        ConfigError: Not a file of weights, of another network, or of an ensemble without this
-            member; the message names what is missing, misshapen and unknown.
+        ConfigError: Not a weights file, or that of another network or of an ensemble without this
+            member; the message lists missing, mismatched and unknown tensors.
     """
     given = {name.removeprefix("network."): tensor for name, tensor in read_weights(path).items()}
     wanted = network.state_dict()
@@ -41,11 +41,13 @@ def load_network(network: nn.Module, path: Path, member: int = 0) -> list[str]:
         given = _one_member(given, member, path)
     head = [name for name in wanted if name.startswith(_HEADS)]
     fresh = head if not any(name in given for name in head) else []
-    told = misfits(given, {name: each for name, each in wanted.items() if name not in fresh})
-    if told:
+    mismatches = describe_mismatches(
+        given, {name: each for name, each in wanted.items() if name not in fresh}
+    )
+    if mismatches:
         raise ConfigError(
-            f"{path}: weights of another network than the configured one; {told}. Choose the "
-            "model they were trained with, or start the backbone alone (model.arguments.weights)"
+            f"{path}: not the weights of the configured network; {mismatches}. Choose the model "
+            "they were trained with, or load only the backbone (model.arguments.weights)"
         )
     network.load_state_dict(given, strict=False)
     return fresh
@@ -56,32 +58,35 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
     Raises:
         ModelNotFoundError: No file at ``path``.
-        ConfigError: Not a file of weights, or of another network; nothing is loaded.
+        ConfigError: Not a weights file, or that of another network; nothing is loaded.
     """
     given = read_weights(path)
-    told = misfits(given, network.state_dict())
-    if told:
-        raise ConfigError(f"{path}: not the weights of this network; {told}")
+    mismatches = describe_mismatches(given, network.state_dict())
+    if mismatches:
+        raise ConfigError(f"{path}: not the weights of this network; {mismatches}")
     network.load_state_dict(given, strict=False)
 
 
 def _one_member(given: dict[str, Tensor], member: int, path: Path) -> dict[str, Tensor]:
-    """Return the weights of an ensemble's member under its own names; others' as given."""
+    """Return the weights of one member of an ensemble; other weights unchanged."""
     if not given or not all(name.startswith(_MEMBERS) for name in given):
         return given
-    own = MEMBER.format(member)
-    found = {name.removeprefix(own): given[name] for name in given if name.startswith(own)}
-    if not found:
+    prefix = MEMBER.format(member)
+    weights = {
+        name.removeprefix(prefix): each for name, each in given.items() if name.startswith(prefix)
+    }
+    if not weights:
         count = len({name.split(".")[1] for name in given})
-        raise ConfigError(f"{path}: an ensemble of {count} networks; it has no number {member + 1}")
-    return found
+        raise ConfigError(
+            f"{path}: an ensemble of {count} networks; there is no number {member + 1}"
+        )
+    return weights
 
 
-def misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """Say which tensors are missing, misshapen or unknown; empty when all fit.
+def describe_mismatches(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Describe which tensors are missing, of another shape or unknown; empty if all match.
 
-    Counters of batches may be missing: some writers leave them out, and they do not change the
-    function.
+    ``num_batches_tracked`` may be missing: it does not affect inference.
     """
     missing = [
         name for name in wanted if name not in given and not name.endswith("num_batches_tracked")
@@ -92,11 +97,11 @@ def misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
         if name in wanted and wanted[name].shape != tensor.shape
     ]
     unknown = [name for name in given if name not in wanted]
-    found = (("missing", missing), ("misshapen", shapes), ("unknown", unknown))
-    return "; ".join(f"{what}: {_few(names)}" for what, names in found if names)
+    problems = (("missing", missing), ("of another shape", shapes), ("unknown", unknown))
+    return "; ".join(f"{what}: {_first_three(names)}" for what, names in problems if names)
 
 
-def _few(names: list[str]) -> str:
+def _first_three(names: list[str]) -> str:
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + rest
 
@@ -104,13 +109,13 @@ def _few(names: list[str]) -> str:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read ``name -> tensor`` from ``.safetensors``, ``.onnx``, or a file of ``torch.save``.
 
-    A training checkpoint gives its ``state_dict``, one of our model files the network's weights
-    (without counters of batches, and without the OOD detector's).
+    From a training checkpoint, its ``state_dict``; from a TumorLens model file, the network
+    (without ``num_batches_tracked`` and the OOD detector).
 
     Raises:
         ModelNotFoundError: No file at ``path``.
-        ConfigError: The file is damaged, of torch's format before 1.6, or holds more than
-            tensors.
+        ConfigError: The file is damaged, in torch's format before 1.6, or contains other objects
+            than tensors.
         MissingExtraError: A ``.safetensors`` or ``.onnx`` file, and its package is not installed.
     """
     if not path.is_file():
@@ -121,15 +126,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     named: dict[Any, Any] = nested if isinstance(nested, dict) else loaded
     tensors = {str(name): each for name, each in named.items() if isinstance(each, Tensor)}
     if len(tensors) < len(named):
-        strangers = [str(name) for name in named if str(name) not in tensors]
-        raise ConfigError(f"{path}: not a file of weights alone; also holds {strangers[:3]}")
+        others = [str(name) for name in named if str(name) not in tensors]
+        raise ConfigError(f"{path}: not only weights; it also contains {others[:3]}")
     return tensors
 
 
 def is_torch_archive(path: Path) -> bool:
-    """Whether the file is a whole archive of ``torch.save``.
+    """Return whether the file is a complete archive written by ``torch.save``.
 
-    Anything else torch would take for its format of 2018, and fail in ways of its own.
+    For anything else ``torch.load`` assumes its legacy format, with unclear errors.
     """
     if not is_zipfile(path):
         return False
@@ -160,9 +165,8 @@ def _read_model_file(path: Path) -> dict[Any, Any]:
         graph = onnx.load_from_string(path.read_bytes()).graph
     except (OSError, DecodeError, ValueError) as error:
         raise ConfigError(f"{path}: not a model file, or damaged ({error})") from error
-    # Names are those of the exported module: the network, and the OOD detector. Weights stored
-    # in 16 bits end in .half, those in 8 bits in .int8 with their .scale beside them; the values of
-    # both are exact in 32.
+    # Names are those of the exported module (network and OOD detector). Names of 16-bit weights end
+    # in .half, of 8-bit weights in .int8 with a separate .scale; both convert to float32 exactly.
     stored = {
         each.name: torch.tensor(numpy_helper.to_array(each)).float()
         for each in graph.initializer
@@ -177,14 +181,14 @@ def _read_model_file(path: Path) -> dict[Any, Any]:
 
 def _read_torch(path: Path) -> dict[Any, Any]:
     if not is_torch_archive(path):
-        raise ConfigError(f"{path}: not a file of torch.save, or damaged; download it again")
-    foreign = get_unsafe_globals_in_checkpoint(path)
-    if foreign:
-        raise ConfigError(f"{path}: holds more than weights ({', '.join(foreign)}); not loaded")
+        raise ConfigError(f"{path}: not written by torch.save, or damaged; download it again")
+    unsafe = get_unsafe_globals_in_checkpoint(path)
+    if unsafe:
+        raise ConfigError(f"{path}: contains pickled code ({', '.join(unsafe)}); not loaded")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
-        raise ConfigError(f"{path}: not a file of weights, or damaged ({error})") from error
+        raise ConfigError(f"{path}: not a weights file, or damaged ({error})") from error
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: holds a {type(loaded).__name__}, not named weights")
+        raise ConfigError(f"{path}: contains a {type(loaded).__name__}, not named weights")
     return loaded

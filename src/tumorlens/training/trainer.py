@@ -18,7 +18,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from tumorlens.errors import ConfigError, OutputError
 from tumorlens.inference.cores import usable_cores
-from tumorlens.models.weights import is_torch_archive, misfits
+from tumorlens.models.weights import describe_mismatches, is_torch_archive
 from tumorlens.runs.config import RunConfig
 from tumorlens.runs.folder import RunFolder
 from tumorlens.training.averaging import warmed_up
@@ -171,10 +171,10 @@ def resume_path(path: Path | None, classifier: nn.Module) -> Path | None:
     """
     if path is None:
         return None
-    told = misfits(read_checkpoint(path)["state_dict"], classifier.state_dict())
-    if told:
+    mismatches = describe_mismatches(read_checkpoint(path)["state_dict"], classifier.state_dict())
+    if mismatches:
         raise ConfigError(
-            f"resume: {path} is of another network than the configured one; {told}. Give the "
+            f"resume: {path} is of another network than the configured one; {mismatches}. Give the "
             "settings of the run it belongs to (its config.yaml)"
         )
     return path
