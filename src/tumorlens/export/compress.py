@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from tumorlens.models.quantization import _SMALLEST, _STEPS
+from tumorlens.models.quantization import MAX_INT, MIN_QUANTISED_SIZE
 
 
 def strip_provenance(onnx_bytes: bytes) -> bytes:
@@ -40,7 +40,7 @@ def store_small(onnx_bytes: bytes) -> bytes:
     casts, scales = [], []
     for initializer in model.graph.initializer:
         values = numpy_helper.to_array(initializer)
-        if values.dtype != np.float32 or values.size < _SMALLEST:
+        if values.dtype != np.float32 or values.size < MIN_QUANTISED_SIZE:
             continue
         name = initializer.name
         with np.errstate(over="ignore"):
@@ -71,7 +71,7 @@ def _quantisation_of(
     if values.ndim < 2:
         return None
     largest = np.abs(values).reshape(len(values), -1).max(axis=1)
-    step = (largest / np.float32(_STEPS)).reshape(-1, *[1] * (values.ndim - 1))
+    step = (largest / np.float32(MAX_INT)).reshape(-1, *[1] * (values.ndim - 1))
     whole = np.rint(values / np.where(step > 0, step, np.float32(1)))
     if not np.isfinite(whole).all() or not np.array_equal(whole * step, values):
         return None

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from tumorlens.errors import ConfigError, ExportError
 
 # Smaller tensors (biases, norms) are not quantised: they need little space and high precision.
-_MIN_SIZE = 1024
+MIN_QUANTISED_SIZE = 1024
 # Largest 8-bit integer, and bits of the scale: few enough for exact products in float32.
-_MAX_INT, _SCALE_BITS = 127, 11
+MAX_INT, _SCALE_BITS = 127, 11
 BITS = (32, 16, 8)
 
 
@@ -31,7 +31,7 @@ def round_weights(network: nn.Module, bits: int = 16) -> None:
         return
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if parameter.numel() < _MIN_SIZE:
+            if parameter.numel() < MIN_QUANTISED_SIZE:
                 continue
             as_int8 = bits == 8 and parameter.ndim > 1
             rounded = _quantised(parameter) if as_int8 else parameter.half().float()
@@ -49,8 +49,8 @@ def check_bits(bits: object) -> None:
 def _quantised(weights: Tensor) -> Tensor:
     """Return weights ``[out, …]`` as integer multiples of one scale per output channel."""
     largest = weights.detach().flatten(1).abs().amax(dim=1)
-    fraction, exponent = torch.frexp(largest / _MAX_INT)
+    fraction, exponent = torch.frexp(largest / MAX_INT)
     rounded = torch.ldexp(torch.round(fraction * 2**_SCALE_BITS) / 2**_SCALE_BITS, exponent)
     scale = rounded.view(-1, *[1] * (weights.ndim - 1))
     integers = torch.round(weights / torch.where(scale > 0, scale, 1.0))
-    return integers.clamp(-_MAX_INT, _MAX_INT) * scale
+    return integers.clamp(-MAX_INT, MAX_INT) * scale
