@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -37,7 +38,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cell": _cell, "figure": _figure, "interval": _interval}
+    environment.filters |= {
+        "cell": _cell,
+        "figure": _figure,
+        "interval": _interval,
+        "settings": _settings,
+    }
     return environment
 
 
@@ -54,3 +60,8 @@ def _interval(estimate: Any) -> str:
     if not math.isfinite(estimate.low):
         return "not defined"
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    """Return names and values in one line."""
+    return ", ".join(f"{key} {value}" for key, value in values.items()) or "none"
