@@ -36,7 +36,7 @@ from tumorlens.workflows.stages import Stage
 
 SMALL = ["model.preprocess.size=96", "augment.schedule.initial_size=0"]
 COARSE = ["model.arguments.stride=8", "model.arguments.k=6", "model.arguments.width=96"]
-IMAGE_LOSS_ONLY = ["loss.cells=0", "loss.place=0"]
+IMAGE_LOSS_ONLY = ["loss.cell_bce=0", "loss.localization=0"]
 NO_LESION_EDITS = [
     f"augment.{name}.prob=0"
     for name in ("lesions.insertion", "lesions.synthetic", "lesions.removal", "lesions.crop",

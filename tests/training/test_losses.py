@@ -75,7 +75,7 @@ def test_cells_are_lesion_clear_or_neither(fill: Any, is_lesion: int, is_clear: 
 def test_the_cells_loss_by_hand() -> None:
     evidence = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
     lesion = lesion_of((0, 0), side=8)
-    given = (MapPooling("mean"), LossConfig(cells=1.0))
+    given = (MapPooling("mean"), LossConfig(cell_bce=1.0))
     tumour, known = torch.ones(1), torch.ones(1)
     # One lesion cell at 2 and three clear cells at 0: softplus(-2) + softplus(0).
     loss = map_loss(evidence, lesion, tumour, known, *given)
@@ -88,7 +88,7 @@ def test_the_cells_loss_by_hand() -> None:
     wide[0, :2, :2] = 2.0
     far = map_loss(wide, lesion_of((0, 0), side=48), tumour, known, *given)
     assert far.item() == pytest.approx(0.126928 + (2.126928 + LN2) / 2, rel=1e-5)
-    half = map_loss(evidence, lesion, tumour, known, MapPooling("mean"), LossConfig(cells=0.5))
+    half = map_loss(evidence, lesion, tumour, known, MapPooling("mean"), LossConfig(cell_bce=0.5))
     assert half.item() == pytest.approx((0.126928 + LN2) / 2, rel=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_the_place_loss_by_hand() -> None:
         torch.ones(1),
         torch.ones(1),
         MapPooling("topk", k=1),
-        LossConfig(place=1.0),
+        LossConfig(localization=1.0),
     )
     # The highest clear cell is -1, the highest other cell is 2.
     assert loss.item() == pytest.approx(0.313262 + 0.126928, rel=1e-5)
@@ -109,7 +109,7 @@ def test_the_place_loss_by_hand() -> None:
 def test_a_lesion_of_few_cells_need_not_fill_the_pooling() -> None:
     evidence = torch.full((1, 4, 4), -1.0)
     evidence[0, 0, 0] = 2.0
-    given = (torch.ones(1), torch.ones(1), MapPooling("topk", k=3), LossConfig(place=1.0))
+    given = (torch.ones(1), torch.ones(1), MapPooling("topk", k=3), LossConfig(localization=1.0))
     loss = map_loss(evidence, lesion_of((0, 0)), *given)
     assert loss.item() == pytest.approx(0.313262 + 0.126928, rel=1e-5)
 
@@ -119,7 +119,7 @@ def test_evidence_is_pulled_into_the_lesion(kind: PoolingKind) -> None:
     evidence = torch.zeros(2, 4, 4, requires_grad=True)
     lesion = torch.cat([lesion_of((1, 2)), lesion_of()])
     pooling = MapPooling(kind, k=16)
-    spec = LossConfig(cells=0.5, place=0.5)
+    spec = LossConfig(cell_bce=0.5, localization=0.5)
     map_loss(evidence, lesion, torch.tensor([1.0, 0.0]), torch.ones(2), pooling, spec).backward()
     assert evidence.grad is not None
     up = evidence.grad < 0  # descent raises these cells
@@ -127,7 +127,9 @@ def test_evidence_is_pulled_into_the_lesion(kind: PoolingKind) -> None:
     assert (evidence.grad[1] > 0).all()
 
 
-@pytest.mark.parametrize("spec", [LossConfig(cells=1.0), LossConfig(place=1.0, cells=1.0)])
+@pytest.mark.parametrize(
+    "spec", [LossConfig(cell_bce=1.0), LossConfig(localization=1.0, cell_bce=1.0)]
+)
 def test_tumours_without_a_place_take_no_part(spec: LossConfig) -> None:
     pooling = MapPooling("topk", k=2)
     evidence = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -149,7 +151,9 @@ def test_a_batch_without_any_known_place_costs_nothing() -> None:
     evidence = torch.ones(2, 4, 4, requires_grad=True)
     none = torch.zeros(2)
     lesion = torch.zeros(2, 1, 16, 16)
-    loss = map_loss(evidence, lesion, torch.ones(2), none, MapPooling("mean"), LossConfig(cells=1))
+    loss = map_loss(
+        evidence, lesion, torch.ones(2), none, MapPooling("mean"), LossConfig(cell_bce=1)
+    )
     assert loss.item() == 0
 
 
@@ -161,7 +165,7 @@ def test_a_lesion_that_fills_the_picture_has_a_finite_loss() -> None:
         torch.ones(1),
         torch.ones(1),
         MapPooling("topk", k=6),
-        LossConfig(cells=1.0, place=1.0),
+        LossConfig(cell_bce=1.0, localization=1.0),
     )
     loss.backward()
     assert math.isfinite(loss.item())

@@ -255,7 +255,7 @@ def test_a_loss_that_is_no_number_ends_the_run(value: float) -> None:
 
 def test_the_map_s_loss_is_added_where_there_is_a_map() -> None:
     network = build("cnn", widths=[4])
-    for loss, parts in ((LossConfig(), 1), (LossConfig(cells=0.5), 2)):
+    for loss, parts in ((LossConfig(), 1), (LossConfig(cell_bce=0.5), 2)):
         module = classifier(network.eval(), loss=loss)
         logged = quiet(module)
         total = float(module.training_step(batch(), 0).detach())

@@ -125,14 +125,14 @@ class LossConfig:
         label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
         positive_weight: Weight of tumour images in the image loss; ``auto`` is healthy / tumour
             of the training part.
-        cells: Weight of the cell-by-cell loss where the lesion's place is known.
-        place: Weight of the localisation loss: pooling only inside, and only outside, the lesion.
+        cell_bce: Weight of the cross-entropy over the map's cells where lesions are annotated.
+        localization: Weight of the localisation loss: pooling only inside, and only outside, the lesion.
     """
 
     label_smoothing: Share = 0.0
     positive_weight: float | Literal["auto"] = 1.0
-    cells: float = 0.0
-    place: float = 0.0
+    cell_bce: float = 0.0
+    localization: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,13 @@ def map_loss(
 
     Args:
         evidence: ``[N, h, w]``. lesion: ``[N, 1, S, S]``. label: ``[N]``, 0 or 1.
-        annotated: ``[N]``, 1 where the place is known: every healthy picture, and the tumour
-            pictures with boxes or outlines.
+        annotated: ``[N]``, 1 where it is known which pixels are lesion: every healthy image, and
+            the tumour images with boxes or outlines.
 
-    ``cells`` is the mean over each picture's lesion cells plus the mean over its clear cells
+    ``cell_bce`` is the mean over each picture's lesion cells plus the mean over its clear cells
     (so that a small lesion weighs as much as the rest); of the clear cells those just around
     the lesion weigh as much as all others, which keeps the map from spreading over its edge.
-    ``place`` pools the map twice, over the clear cells (target healthy) and over the rest
+    ``localization`` pools the map twice, over the clear cells (target healthy) and over the rest
     (target tumour): high evidence beside the lesion costs as much as in a healthy picture.
     """
     known = annotated > 0.5
@@ -77,12 +77,12 @@ def map_loss(
         _mean_where(rising, clear),
     )
     loss = beside + _mean_where(functional.softplus(-evidence), inside)
-    total = spec.cells * loss.mean()
-    if spec.place > 0 and tumour.any():
+    total = spec.cell_bce * loss.mean()
+    if spec.localization > 0 and tumour.any():
         outside = pooling(torch.where(clear, evidence, _NOTHING)[tumour])
         within = _pooled_where(evidence[tumour], ~clear[tumour], pooling)
-        place = functional.softplus(outside).mean() + functional.softplus(-within).mean()
-        total = total + spec.place * place
+        pooled = functional.softplus(outside).mean() + functional.softplus(-within).mean()
+        total = total + spec.localization * pooled
     return total
 
 

@@ -70,7 +70,9 @@ class Classifier(L.LightningModule):
         answer = self(image.contiguous(memory_format=self.memory_format))
         loss = image_loss(answer.logit.float(), label, self.loss_spec)
         self._note("train/image_loss", loss, len(label))
-        if answer.map is not None and (self.loss_spec.cells > 0 or self.loss_spec.place > 0):
+        if answer.map is not None and (
+            self.loss_spec.cell_bce > 0 or self.loss_spec.localization > 0
+        ):
             pooling = cast("MapPooling", self.network.pooling)
             extra = map_loss(answer.map.float(), lesion, label, annotated, pooling, self.loss_spec)
             self._note("train/map_loss", extra, len(label))
