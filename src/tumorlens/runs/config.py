@@ -126,7 +126,7 @@ class LossConfig:
         positive_weight: Weight of tumour images in the image loss; ``auto`` is healthy / tumour
             of the training part.
         cell_bce: Weight of the cross-entropy over the map's cells where lesions are annotated.
-        localization: Weight of the localisation loss: pooling only inside, and only outside, the lesion.
+        localization: Weight of the loss of the map pooled inside, and outside, the lesion alone.
     """
 
     label_smoothing: Share = 0.0
