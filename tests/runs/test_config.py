@@ -111,6 +111,8 @@ def test_an_added_setting_is_refused_where_it_would_be_ignored(override: str, se
             "weight is 'heavy'; it should be a valid number, or",
         ),
         ("data.split.test=2", "data.split.test is 2; it should be less than or equal to 1"),
+        ("augment.intensity.invert.prob=1.5", "intensity.invert.prob is 1.5; give a probability"),
+        ("augment.geometry.rotation=far", "augment.geometry.rotation is 'far'; give a number"),
         ("members=2", "members is 2; it should be a list"),
     ],
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.errors import ConfigError
@@ -16,6 +16,10 @@ from tumorlens.runs.validation import as_plain, merged, validated
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Changes = Mapping[str, Any]
+# It checks its own settings, and names each by its place in the group.
+Policy = Annotated[
+    AugmentationPolicy, PlainValidator(AugmentationPolicy.from_mapping), PlainSerializer(asdict)
+]
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ class RunConfig:
     model: ModelConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
-    augment: AugmentationPolicy = field(default_factory=AugmentationPolicy)
+    augment: Policy = field(default_factory=AugmentationPolicy)
     trainer: TrainerConfig = TrainerConfig()
     after: AfterConfig = AfterConfig()
     logger: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
