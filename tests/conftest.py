@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,14 @@ __all__ = [
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
 ]
+
+
+# Hydra closes all log handlers, and that of absl (TensorBoard's) closes its stream, unless this is
+# the process's own: it would be pytest's capture of stderr, and no later test could be set up.
+with suppress(ImportError):
+    import absl.logging
+
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")
