@@ -63,8 +63,8 @@ def model(
         ]  # fmt: skip
         show_table(console, ["metric", "split", "value", "95 % interval", "images"], rows)
     if card.data:
-        rows = [(each.source, str(each.n), each.licence, each.sha256[:16]) for each in card.data]
-        show_table(console, ["training data", "images", "licence", "sha256"], rows)
+        sources = [(each.source, str(each.n), each.licence, each.sha256[:16]) for each in card.data]
+        show_table(console, ["training data", "images", "licence", "sha256"], sources)
 
 
 def _properties(card: ModelCard, path: Path, sha256: str) -> dict[str, str]:

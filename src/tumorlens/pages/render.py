@@ -25,7 +25,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def data_uri(content: bytes, kind: Literal["svg", "png", "jpeg"]) -> str:
-    """Return a picture as a ``data:`` address, to be shown without a request."""
+    """Return an image as a ``data:`` address, to be shown without a request."""
     media = {"svg": "svg+xml"}.get(kind, kind)
     return f"data:image/{media};base64,{base64.b64encode(content).decode()}"
 

@@ -44,7 +44,7 @@ _STYLE: Any = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "image.cmap": "viridis",
-    "svg.fonttype": "path",  # no font is needed where the picture is shown
+    "svg.fonttype": "path",  # no font is needed where the image is shown
     "svg.hashsalt": "tumorlens",  # the same figure gives the same bytes
 }
 

@@ -87,7 +87,7 @@ class FoldPlan:
         return splits
 
     def decoded(self, config: RunConfig, records: Sequence[Record]) -> Decoded:
-        """Return inputs ``[N, C, S, S]`` and lesion pictures of what :meth:`records` returned."""
+        """Return inputs ``[N, C, S, S]`` and lesion masks of what :meth:`records` returned."""
         originals = records[: len(records) // (self.copies + 1)]
         inputs, lesions = load_inputs(
             originals, config.model.preprocess, cache_dir=config.data.cache_dir
@@ -98,7 +98,7 @@ class FoldPlan:
         made = [augmented(inputs, lesions, generator) for _ in range(self.copies)]
         return (
             np.concatenate([inputs, *(images for images, _ in made)]),
-            np.concatenate([lesions, *(pictures for _, pictures in made)]),
+            np.concatenate([lesions, *(masks for _, masks in made)]),
         )
 
 
@@ -108,13 +108,13 @@ GROUPED = FoldPlan("grouped")
 def augmented(
     inputs: NDArray[np.float32], lesions: NDArray[np.uint8], generator: Generator
 ) -> Decoded:
-    """Return one :data:`OFFLINE` copy of each input ``[N, C, S, S]`` and lesion picture."""
-    images, pictures = np.empty_like(inputs), np.empty_like(lesions)
+    """Return one :data:`OFFLINE` copy of each input ``[N, C, S, S]`` and lesion mask."""
+    images, masks = np.empty_like(inputs), np.empty_like(lesions)
     for start in range(0, len(inputs), _BATCH):
         rows = slice(start, start + _BATCH)
         image = torch.from_numpy(np.array(inputs[rows]))
         lesion = lesion_share(torch.from_numpy(np.array(lesions[rows])))[:, None]
         copy = OFFLINE(Batch.unlabelled(image, lesion), generator)
         images[rows] = copy.image.numpy()
-        pictures[rows] = lesion_mask_of(copy.lesion[:, 0]).numpy()
-    return images, pictures
+        masks[rows] = lesion_mask_of(copy.lesion[:, 0]).numpy()
+    return images, masks

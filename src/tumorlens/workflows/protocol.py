@@ -3,7 +3,7 @@
 Four models are trained and tested under three protocols on one data set. Each cell is a
 cross-validation whose folds together answer every scan once, so all figures are over the same
 scans. Within a row nothing but the protocol changes: the same network, settings and seed, and
-the same number of pictures seen in training. Nothing is set aside to choose an epoch or a threshold
+the same number of images seen in training. Nothing is set aside to choose an epoch or a threshold
 by: the last epoch's weights answer, at 0.5.
 """
 
@@ -48,7 +48,7 @@ class Row:
     Attributes:
         name: As it is asked for; title: as the table shows it.
         settings: Overrides of the training configuration.
-        epochs: Over the scans as they are; with copies, as many fewer as pictures are more.
+        epochs: Over the scans as they are; with copies, as many fewer as there are more images.
     """
 
     name: str
@@ -188,7 +188,7 @@ def fold_plan(protocol: str, copies: int) -> FoldPlan:
 
 
 def cell_config(plan: Plan, row: Row, copies: int) -> RunConfig:
-    """Return a cell's training configuration: the row's, with as many pictures seen in any cell.
+    """Return a cell's training configuration: the row's, with as many images seen in any cell.
 
     Raises:
         ConfigError: An override is wrong, or the pretrained weights fit no ResNet-18.

@@ -71,7 +71,7 @@ def _trainings(config: RunConfig, folder: RunFolder) -> list[Stage]:
     second = replace(
         whole.changed(config.finetune, "finetune"), init=str(folder.pretrain.path), init_member=0
     )
-    # Another seed draws other pictures from the same parts.
+    # Another seed draws other images from the same parts.
     split = replace(config.data.split, seed=second.data.split.seed)
     first = replace(_unmeasured(whole), data=replace(config.data, split=split))
     return [
