@@ -43,7 +43,7 @@ def test_a_split_is_not_overwritten(source: Path, tmp_path: Path, capsys: Captur
     assert run(arguments) == 0
     assert run(arguments) == 0
     assert run([*arguments, "--seed", "1"]) == 2
-    assert "holds another split" in capsys.readouterr().err
+    assert "contains another split" in capsys.readouterr().err
 
 
 def test_each_fold_is_written_to_its_own_file(source: Path, tmp_path: Path) -> None:

@@ -42,14 +42,14 @@ def test_a_row_becomes_a_record_and_empty_cells_stay_unknown(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        (["path,label"], "holds no rows"),
+        (["path,label"], "no rows"),
         (["file,label", "a.png,tumor"], "no column path"),
         (["path,label", ",tumor"], "line 2: the path is empty"),
         (["path,label", "a.png,tumor", "b.png,sick"], "line 3: label 'sick'"),
-        (["path,label", "../a.png,tumor"], "leaves the manifest's folder"),
-        (["path,label", "a.png,tumor", "a.png,tumor"], "is in the data twice"),
+        (["path,label", "../a.png,tumor"], "is outside the manifest's folder"),
+        (["path,label", "a.png,tumor", "a.png,tumor"], "duplicate record"),
         (["path,label", "a.png,tumor", "c.png,tumor"], "1 of its files are missing"),
-        (["path,label,group", "a.png,tumor,x"], "group 'x' is not a whole number"),
+        (["path,label,group", "a.png,tumor,x"], "group 'x' is not an integer"),
         (["path,label,boxes", "a.png,tumor,[[0.1"], "boxes: not a JSON list"),
         (["path,label,boxes", 'a.png,tumor,"[[1, 2, 30, 40]]"'], "2 is not a fraction"),
         (["path,label,boxes", 'a.png,tumor,"[[0.5, 0, 0.1, 1]]"'], "a box is four fractions"),

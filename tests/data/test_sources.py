@@ -66,7 +66,7 @@ def test_a_name_picks_its_rows_from_the_data_folder(
 @pytest.mark.parametrize("named", ["", "empty"])
 def test_nothing_to_read_is_an_error(tmp_path: Path, named: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceNotFoundError, match="holds no images"):
+    with pytest.raises(SourceNotFoundError, match="contains no images"):
         load_source(tmp_path / named)
 
 

@@ -1,4 +1,4 @@
-"""What is known of each public data set: licence, citation, where it comes from."""
+"""Catalogue of public data sets: licence, citation, origin."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ UNKNOWN_LICENCE = "unknown"
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What a data set may be used for and whom to cite.
+    """Licence, citation and origin of a data set.
 
     Attributes:
         name: short name, as in records.
-        licence: SPDX name, or why it is not known.
-        citation: how its authors want to be cited.
-        url: where it comes from.
-        handle: its name on Kaggle, where it can be downloaded from there.
-        subfolder: the part of the download that holds each image once.
-        patient_runs: files are numbered patient by patient, but the patients are not named;
-            grouping then keeps runs of neighbouring numbers together.
+        licence: SPDX identifier, or why it is unknown.
+        citation: the citation its authors ask for.
+        url: web page.
+        handle: handle on Kaggle, if it can be downloaded there.
+        subfolder: the part of the download that contains each image once.
+        patient_runs: files are numbered patient by patient without patient ids; grouping keeps
+            runs of neighbouring numbers together.
     """
 
     name: str
@@ -84,6 +84,6 @@ KNOWN_SOURCES = {
 
 
 def source_info(name: str) -> SourceInfo:
-    """Return what is known of a source; an unknown one has an unknown licence, not none."""
+    """Return the catalogue entry of a source; for other sources one with an unknown licence."""
     unknown = SourceInfo(name, UNKNOWN_LICENCE, UNKNOWN_LICENCE, "")
     return KNOWN_SOURCES.get(name, unknown)

@@ -1,8 +1,7 @@
-"""Data sets from Kaggle through its own client, with a hash manifest of every file.
+"""Download data sets with Kaggle's client, and verify them with a hash manifest.
 
-The client keeps downloads under ``$KAGGLEHUB_CACHE``, here ``./kaggle_cache`` by default. The hash
-manifest beside a download is written when it is first seen: it shows later whether the files have
-changed, and lets a machine without a network use what it has.
+Downloads are stored under ``$KAGGLEHUB_CACHE``, by default ``./kaggle_cache``. A hash manifest is
+written with the first download; later calls verify the files, also offline.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tumorlens.errors import DownloadError, MissingExtraError, OutputError, Sour
 
 _FORMAT = 1
 _SIGN_IN = (
-    "make a token on kaggle.com under Settings > API, and give it as KAGGLE_API_TOKEN or save it "
+    "create a token on kaggle.com under Settings > API, and set KAGGLE_API_TOKEN or save it "
     "as ~/.kaggle/kaggle.json"
 )
 
@@ -34,13 +33,13 @@ class Download:
     """A data set on disk.
 
     Attributes:
-        info: what is known of it; its licence binds whoever uses the files.
-        folder: give this to `load_source`, the audit or the training.
-        version: Kaggle's number of the version.
+        info: its licence, citation and origin.
+        folder: for `load_source`, audit or training.
+        version: Kaggle's version number.
         n_files: files below ``folder``.
         sha256: digest over all paths and file digests.
-        hashes: the hash manifest.
-        fetched: False when the files were there already.
+        hashes: path of the hash manifest.
+        fetched: False if the files had been downloaded earlier.
     """
 
     info: SourceInfo
@@ -53,15 +52,15 @@ class Download:
 
 
 def download(name: str, *, cache: str | Path | None = None, force: bool = False) -> Download:
-    """Download a data set, or find it where an earlier call left it.
+    """Download a data set, or verify an earlier download.
 
     Args:
-        name: of a known source, such as ``navoneel``, or any handle ``owner/dataset``.
-        cache: where downloads are kept; ``$KAGGLEHUB_CACHE``, else ``./kaggle_cache``.
-        force: fetch again even if it is there.
+        name: a known source such as ``navoneel``, or any handle ``owner/dataset``.
+        cache: folder of downloads; ``$KAGGLEHUB_CACHE``, else ``./kaggle_cache``.
+        force: download again.
 
     Raises:
-        SourceNotFoundError: neither a known source that Kaggle has, nor a handle.
+        SourceNotFoundError: neither a known source on Kaggle nor a handle.
         DownloadError: no network, no permission, no such data set, or damaged files.
         OutputError: the cache cannot be written.
         MissingExtraError: the Kaggle client is not installed.
@@ -74,7 +73,7 @@ def download(name: str, *, cache: str | Path | None = None, force: bool = False)
         _fetch(handle, root, force)
         folder = cached_folder(info, root)
         if folder is None:
-            raise DownloadError(f"{handle}: the download holds no files; try again")
+            raise DownloadError(f"{handle}: the download contains no files; try again")
     version = _version(folder)
     hashes = root / "hashes" / f"{handle.replace('/', '--')}-v{version}.json"
     n_files, digest = _verify(folder, hashes, info, fresh=fetched)
@@ -102,13 +101,13 @@ def _fetch(handle: str, root: Path, force: bool) -> None:
             _call_kaggle(handle, force)
     except OSError as error:
         raise OutputError(
-            f"{root}: the download cannot be kept ({error.strerror or error}); free space, or name "
-            "another folder with --cache or KAGGLEHUB_CACHE"
+            f"{root}: the download cannot be stored ({error.strerror or error}); free space, or "
+            "give another folder with --cache or KAGGLEHUB_CACHE"
         ) from error
 
 
 def _call_kaggle(handle: str, force: bool) -> None:
-    """The one place where errors of Kaggle's client become ours."""
+    """Download, translating the errors of Kaggle's client."""
     import kagglehub
     import requests
     from kagglehub.exceptions import DataCorruptionError, UnauthenticatedError
@@ -119,14 +118,16 @@ def _call_kaggle(handle: str, force: bool) -> None:
     except UnauthenticatedError as error:
         raise DownloadError(f"{handle}: Kaggle requires authentication; {_SIGN_IN}") from error
     except DataCorruptionError as error:
-        raise DownloadError(f"{handle}: arrived damaged; run the same command again") from error
+        raise DownloadError(
+            f"{handle}: the download is damaged; run the same command again"
+        ) from error
     except requests.HTTPError as error:
         raise DownloadError(f"{handle}: {_refusal(error)}") from error
     except requests.RequestException as error:
         raise DownloadError(
             f"{handle}: Kaggle cannot be reached; check the network or proxy (HTTPS_PROXY) and run "
-            f"the same command again, which goes on where it stopped. Without a network: fetch "
-            f"{page} elsewhere, unpack it, and give its folder in place of the name"
+            f"the same command again to resume. Without a network: download "
+            f"{page} elsewhere, unpack it, and give its folder instead of the name"
         ) from error
     except ValueError as error:  # credentials or an answer that is not JSON
         raise DownloadError(f"{handle}: Kaggle's client failed ({error}); {_SIGN_IN}") from error
@@ -142,13 +143,13 @@ def _refusal(error: Any) -> str:
     if status == 404:
         return "Kaggle has no such data set; check the handle owner/dataset"
     if status == 429:
-        return "Kaggle says there were too many requests; wait some minutes"
-    return f"Kaggle answers with an error ({status}); try again later"
+        return "too many requests to Kaggle; wait some minutes"
+    return f"Kaggle reports an error ({status}); try again later"
 
 
 @contextmanager
 def _cache_at(root: Path) -> Iterator[None]:
-    """Let Kaggle's client, which reads the variable at each call, use ``root``."""
+    """Set the cache folder of Kaggle's client, which reads the variable at each call."""
     before = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(root.resolve())
     try:
@@ -166,24 +167,25 @@ def _version(folder: Path) -> int:
 
 
 def _verify(folder: Path, hashes: Path, info: SourceInfo, *, fresh: bool) -> tuple[int, str]:
-    """Compare the files with the hash manifest, or write it when there is none yet."""
-    found = {
+    """Verify the files with the hash manifest, or write it after a download."""
+    digests = {
         path.relative_to(folder).as_posix(): _file_digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     if hashes.is_file() and not fresh:
-        known = _read_hashes(hashes)
-        changed = sorted(name for name in {*known, *found} if known.get(name) != found.get(name))
+        expected = _read_hashes(hashes)
+        names = {*expected, *digests}
+        changed = sorted(name for name in names if expected.get(name) != digests.get(name))
         if changed:
             shown = ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "")
             raise DownloadError(
-                f"{folder}: {len(changed)} files are not those that were downloaded ({shown}); "
-                f"fetch them again: tumorlens download {info.handle} --force"
+                f"{folder}: {len(changed)} files have changed since the download ({shown}); "
+                f"download them again: tumorlens download {info.handle} --force"
             )
     else:
-        _write_hashes(hashes, info, found)
-    return len(found), _digest(found)
+        _write_hashes(hashes, info, digests)
+    return len(digests), _digest(digests)
 
 
 def _file_digest(path: Path) -> str:
@@ -200,7 +202,7 @@ def _read_hashes(path: Path) -> dict[str, str]:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DownloadError(
-            f"{path}: not a hash manifest, or damaged; delete it to trust the files as they are"
+            f"{path}: not a hash manifest, or damaged; delete it to accept the files as they are"
         ) from error
     return dict(files)
 

@@ -1,4 +1,4 @@
-"""Groups: records that must stay on one side of every split."""
+"""Grouping: records that must stay in one part of every split."""
 
 from __future__ import annotations
 
@@ -31,23 +31,22 @@ from tumorlens.imaging.fingerprint import (
 def group_records(records: Sequence[Record], cache: FingerprintCache | None = None) -> list[Record]:
     """Return the records in the same order, each with its group and its file's SHA-256.
 
-    A scan of a public source gets its view too, where its manifest does not state it (see `views`).
+    A scan of a public source also gets its view, unless its manifest states it (see `views`).
 
-    Grouped together, across sources and transitively: near-duplicates by hash (heads within
-    `DEFAULT_MAX_DISTANCE` of 256 bits in the best of eight poses, or whole images within
-    `WHOLE_MAX_DISTANCE`), more distant pairs that are confirmed on pixels (see
-    `confirmed_pairs`), slices of one patient of one source, records that already share a group in
-    their manifest, and in a source whose numbers run from patient to patient
-    (`SourceInfo.patient_runs`) runs of neighbouring numbers. `splits.GROUPING_VERSION` counts
-    changes of this rule.
+    Grouped, across sources and transitively: near-duplicates by hash (heads within
+    `DEFAULT_MAX_DISTANCE` of 256 bits in the best of eight orientations, or whole images within
+    `WHOLE_MAX_DISTANCE`), more distant pairs confirmed on pixels (see `confirmed_pairs`), slices
+    of one patient of one source, records with the same group in their manifest, and runs of
+    neighbouring numbers in sources numbered patient by patient (`SourceInfo.patient_runs`).
+    `splits.GROUPING_VERSION` is the version of this rule.
 
     Args:
-        records: of any number of sources; all that a split is to hold.
-        cache: of fingerprints; the default cache when None.
+        records: all records of a split, from any number of sources.
+        cache: of fingerprints; by default the user's cache.
 
     Raises:
         InputError: a file cannot be read.
-        ManifestError: two records have one key, or a file is not the one its manifest describes.
+        ManifestError: duplicate keys, or a file's SHA-256 differs from the manifest's.
     """
     check_unique(records)
     prints = fingerprint_records(records, cache)
@@ -67,14 +66,13 @@ def group_records(records: Sequence[Record], cache: FingerprintCache | None = No
 
 
 def _proposed(prints: Sequence[Fingerprint | None]) -> list[Proposal]:
-    at = [i for i, found in enumerate(prints) if found is not None]
-    known = [found for found in prints if found is not None]
-    if not known:
+    available = [(i, each) for i, each in enumerate(prints) if each is not None]
+    if not available:
         return []
-    heads = np.stack([found.bits for found in known])
-    wholes = np.stack([found.whole_bits for found in known])
+    heads = np.stack([each.bits for _, each in available])
+    wholes = np.stack([each.whole_bits for _, each in available])
     return [
-        pair._replace(first=at[pair.first], second=at[pair.second])
+        pair._replace(first=available[pair.first][0], second=available[pair.second][0])
         for pair in propose_pairs(heads, wholes)
     ]
 
@@ -92,20 +90,20 @@ def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int
 
 
 def _digests(records: Sequence[Record], prints: Sequence[Fingerprint | None]) -> list[str]:
-    """SHA-256 of each record's file; a digest that the manifest states must agree."""
+    """Return the SHA-256 of each record's file, compared with the manifest's if it states one."""
     of_volume: dict[Path, str] = {}
     digests = []
-    for record, found in zip(records, prints, strict=True):
-        if found is not None:
-            digest = found.sha256
+    for record, print_ in zip(records, prints, strict=True):
+        if print_ is not None:
+            digest = print_.sha256
         else:
             if record.file not in of_volume:
                 of_volume[record.file] = hashlib.sha256(read_bytes(record.file)).hexdigest()
             digest = of_volume[record.file]
         if record.sha256 not in (None, digest):
             raise ManifestError(
-                f"{record.path}: is not the file its manifest describes (SHA-256 differs); "
-                "fetch it again, or write a new manifest"
+                f"{record.path}: the file's SHA-256 differs from the manifest's; "
+                "download it again, or write a new manifest"
             )
         digests.append(digest)
     return digests

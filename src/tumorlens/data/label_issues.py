@@ -1,10 +1,10 @@
-"""Label issues: scans of public data sets that are not what their folder says, by file hash.
+"""Label issues: mislabelled scans of public data sets, by file hash.
 
-Public collections of web images hold CT slices among the MRI, and "healthy" folders hold heads
-with a clearly visible mass. The table beside this module lists those found by visual inspection
-of every group of near-duplicates of navoneel, br35h and sartaj_extra, by the first 16 hex digits
-of the file's SHA-256; docs/data-audit.md describes how. No radiologist has reviewed the list: an
-entry means "do not learn from this scan", and never changes a label.
+Public collections contain CT slices among the MRI, and heads with a clearly visible mass labelled
+healthy. `label_issues.csv` lists those found by visual inspection of every group of near-duplicates
+of navoneel, br35h and sartaj_extra, by the first 16 hex digits of the file's SHA-256;
+docs/data-audit.md describes the method. No radiologist has reviewed the list: an entry excludes a
+scan from training and never changes a label.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LabelIssue = Literal["not_mri", "visible_lesion", "misplaced_annotation"]
 LABEL_ISSUES: dict[LabelIssue, str] = {
     "not_mri": "a CT slice, or not a head",
     "visible_lesion": "labelled healthy, but a mass is clearly visible",
-    "misplaced_annotation": "the box or outline lies beside the tumour",
+    "misplaced_annotation": "the box or outline is not on the tumour",
 }
 """Every kind of label issue, with its description."""
 
@@ -33,7 +33,7 @@ LABEL_ISSUES: dict[LabelIssue, str] = {
 def label_issue_of(record: Record) -> LabelIssue | None:
     """Return the known label issue of a record's file.
 
-    None where no issue is known, where the record has no digest, and for slices of volumes.
+    None without a known issue, for records without digest and for slices of volumes.
     """
     if record.sha256 is None or record.is_slice:
         return None
@@ -48,24 +48,24 @@ def disputes_label(issue: LabelIssue | None) -> bool:
 def exclude_label_issues(split: Split, records: Sequence[Record]) -> Split:
     """Return the split without scans whose label is disputed, except in the test part.
 
-    The test part stays as the collections label it, so that results stay comparable; evaluation
-    reports every metric without these scans as well.
+    The test part is unchanged, so that results stay comparable; evaluation also reports every
+    metric without these scans.
 
     Args:
         split: Of the records.
         records: With digests.
     """
     disputed = {record.key for record in records if disputes_label(label_issue_of(record))}
-    kept = {
+    parts = {
         part: tuple(key for key in keys if key not in disputed)
         for part, keys in split.parts().items()
         if part != "test"
     }
-    return replace(split, **kept)  # type: ignore[arg-type]
+    return replace(split, **parts)  # type: ignore[arg-type]
 
 
 def drop_misplaced_annotations(records: Sequence[Record]) -> list[Record]:
-    """Return the records, without the boxes and outlines that are known to be misplaced."""
+    """Return the records without boxes and outlines known to be misplaced."""
     return [
         replace(record, boxes=None, polygons=None)
         if label_issue_of(record) == "misplaced_annotation"

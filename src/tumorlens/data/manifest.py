@@ -1,4 +1,4 @@
-"""`Record`, one image and all that is known about it, and the CSV table that holds many."""
+"""`Record`: one image with its metadata; and manifests, CSV tables of records."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ VIEWS: tuple[str | None, ...] = ("axial", "coronal", "sagittal", None)
 """Every view a record can have; a batch holds the index into this tuple."""
 
 MANIFEST_NAME = "manifest.csv"
-_BESIDE = 0.25  # a coordinate further outside than this is a wrong unit, not an imprecise one
+_TOLERANCE = 0.25  # coordinates further outside than this have a wrong unit
 LABELS = {"healthy": 0, "tumor": 1}
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image, or one slice of a volume. What is not known is None, never guessed.
+    """One image, or one slice of a volume. Unknown metadata is None.
 
     Attributes:
-        key: unique name that splits refer to, ``source:path inside the source``.
+        key: unique name used in splits, ``source:path inside the source``.
         path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``, and
-            ``…#axial:45:12:-7`` where it is tilted (degrees, see ``imaging.take_slice``).
+            ``…#axial:45:12:-7`` if tilted (degrees, see ``imaging.take_slice``).
         source: the data set's short name; see ``sources.source_info``.
         label: 1 tumour, 0 healthy.
         tumour_type: ``glioma``, ``meningioma``, ``pituitary`` …
         view: ``axial``, ``coronal`` or ``sagittal``.
         boxes: tumour boxes ``(x0, y0, x1, y1)`` as fractions of width and height; None means
-            not annotated (which is not the same as no tumour).
+            not annotated, which may still be a tumour.
         polygons: tumour outlines ``((x, y), …)`` in the same unit.
-        patient: an id that is unique inside the source.
+        patient: an id, unique within the source.
         group: records of one group are near-duplicates of one scan or slices of one patient.
         sha256: hex digest of the file's bytes.
     """
@@ -69,7 +69,7 @@ class Record:
 
 
 def group_numbers(records: Sequence[Record]) -> NDArray[np.int64]:
-    """Return each record's group, int64 ``[N]``; one without is a group alone, below 0."""
+    """Return each record's group, int64 ``[N]``; records without get unique negative numbers."""
     return np.array(
         [-1 - at if record.group is None else record.group for at, record in enumerate(records)],
         dtype=np.int64,
@@ -77,13 +77,13 @@ def group_numbers(records: Sequence[Record]) -> NDArray[np.int64]:
 
 
 def read_manifest(path: str | Path) -> list[Record]:
-    """Read a manifest: ``path`` and ``label`` are needed, the other columns may be absent.
+    """Read a manifest; columns ``path`` and ``label`` are required, others optional.
 
     Paths are relative to the manifest's folder. ``label`` is ``tumor``, ``healthy`` or empty;
     empty cells, and ``[]`` as boxes or polygons, mean unknown.
 
     Raises:
-        ManifestError: the table cannot be read, a column or a file is missing, a value is wrong.
+        ManifestError: unreadable table, missing column or file, or invalid value.
     """
     path = Path(path)
     try:
@@ -92,7 +92,7 @@ def read_manifest(path: str | Path) -> list[Record]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path}: cannot be read as a CSV table ({error})") from error
     if not rows:
-        raise ManifestError(f"{path}: holds no rows; a manifest has one row an image")
+        raise ManifestError(f"{path}: no rows; a manifest has one row per image")
     missing = {"path", "label"} - set(rows[0])
     if missing:
         raise ManifestError(f"{path}: has no column {', '.join(sorted(missing))}")
@@ -106,11 +106,11 @@ def read_manifest(path: str | Path) -> list[Record]:
 
 
 def check_unique(records: Iterable[Record]) -> None:
-    """Raise `ManifestError` when two records have one key."""
+    """Raise `ManifestError` if two records have the same key."""
     seen: set[str] = set()
     for record in records:
         if record.key in seen:
-            raise ManifestError(f"{record.key}: is in the data twice; remove one of the rows")
+            raise ManifestError(f"{record.key}: duplicate record; remove one of the rows")
         seen.add(record.key)
 
 
@@ -124,11 +124,11 @@ def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
     if relative is None:
         raise ManifestError(f"{where}: the path is empty")
     if Path(relative).is_absolute() or ".." in Path(relative).parts:
-        raise ManifestError(f"{where}: path {relative!r} leaves the manifest's folder")
+        raise ManifestError(f"{where}: path {relative!r} is outside the manifest's folder")
     if label is not None and label not in LABELS:
         raise ManifestError(f"{where}: label {label!r} is not tumor, healthy or empty")
     if group is not None and not group.isdecimal():
-        raise ManifestError(f"{where}: group {group!r} is not a whole number")
+        raise ManifestError(f"{where}: group {group!r} is not an integer")
     source = cell("source") or manifest.parent.resolve().name
     boxes = _shapes(cell("boxes"), f"{where}: boxes")
     if any(len(box) != 4 or box[0] > box[2] or box[1] > box[3] for box in boxes):
@@ -152,13 +152,13 @@ def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
 def _shapes(cell: str | None, where: str) -> tuple[Any, ...]:
     """Parse JSON lists of fractions, nested to any depth, into tuples of floats in 0..1.
 
-    Annotators draw past the image's edge; coordinates outside the image are clipped to it.
+    Coordinates slightly outside the image are clipped to it.
     """
 
     def convert(value: object) -> float | tuple[Any, ...]:
         if isinstance(value, list):
             return tuple(convert(inner) for inner in value)
-        if not isinstance(value, int | float) or not -_BESIDE <= value <= 1 + _BESIDE:
+        if not isinstance(value, int | float) or not -_TOLERANCE <= value <= 1 + _TOLERANCE:
             raise ManifestError(f"{where}: {value!r} is not a fraction of width or height")
         return min(1.0, max(0.0, float(value)))
 

@@ -1,4 +1,4 @@
-"""Records → network inputs and lesion masks, decoded once and cached between runs."""
+"""Records → network inputs and lesion masks, cached between runs."""
 
 from __future__ import annotations
 
@@ -21,40 +21,39 @@ from tumorlens.imaging.decode import decode
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, prepare
 from tumorlens.imaging.volume import Volume, load_volume, take_slice
 
-# Values of a lesion mask; the ignore region is inside a box but outside its ellipse, and along the
-# edge of an annotation.
+# Values of a lesion mask. The ignore region is the part of a box outside its inscribed ellipse, and
+# a margin around each annotation.
 BACKGROUND, LESION, IGNORE = 0, 1, 2
 _SUPERSAMPLE = 4
-# Part of every cached file's name; to be increased when inputs or lesion masks change.
-_PREPROCESSING = 3
+# Part of every cache key; to be increased when inputs or lesion masks change.
+_CACHE_VERSION = 3
 
 
 def read_pixels(record: Record) -> NDArray[Any]:
-    """Return the record's pixels: ``[H, W]`` or ``[H, W, 3]``, as :func:`decode` gives them.
+    """Return the record's pixels ``[H, W]`` or ``[H, W, 3]``, as from :func:`decode`.
 
     Raises:
         InputError: The file cannot be decoded.
     """
     if record.is_slice:
         plane, index, *tilt = record.path.name.partition("#")[2].split(":")
-        turned = (float(tilt[0]), float(tilt[1])) if tilt else (0.0, 0.0)
-        return take_slice(_volume(record.file), cast("Plane", plane), int(index), turned)
+        angles = (float(tilt[0]), float(tilt[1])) if tilt else (0.0, 0.0)
+        return take_slice(_volume(record.file), cast("Plane", plane), int(index), angles)
     return decode(record.path).pixels
 
 
 @lru_cache(maxsize=2)
 def _volume(path: Path) -> Volume:
-    # The slices of a volume stand next to each other in every list of records.
+    # Slices of a volume are adjacent in every list of records.
     return load_volume(path)
 
 
 def lesion_mask(record: Record, frame: Frame) -> NDArray[np.uint8]:
-    """Draw the record's boxes and outlines in the input's square: uint8 ``[size, size]``.
+    """Draw the record's boxes and outlines on the network's input: uint8 ``[size, size]``.
 
-    Values are `LESION`, `IGNORE` and `BACKGROUND`. An outline is filled; of a box the inscribed
-    ellipse is lesion, since its corners usually hold healthy tissue, and the rest is ignored. A
-    margin of 1 % of the side around both is ignored too. A record without annotation gives
-    background.
+    Values are `LESION`, `IGNORE` and `BACKGROUND`. Outlines are filled; for a box the inscribed
+    ellipse is lesion and the rest ignored, since the corners usually show healthy tissue. A margin
+    of 1 % of the side around both is ignored too. Without annotation all is background.
     """
     size = frame.size
     mask = np.full((size, size), BACKGROUND, dtype=np.uint8)
@@ -73,18 +72,18 @@ def lesion_mask(record: Record, frame: Frame) -> NDArray[np.uint8]:
             cv2.rectangle(ignored, tuple(corners[:2]), tuple(corners[2:]), 1, cv2.FILLED)
     if not lesion.any():
         return mask
-    reach = 2 * round(0.01 * scale) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    diameter = 2 * round(0.01 * scale) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
     around = cv2.dilate(np.maximum(lesion, ignored), kernel)
     full = np.where(lesion > 0, LESION, np.where(around > 0, IGNORE, BACKGROUND)).astype(np.uint8)
     return np.asarray(cv2.resize(full, (size, size), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 def _points_to_input(points: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
-    """Move points ``[K, 2]`` from fractions of the image to fractions of the input."""
+    """Convert points ``[K, 2]`` from fractions of the image to fractions of the input."""
     pixels = points * np.array([frame.width, frame.height])
-    moved = (pixels - np.array([frame.x0, frame.y0])) / np.array([frame.w, frame.h])
-    return np.asarray(moved, dtype=np.float64)
+    points = (pixels - np.array([frame.x0, frame.y0])) / np.array([frame.w, frame.h])
+    return np.asarray(points, dtype=np.float64)
 
 
 def load_inputs(
@@ -96,9 +95,8 @@ def load_inputs(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return inputs float32 ``[N, C, S, S]`` and lesion masks uint8 ``[N, S, S]``.
 
-    The inputs are exactly what :func:`prepare` gives. With ``cache_dir`` they are cached as
-    memory-mapped ``.npy`` files named by the files' hashes, the annotations and the spec, so a
-    stale file is never read; a damaged one is replaced. Groups do not matter to them.
+    The inputs are those of :func:`prepare`. With ``cache_dir`` both are cached as memory-mapped
+    ``.npy`` files named by a hash of files, annotations and spec; a damaged file is replaced.
 
     Raises:
         InputError: A record's file cannot be decoded.
@@ -127,8 +125,8 @@ def load_inputs(
 
 
 def _cache_key(records: Sequence[Record], spec: PreprocessSpec) -> str:
-    plan = {"preprocessing": _PREPROCESSING, **spec.to_dict()}
-    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
+    settings = {"preprocessing": _CACHE_VERSION, **spec.to_dict()}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for record in records:
         content = record.sha256 or hashlib.sha256(read_bytes(record.file)).hexdigest()
         digest.update(repr((record.key, content, record.boxes, record.polygons)).encode())
@@ -136,7 +134,7 @@ def _cache_key(records: Sequence[Record], spec: PreprocessSpec) -> str:
 
 
 def _cached(file: Path, like: NDArray[Any]) -> NDArray[Any] | None:
-    """Map a cached array that has the shape and type of ``like``; None for any other file."""
+    """Memory-map a cached array; None unless it has the shape and dtype of ``like``."""
     if not file.is_file():
         return None
     try:
@@ -152,4 +150,4 @@ def _save(file: Path, array: NDArray[Any]) -> None:
         with atomic_file(file, parents=True) as stream:
             np.save(stream, array)
     except OutputError as error:
-        raise OutputError(f"{error}; or set data.cache_dir=null to cache nothing") from error
+        raise OutputError(f"{error}; or set data.cache_dir=null to disable the cache") from error

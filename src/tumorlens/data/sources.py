@@ -1,4 +1,4 @@
-"""Where images come from: folders, manifests, volumes and downloads read as records."""
+"""Data sets as records: folders, manifests, volumes and downloads."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ _SEQUENCE = re.compile(r"[-_](t1w?|t1c|t1ce|t1gd|t2w?|fl|flair|pd|dwi|adc)$", re
 def load_source(path_or_name: str | Path) -> list[Record]:
     """Read a data set into records.
 
-    A folder with a ``manifest.csv`` is read by it. Otherwise the folders that images lie in name
-    their class (``yes/no``, ``tumor/healthy``, ``glioma/meningioma/pituitary/notumor``, at any
-    depth); an image under no such folder has label None. NIfTI volumes give one record a slice.
-    A name such as ``br35h`` picks the rows of that source from the manifest in the folder
-    that the environment variable ``TUMORLENS_DATA`` names, or what `download` has fetched.
+    A folder with a ``manifest.csv`` is read from it. Otherwise folder names at any depth give the
+    labels (``yes/no``, ``tumor/healthy``, ``glioma/meningioma/pituitary/notumor``); other images
+    have label None. NIfTI volumes give one record per slice. A name such as ``br35h`` selects that
+    source from the manifest in the folder ``$TUMORLENS_DATA``, or its `download`.
 
     Raises:
         SourceNotFoundError: neither a folder nor a known name, or nothing readable inside.
@@ -51,7 +50,7 @@ def load_source(path_or_name: str | Path) -> list[Record]:
     records = [*_image_records(root), *volume_records(root)]
     if not records:
         raise SourceNotFoundError(
-            f"{root}: holds no images and no volumes; expected folders such as yes/ and no/, "
+            f"{root}: contains no images or volumes; expected folders such as yes/ and no/, "
             f"or a {MANIFEST_NAME}"
         )
     check_unique(records)
@@ -61,8 +60,8 @@ def load_source(path_or_name: str | Path) -> list[Record]:
 def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> Iterator[Record]:
     """Yield one record for every ``stride``-th slice of each NIfTI volume below ``root``.
 
-    All three planes are cut, inside the head's extent less ``trim`` of it on both sides, where
-    slices show little. The patient is the file's name without the sequence at its end.
+    In all three planes, within the head's extent reduced by the fraction ``trim`` on both sides.
+    The patient is the file's name without the sequence at its end.
 
     Raises:
         InputError: a volume cannot be read.
@@ -72,7 +71,7 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
         stem = _volume_stem(path)
         if stem is None:
             continue
-        # Imported late: most data sets hold no volumes.
+        # Imported late: most data sets contain no volumes.
         from tumorlens.imaging.volume import head_extent, load_volume
 
         volume = load_volume(path)
@@ -81,8 +80,8 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
         label = _label_of_words([*path.relative_to(root).parts[:-1], *re.split(r"[-_\s]", stem)])
         for plane in get_args(Plane):
             first, last = head_extent(volume, plane)
-            cut = round(trim * (last - first))
-            for index in range(first + cut, last - cut + 1, stride):
+            margin = round(trim * (last - first))
+            for index in range(first + margin, last - margin + 1, stride):
                 yield Record(
                     key=f"{source}:{relative}#{plane}:{index}",
                     path=path.with_name(f"{path.name}#{plane}:{index}"),
@@ -108,25 +107,22 @@ def _by_name(name: str) -> list[Record]:
     known = ", ".join(sorted(KNOWN_SOURCES))
     raise SourceNotFoundError(
         f"{name}: no such folder, not in TUMORLENS_DATA={root!r}, and not downloaded; give a "
-        f"folder of images, or fetch it (tumorlens download {name}). Known names: {known}"
+        f"folder of images, or download it (tumorlens download {name}). Known names: {known}"
     )
 
 
 def kaggle_cache() -> Path:
-    """Where downloads are kept: ``$KAGGLEHUB_CACHE``, else ``./kaggle_cache``."""
+    """Return the folder of downloads: ``$KAGGLEHUB_CACHE``, else ``./kaggle_cache``."""
     return Path(os.environ.get("KAGGLEHUB_CACHE") or "kaggle_cache")
 
 
 def cached_folder(info: SourceInfo, cache: Path) -> Path | None:
-    """Return the newest complete download of a source, or None.
-
-    Of a download that holds each image twice, as navoneel's does, the part that holds it once.
-    """
+    """Return the latest complete download of a source (its `SourceInfo.subfolder`), or None."""
     if info.handle is None:
         return None
     base = cache / "datasets" / info.handle
     versions = [p for p in (base / "versions").glob("*") if p.is_dir() and p.name.isdecimal()]
-    # Kaggle's client marks a download that was unpacked to its end.
+    # Kaggle's client marks completely unpacked downloads.
     complete = [p for p in versions if (base / f"{p.name}.complete").is_file()]
     if not complete:
         return None
@@ -141,7 +137,7 @@ def _image_records(root: Path) -> Iterator[Record]:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         relative = path.relative_to(root)
-        # A folder such as …/no is itself a class when it is given as the root.
+        # The root itself may be a class folder, such as …/no.
         folders = [root.resolve().name, *relative.parts[:-1]]
         tumour_type = next((w for f in reversed(folders) if (w := _type_of(f))), None)
         yield Record(
@@ -159,7 +155,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _source_name(root: Path) -> str:
-    """Return the known source that the folder's name or its parent's names, else the folder's."""
+    """Return the known source of the folder's name, else the name itself."""
     name = root.resolve().name
     for info in KNOWN_SOURCES.values():
         if name in (info.name, info.subfolder):
@@ -173,7 +169,7 @@ def _type_of(folder: str) -> str | None:
 
 
 def _label_of_words(words: list[str]) -> int | None:
-    """Return the label that the last telling word names, or None."""
+    """Return the label of the last word that denotes one, or None."""
     for word in reversed(words):
         plain = re.sub(r"[-_\s]", "", word.lower())
         if plain in _HEALTHY_WORDS:

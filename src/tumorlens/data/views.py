@@ -1,11 +1,9 @@
-"""The view (axial, coronal, sagittal) of scans of public data sets, looked up by a file's hash.
+"""The view (axial, coronal, sagittal) of scans of public data sets, by file hash.
 
-The public sources do not state it. The table beside this module holds it for 5,923 images of
-navoneel, br35h, cheng2017 and sartaj_extra, by the first 16 hex digits of the file's SHA-256, and
-holds nothing of an image. A classifier on histograms of gradients (trained on slices of volumes,
-whose planes are known, then on its own corrected predictions) proposed each view, and every image
-was inspected; docs/data-audit.md describes how, and how often the table is wrong. A file that is
-not in the table has no known view, even if it differs in a single pixel.
+The public sources do not state it. `views.csv` lists it for 5,923 images of navoneel, br35h,
+cheng2017 and sartaj_extra, by the first 16 hex digits of the file's SHA-256. A classifier on
+histograms of oriented gradients proposed each view, and every image was inspected manually;
+docs/data-audit.md describes the method and its error rate. Any modified file has no known view.
 """
 
 from __future__ import annotations
@@ -17,9 +15,7 @@ from importlib.resources import files
 from tumorlens.data.manifest import Plane
 
 DIGITS = 16
-"""Hex digits of a SHA-256 that name a file in the table: 64 bits."""
-
-_TABLE = "views.csv"
+"""Leading hex digits of a SHA-256 that identify a file in the table: 64 bits."""
 
 
 def known_view(sha256: str) -> Plane | None:
@@ -34,5 +30,5 @@ def known_view(sha256: str) -> Plane | None:
 @cache
 def _views() -> dict[str, Plane]:
     planes: dict[str, Plane] = {"axial": "axial", "coronal": "coronal", "sagittal": "sagittal"}
-    with files("tumorlens.data").joinpath(_TABLE).open(encoding="ascii") as table:
+    with files("tumorlens.data").joinpath("views.csv").open(encoding="ascii") as table:
         return {row["sha256"]: planes[row["view"]] for row in csv.DictReader(table)}

@@ -168,7 +168,7 @@ def test_a_split_is_written_once_and_verified_when_read(tmp_path: Path) -> None:
     write_split(split, path)
     assert read_split(path, records) == split
     assert path.stat().st_mode & 0o222 == 0
-    with pytest.raises(SplitError, match="holds another split"):
+    with pytest.raises(SplitError, match="contains another split"):
         write_split(grouped_split(records, seed=1), path)
     assert [p.name for p in path.parent.iterdir()] == ["grouped.json"]
 

@@ -1,4 +1,4 @@
-"""The audit of a data set: what would bias metrics measured on it."""
+"""The audit of a data set: problems that would bias metrics measured on it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Audit:
 
     Attributes:
         images: the readable images, in order.
-        unreadable: the others.
+        unreadable: images that could not be read.
         near_duplicates: pairs of indices into ``images``.
         overlap: for sources A and B, how many images of A have a near-duplicate in B (other than
             themselves); keys are ``(A, B)``.
@@ -63,15 +63,15 @@ class Audit:
             by_source[image.record.source].append(index)
         return {
             name: {
-                "images": len(held),
-                "tumor": sum(self.images[i].record.label == 1 for i in held),
-                "healthy": sum(self.images[i].record.label == 0 for i in held),
-                "unlabelled": sum(self.images[i].record.label is None for i in held),
-                "groups": len({int(groups[i]) for i in held}),
+                "images": len(indices),
+                "tumor": sum(self.images[i].record.label == 1 for i in indices),
+                "healthy": sum(self.images[i].record.label == 0 for i in indices),
+                "unlabelled": sum(self.images[i].record.label is None for i in indices),
+                "groups": len({int(groups[i]) for i in indices}),
                 "licence": source_info(name).licence,
                 "citation": source_info(name).citation,
             }
-            for name, held in sorted(by_source.items())
+            for name, indices in sorted(by_source.items())
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def audit(
     shortcuts: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
-    """Audit a data set, by itself and against others.
+    """Audit a data set, on its own and against others.
 
     Args:
         folder: what `load_source` reads. Slices of volumes are skipped.
@@ -108,28 +108,28 @@ def audit(
         progress: called with the number of images read and their total.
 
     Raises:
-        SourceNotFoundError: there is nothing to audit.
-        ManifestError: a manifest is wrong.
+        SourceNotFoundError: no images.
+        ManifestError: invalid manifest.
         MissingExtraError: shortcuts are requested, and scikit-learn is not installed.
     """
     if shortcuts:
-        check_installed()  # now, not after an hour of reading
-    own, others = _load(folder), [record for path in against for record in _load(path)]
-    own_keys = {record.key for record in own}
-    # A set audited against a larger one that contains it is compared with the rest of that one.
-    own_files = {record.file.resolve() for record in own}
-    others = [r for r in others if r.file.resolve() not in own_files and r.key not in own_keys]
-    records = [*own, *others]
+        check_installed()  # before a long reading of files
+    audited, others = _load(folder), [record for path in against for record in _load(path)]
+    # A set contained in the one audited against is compared with the rest of that one.
+    keys = {record.key for record in audited}
+    paths = {record.file.resolve() for record in audited}
+    others = [r for r in others if r.file.resolve() not in paths and r.key not in keys]
+    records = [*audited, *others]
     check_unique(records)
     images, unreadable = _summarize(records, progress)
     pairs = find_near_duplicates(images)
     tested = _shortcuts(images, pairs) if shortcuts else []
-    foreign = {record.key for record in others}
-    stray = _stray_files(folder, own)
+    other_keys = {record.key for record in others}
+    stray = _stray_files(folder, audited)
     findings = [
         *file_findings(images, unreadable, stray),
         *label_issue_findings(images),
-        *pair_findings(images, pairs, foreign),
+        *pair_findings(images, pairs, other_keys),
         *shortcut_findings(tested),
     ]
     findings.sort(key=lambda finding: finding.severity)
@@ -147,19 +147,19 @@ def _overlap(
     images: Sequence[ImageSummary], pairs: Iterable[NearDuplicate]
 ) -> dict[tuple[str, str], int]:
     sources = [image.record.source for image in images]
-    having: dict[tuple[str, str], set[int]] = {
+    overlapping: dict[tuple[str, str], set[int]] = {
         between: set() for between in product({*sources}, {*sources})
     }
     for pair in pairs:
         for i, j in ((pair.first, pair.second), (pair.second, pair.first)):
-            having[sources[i], sources[j]].add(i)
-    return {between: len(indices) for between, indices in having.items()}
+            overlapping[sources[i], sources[j]].add(i)
+    return {between: len(indices) for between, indices in overlapping.items()}
 
 
 def _load(folder: str | Path) -> list[Record]:
     records = [record for record in load_source(folder) if not record.is_slice]
     if not records:
-        raise SourceNotFoundError(f"{folder}: holds volumes only; the audit compares images")
+        raise SourceNotFoundError(f"{folder}: contains only volumes; the audit compares images")
     return records
 
 
@@ -168,11 +168,11 @@ def _summarize(
 ) -> tuple[list[ImageSummary], list[Unreadable]]:
     images: list[ImageSummary] = []
     unreadable: list[Unreadable] = []
-    for done, found in enumerate(summarize_all(records), start=1):
-        if isinstance(found, ImageSummary):
-            images.append(found)
+    for done, result in enumerate(summarize_all(records), start=1):
+        if isinstance(result, ImageSummary):
+            images.append(result)
         else:
-            unreadable.append(found)
+            unreadable.append(result)
         if progress is not None:
             progress(done, len(records))
     return images, unreadable
@@ -182,7 +182,7 @@ def _shortcuts(images: Sequence[ImageSummary], pairs: Sequence[NearDuplicate]) -
     if not images:
         return []
     groups = duplicate_groups(len(images), pairs)
-    # Images of one patient, where the manifest names patients, belong to one group too.
+    # Images of one patient, if the manifest states patients, also form one group.
     first: dict[tuple[str, str], int] = {}
     for index, image in enumerate(images):
         record = image.record
@@ -198,7 +198,7 @@ def _stray_files(folder: str | Path, records: Sequence[Record]) -> list[str]:
     if not root.is_dir():
         return []
     if (root / MANIFEST_NAME).is_file():
-        return []  # what a manifest does not list is excluded on purpose
-    known = {record.file for record in records}
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path not in known)
+        return []  # files not in a manifest are excluded on purpose
+    image_files = {record.file for record in records}
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path not in image_files)
     return [f"{path.relative_to(root).as_posix()}: not read as an image" for path in files]

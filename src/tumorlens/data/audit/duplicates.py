@@ -1,7 +1,7 @@
 """Near-duplicates in an audited set: proposed by two hashes, confirmed by local contrast.
 
-One hash is of the head's box, which ignores the border. The other is of the whole image, looked
-up also by the image's central parts, which finds copies with a margin cropped off.
+One hash is of the head's box, independent of the border. The other is of the whole image, and is
+also searched with the image's central parts, to find versions with cropped margins.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tumorlens.imaging.fingerprint import WHOLE_MAX_DISTANCE, connected_groups
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Two images that show one slice.
+    """Two images of the same slice.
 
     Attributes:
         first: index of one image.
         second: index of the other; larger.
-        exact: whether the files are equal byte by byte.
-        distance: bits of 256 in which the hashes differ, in the best pose.
-        agreement: correlation of local contrast in the best pose, up to 1.
+        exact: whether the files are identical.
+        distance: Hamming distance of the 256-bit hashes, in the best orientation.
+        agreement: correlation of local contrast in the best orientation, up to 1.
     """
 
     first: int
@@ -45,7 +45,7 @@ def find_near_duplicates(images: Sequence[ImageSummary]) -> list[NearDuplicate]:
         return []
     contrast = ContrastMatcher(lambda i: (images[i].head, images[i].whole))
     exact = _equal_files(images)
-    found = [NearDuplicate(i, j, exact=True, distance=0, agreement=1.0) for i, j in exact]
+    duplicates = [NearDuplicate(i, j, exact=True, distance=0, agreement=1.0) for i, j in exact]
     proposed = propose_pairs(
         np.stack([image.head_bits for image in images]),
         np.stack([image.whole_bits for image in images]),
@@ -56,12 +56,12 @@ def find_near_duplicates(images: Sequence[ImageSummary]) -> list[NearDuplicate]:
         if (i, j) not in exact:
             agreement = contrast.agreement(i, j, whole=pair.distance <= WHOLE_MAX_DISTANCE)
             if agreement is not None:
-                found.append(NearDuplicate(i, j, False, pair.distance, agreement))
-    return sorted(found, key=lambda pair: (pair.first, pair.second))
+                duplicates.append(NearDuplicate(i, j, False, pair.distance, agreement))
+    return sorted(duplicates, key=lambda pair: (pair.first, pair.second))
 
 
 def duplicate_groups(count: int, pairs: Sequence[NearDuplicate]) -> NDArray[np.int64]:
-    """Number the groups of images that chains of near-duplicates connect; ``int64 [count]``."""
+    """Return the groups of images connected by near-duplicates; ``int64 [count]``."""
     return connected_groups(count, [(pair.first, pair.second) for pair in pairs])
 
 

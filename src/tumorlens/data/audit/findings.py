@@ -1,4 +1,4 @@
-"""`Finding`: one kind of problem in a data set, and how the audit's results become findings."""
+"""Findings: the kinds of problems that an audit reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tumorlens.data.audit.image_summary import ImageSummary, Unreadable
 from tumorlens.data.audit.shortcuts import Shortcut
 from tumorlens.data.label_issues import LABEL_ISSUES, label_issue_of
 
-# Neighbouring slices of one patient may differ in label; images as similar as this may not.
+# Neighbouring slices may have different labels; pairs with a higher agreement are one image.
 _SAME_IMAGE = 0.9
 Severity = Literal["error", "warning"]
 
@@ -42,7 +42,7 @@ def file_findings(
     """Report unreadable files and unexpected ones (``stray``: files that are not images)."""
     findings = []
     if unreadable:
-        items = tuple(f"{seen.record.key}: {seen.reason}" for seen in unreadable)
+        items = tuple(f"{each.record.key}: {each.reason}" for each in unreadable)
         message = "Files that cannot be read; repair or remove them."
         findings.append(Finding("unreadable", "error", len(items), message, items))
     odd = [f"{image.record.key}: {remark}" for image in images for remark in image.remarks]
@@ -55,33 +55,36 @@ def file_findings(
 
 def label_issue_findings(images: Sequence[ImageSummary]) -> list[Finding]:
     """Report files with a known label issue: not MRI, mislabelled, or annotation misplaced."""
-    found = [
+    items = [
         f"{image.record.key}: {LABEL_ISSUES[issue]}"
         for image in images
         if (issue := label_issue_of(replace(image.record, sha256=image.sha256))) is not None
     ]
-    if not found:
+    if not items:
         return []
     message = (
-        "Scans of public data sets that are not what their folder says, by a table in the package; "
-        "training with data.label_issues=exclude does not use them."
+        "Scans of public data sets whose label is wrong or which are not MRI, from a table in the "
+        "package; exclude them from training with data.label_issues=exclude."
     )
-    return [Finding("label-issue", "warning", len(found), message, tuple(found))]
+    return [Finding("label-issue", "warning", len(items), message, tuple(items))]
 
 
 def pair_findings(
-    images: Sequence[ImageSummary], pairs: Sequence[NearDuplicate], foreign: set[str]
+    images: Sequence[ImageSummary], pairs: Sequence[NearDuplicate], other_keys: set[str]
 ) -> list[Finding]:
-    """Report what the pairs mean; ``foreign`` holds the keys of the sets audited against."""
-    inside = [pair for pair in pairs if _n_foreign(pair, images, foreign) == 0]
-    across = [pair for pair in pairs if _n_foreign(pair, images, foreign) == 1]
+    """Report near-duplicates; ``other_keys`` are the records of the sets audited against."""
+    n_other = [
+        sum(images[i].record.key in other_keys for i in (pair.first, pair.second)) for pair in pairs
+    ]
+    inside = [pair for pair, n in zip(pairs, n_other, strict=True) if n == 0]
+    across = [pair for pair, n in zip(pairs, n_other, strict=True) if n == 1]
     conflicts = [pair for pair in pairs if _conflict(pair, images)]
     kinds: list[tuple[str, Severity, list[NearDuplicate], str]] = [
         (
             "label-conflict",
             "error",
             conflicts,
-            "One scan has both labels; one of them is wrong.",
+            "One scan with both labels; one of them is wrong.",
         ),
         (
             "overlap",
@@ -105,9 +108,9 @@ def pair_findings(
         ),
     ]
     return [
-        Finding(kind, severity, len(held), message, tuple(_line(pair, images) for pair in held))
-        for kind, severity, held, message in kinds
-        if held
+        Finding(kind, severity, len(of_kind), message, tuple(_line(p, images) for p in of_kind))
+        for kind, severity, of_kind, message in kinds
+        if of_kind
     ]
 
 
@@ -123,10 +126,6 @@ def shortcut_findings(tested: Sequence[Shortcut]) -> list[Finding]:
         "them, augment against them, and test on data in which they do not hold."
     )
     return [Finding("shortcut", "warning", len(items), message, items)] if items else []
-
-
-def _n_foreign(pair: NearDuplicate, images: Sequence[ImageSummary], foreign: set[str]) -> int:
-    return sum(images[index].record.key in foreign for index in (pair.first, pair.second))
 
 
 def _conflict(pair: NearDuplicate, images: Sequence[ImageSummary]) -> bool:

@@ -1,6 +1,6 @@
 """The audit as one HTML page: findings, overlap matrix, shortcuts and images of the pairs.
 
-The page is self-contained. It shows scans of the audited set: whoever shares the page shares them.
+The page is self-contained and includes scans of the audited set.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tumorlens.imaging.decode import decode
 from tumorlens.imaging.image import to_grey
 from tumorlens.pages.render import data_uri, render
 
-MOST_PAIRS = 200
+MAX_PAIRS = 200
 _SIDE = 160
-_MOST_ITEMS = 50
+_MAX_ITEMS = 50
 
 _LABELS = {0: "healthy", 1: "tumor", None: "unlabelled"}
 
@@ -30,10 +30,10 @@ _LABELS = {0: "healthy", 1: "tumor", None: "unlabelled"}
 def html_report(audit: Audit, title: str) -> str:
     """Return the page as HTML text.
 
-    At most `MOST_PAIRS` pairs are shown: conflicting labels first, then pairs across sources, then
-    the least similar, which are the ones worth inspecting.
+    At most `MAX_PAIRS` pairs are shown: conflicting labels first, then pairs across sources, then
+    the least similar.
     """
-    pairs = sorted(audit.near_duplicates, key=lambda pair: _interest(pair, audit.images))
+    pairs = sorted(audit.near_duplicates, key=lambda pair: _priority(pair, audit.images))
     names = sorted({image.record.source for image in audit.images})
     columns = ("images", "tumor", "healthy", "unlabelled", "groups", "licence")
     return render(
@@ -42,38 +42,38 @@ def html_report(audit: Audit, title: str) -> str:
         audit=audit,
         source_columns=["source", *columns],
         sources=[
-            [name, *(held[column] for column in columns)] for name, held in audit.sources().items()
+            [name, *(row[column] for column in columns)] for name, row in audit.sources().items()
         ],
-        most_items=_MOST_ITEMS,
+        most_items=_MAX_ITEMS,
         overlap_columns=["source", *names],
         overlap=[[name, *(audit.overlap[name, other] for other in names)] for name in names],
         shortcuts=[
             [s.feature, s.within, s.target, str(s.auc), "yes" if s.suspicious else ""]
             for s in audit.shortcuts
         ],
-        pairs=[_pair(pair, audit.images) for pair in pairs[:MOST_PAIRS]],
+        pairs=[_pair(pair, audit.images) for pair in pairs[:MAX_PAIRS]],
     )
 
 
-def _interest(pair: NearDuplicate, images: Sequence[ImageSummary]) -> tuple[bool, bool, float]:
+def _priority(pair: NearDuplicate, images: Sequence[ImageSummary]) -> tuple[bool, bool, float]:
     first, second = images[pair.first].record, images[pair.second].record
     conflict = {first.label, second.label} == {0, 1}
     return not conflict, first.source == second.source, pair.agreement
 
 
 def _pair(pair: NearDuplicate, images: Sequence[ImageSummary]) -> dict[str, Any]:
-    shown = [images[index] for index in (pair.first, pair.second)]
+    both = [images[index] for index in (pair.first, pair.second)]
     how = "identical files" if pair.exact else f"{pair.distance} bits, r {pair.agreement:.2f}"
     return {
         "how": how,
         "images": [
-            {"key": each.record.key, "label": _LABELS[each.record.label], "uri": _shown(each)}
-            for each in shown
+            {"key": each.record.key, "label": _LABELS[each.record.label], "uri": _jpeg(each)}
+            for each in both
         ],
     }
 
 
-def _shown(image: ImageSummary) -> str:
+def _jpeg(image: ImageSummary) -> str:
     try:
         pixels = decode(image.record.file).pixels
     except InputError:  # the file was removed after the audit

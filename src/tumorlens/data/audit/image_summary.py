@@ -1,4 +1,4 @@
-"""`ImageSummary`: what the audit needs of one image, computed from one reading of the file."""
+"""`ImageSummary`: the properties of one image that the audit uses."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tumorlens.imaging.quality import assess
 from tumorlens.imaging.thumbnails import thumbnails
 
 THUMBNAIL_SIDE = 16
-_RING = 0.03  # share of the shorter side that counts as the border
-_SMALLEST_SIDE = 64
-_LONGEST_ASPECT = 2.0
-_COLOURFUL = 0.02
+_RING = 0.03  # width of the border, as a fraction of the shorter side
+_MIN_SIDE = 64
+_MAX_ASPECT = 2.0
+_MIN_COLOUR = 0.02
 _READERS = 4
-# Usual suffixes of a format; any other format has its own name.
+# Usual suffixes of a format, where they differ from its name.
 _SUFFIXES = {"jpeg": {".jpg", ".jpeg"}, "tiff": {".tif", ".tiff"}, "dicom": {".dcm"}}
 
 
@@ -38,20 +38,21 @@ class ImageSummary:
     """Format, size, border and hashes of one image.
 
     Attributes:
-        record: which image; with its view, where that is known.
+        record: the image's record, with its view if known.
         sha256: of the file's bytes.
         n_bytes: the file's size.
         format: by content, such as ``jpeg``.
         width: in pixels.
         height: in pixels.
-        border: mean, deviation and maximum of the outermost ring, and its share of exact zeros.
+        border: mean, standard deviation and maximum of the outermost ring, and its fraction of
+            zeros.
         thumbnail: ``float32 [16, 16]`` in 0..1, the whole image resized to a square.
         head: ``uint8 [64, 64]``, the head's box.
         whole: ``uint8 [64, 64]``, the whole image.
-        head_bits: ``uint64 [8, 4]``, hash of the head's box in eight poses.
-        whole_bits: ``uint64 [8, 4]``, hash of the whole image in eight poses.
+        head_bits: ``uint64 [8, 4]``, hash of the head's box in eight orientations.
+        whole_bits: ``uint64 [8, 4]``, hash of the whole image in eight orientations.
         zoom_bits: ``uint64 [3, 4]``, hash of the image's central part at each of `ZOOMS`.
-        remarks: what is unexpected about the file, in words.
+        remarks: unusual properties of the file, in words.
     """
 
     record: Record
@@ -79,13 +80,13 @@ class Unreadable:
 
 
 def summarize_all(records: Iterable[Record]) -> Iterator[ImageSummary | Unreadable]:
-    """Summarize each record, in order; several files are read at once."""
+    """Summarize each record, in order; reads several files in parallel."""
     with ThreadPoolExecutor(_READERS) as readers:
         yield from readers.map(summarize, records)
 
 
 def summarize(record: Record) -> ImageSummary | Unreadable:
-    """Read and summarize one image; a file that cannot be read gives `Unreadable`, no error."""
+    """Read and summarize one image; an unreadable file returns `Unreadable`."""
     try:
         raw = read_bytes(record.file)
         image = decode(raw, name=record.path.name)
@@ -114,31 +115,31 @@ def summarize(record: Record) -> ImageSummary | Unreadable:
     )
 
 
-def _remarks(record: Record, found: str, pixels: Pixels) -> Iterator[str]:
+def _remarks(record: Record, file_format: str, pixels: Pixels) -> Iterator[str]:
     suffix = record.file.suffix
-    if suffix.lower() not in _SUFFIXES.get(found, {f".{found}"}):
-        yield f"named {suffix}, but is a {found} file"
+    if suffix.lower() not in _SUFFIXES.get(file_format, {f".{file_format}"}):
+        yield f"named {suffix}, but is a {file_format} file"
     height, width = pixels.shape[:2]
-    if min(height, width) < _SMALLEST_SIDE:
+    if min(height, width) < _MIN_SIDE:
         yield f"only {width} × {height} pixels"
-    if max(height, width) > _LONGEST_ASPECT * min(height, width):
-        yield f"{width} × {height} pixels: one side is over twice the other"
+    if max(height, width) > _MAX_ASPECT * min(height, width):
+        yield f"{width} × {height} pixels: one side is more than twice the other"
     if pixels.ndim == 3:
         channels = pixels.astype(np.float32)
         spread = float((channels.max(axis=2) - channels.min(axis=2)).mean())
-        if spread > _COLOURFUL * max(float(channels.max()), 1.0):
+        if spread > _MIN_COLOUR * max(float(channels.max()), 1.0):
             yield "in colour"
     quality = assess(pixels)
     if not quality.usable:
-        yield f"hardly a head slice: {quality.reason}"
+        yield f"not a usable head slice: {quality.reason}"
 
 
 def _border(grey: NDArray[Any]) -> tuple[float, float, float, float]:
-    """Mean, deviation and maximum of the ring as shares of the maximum, and its zeros."""
+    """Return mean, standard deviation, maximum (relative to the image's) and fraction of zeros."""
     scaled = _scaled(grey)
     ring = np.ones(scaled.shape, bool)
-    wide = max(1, round(_RING * min(scaled.shape)))
-    ring[wide:-wide, wide:-wide] = False
+    width = max(1, round(_RING * min(scaled.shape)))
+    ring[width:-width, width:-width] = False
     values = scaled[ring]
     zeros = float((values == 0).mean())
     return float(values.mean()), float(values.std()), float(values.max()), zeros

@@ -1,10 +1,10 @@
 """Shortcuts: can a feature other than the lesion predict the label?
 
 For each feature (file type, size, aspect, border, view, a 16×16 thumbnail) a random forest
-predicts the label, or the source, of images it was not trained on. Near-duplicates stay in one
-fold, so that memorising a scan does not count. A ROC-AUC well above one half means that a network
-can use the feature instead of the tumour. A thumbnail may show a large tumour too; a file type
-cannot. The view is tested only among images whose view is known.
+predicts the label, or the source, in cross-validation. Near-duplicates stay in one fold, so that
+memorised scans do not count. A ROC-AUC well above 0.5 means that a network can use the feature
+instead of the tumour (although a thumbnail may show a large tumour). The view is tested only on
+images whose view is known.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SUSPICIOUS = 0.6
 _PLANES = get_args(Plane)
 _FOLDS = 5
 _TREES = 100
-_SMALLEST_LEAF = 3
-_FEWEST_GROUPS = 10  # of each class; below, a cross-validated estimate means nothing
+_MIN_LEAF = 3
+_MIN_GROUPS = 10  # of each class, for a meaningful estimate
 _RESAMPLES = 500
 
 
@@ -42,7 +42,7 @@ class Shortcut:
 
     Attributes:
         feature: one of `FEATURES`.
-        within: the source inside which it was tested, or ``all sources``.
+        within: the source within which it was tested, or ``all sources``.
         target: ``label``, or ``source: NAME`` for that source against the others.
         auc: cross-validated ROC-AUC with its grouped-bootstrap interval.
     """
@@ -69,7 +69,7 @@ def find_shortcuts(
     features: Sequence[str] = FEATURES,
     seed: int = 0,
 ) -> list[Shortcut]:
-    """Test each feature on the label, inside each source and over all, and on the source.
+    """Test how each feature predicts the label (within each source and overall) and the source.
 
     Args:
         images: the audited images.
@@ -78,27 +78,27 @@ def find_shortcuts(
         seed: of folds, forests and bootstrap.
 
     Returns:
-        What could be tested; a target needs ten groups of each class, among the images in which
-        the feature is known.
+        One result per feature and target with at least ten groups of each class among the images
+        in which the feature is known.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     check_installed()
     inputs = {name: (_values(images, name), _known(images, name)) for name in features}
-    found = []
+    shortcuts = []
     for within, target, members, classes in _targets(images, groups):
         for feature, (values, known) in inputs.items():
-            rows, of = members[known[members]], classes[known[members]]
-            if not _enough(of, groups[rows]):
+            rows, row_classes = members[known[members]], classes[known[members]]
+            if not _enough_groups(row_classes, groups[rows]):
                 continue
-            scores = _out_of_fold(values[rows], of, groups[rows], seed)
-            for name, truth, score in _one_against_rest(target, of, scores):
+            scores = _out_of_fold(values[rows], row_classes, groups[rows], seed)
+            for name, truth, score in _one_against_rest(target, row_classes, scores):
                 estimate = evaluate(
                     truth, score, groups=groups[rows], n_boot=_RESAMPLES, seed=seed
                 )["roc_auc"]
-                found.append(Shortcut(feature, within, name, estimate))
-    return found
+                shortcuts.append(Shortcut(feature, within, name, estimate))
+    return shortcuts
 
 
 def check_installed() -> None:
@@ -110,25 +110,25 @@ def check_installed() -> None:
 def _targets(
     images: Sequence[ImageSummary], groups: NDArray[np.int64]
 ) -> Iterator[tuple[str, str, NDArray[np.int64], NDArray[np.str_]]]:
-    """Yield what to predict, for which images: ``(within, target, indices, class names)``."""
+    """Yield the prediction tasks: ``(within, target, indices of images, their classes)``."""
     labels = np.array([str(image.record.label) for image in images])
     sources = np.array([image.record.source for image in images])
     names = sorted(set(sources))
-    wheres = {name: sources == name for name in names}
+    subsets = {name: sources == name for name in names}
     if len(names) > 1:
-        wheres["all sources"] = np.ones(len(images), bool)
-    for within, where in wheres.items():
-        members = np.flatnonzero(where & (labels != "None"))
-        if _enough(labels[members], groups[members]):
+        subsets["all sources"] = np.ones(len(images), bool)
+    for within, subset in subsets.items():
+        members = np.flatnonzero(subset & (labels != "None"))
+        if _enough_groups(labels[members], groups[members]):
             yield within, "label", members, labels[members]
     everything = np.arange(len(images))
-    if len(names) > 1 and _enough(sources, groups):
+    if len(names) > 1 and _enough_groups(sources, groups):
         yield "all sources", "source", everything, sources
 
 
-def _enough(classes: NDArray[np.str_], groups: NDArray[np.int64]) -> bool:
-    held = Counter(name for name, _ in {*zip(classes.tolist(), groups.tolist(), strict=True)})
-    return len(held) > 1 and min(held.values()) >= _FEWEST_GROUPS
+def _enough_groups(classes: NDArray[np.str_], groups: NDArray[np.int64]) -> bool:
+    counts = Counter(name for name, _ in {*zip(classes.tolist(), groups.tolist(), strict=True)})
+    return len(counts) > 1 and min(counts.values()) >= _MIN_GROUPS
 
 
 def _one_against_rest(
@@ -148,7 +148,7 @@ def _out_of_fold(
     groups: NDArray[np.int64],
     seed: int,
 ) -> NDArray[np.float64]:
-    """Class probabilities ``[N, K]``, each from a forest that saw none of the image's group."""
+    """Return cross-validated class probabilities ``[N, K]``, with whole groups in one fold."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -158,7 +158,7 @@ def _out_of_fold(
     for train, test in folds.split(features, codes, groups):
         forest = RandomForestClassifier(
             _TREES,
-            min_samples_leaf=_SMALLEST_LEAF,
+            min_samples_leaf=_MIN_LEAF,
             class_weight="balanced",
             random_state=seed,
         )
@@ -168,14 +168,14 @@ def _out_of_fold(
 
 
 def _known(images: Sequence[ImageSummary], feature: str) -> NDArray[np.bool_]:
-    """Whether the feature is known, ``[N]``: a missing view depends on the source, not the head."""
+    """Return where the feature is known, ``[N]``: views are missing for whole sources."""
     return np.array([feature != "view" or image.record.view in _PLANES for image in images], bool)
 
 
 def _values(images: Sequence[ImageSummary], feature: str) -> NDArray[np.float64]:
-    """Return numbers ``[N, F]`` that hold the feature and nothing else."""
+    """Return the feature's values ``[N, F]``."""
     if feature == "file type":
-        # Case-sensitive: .JPG and .jpg in one set come from two cameras or two collectors.
+        # Case-sensitive: .JPG and .jpg in one set have different origins.
         kinds = [(image.format, image.record.file.suffix) for image in images]
         return np.array([[kind == known for known in sorted(set(kinds))] for kind in kinds], float)
     if feature == "size":

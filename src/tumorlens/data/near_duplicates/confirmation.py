@@ -1,11 +1,10 @@
-"""Distant near-duplicates: pairs that the hashes only propose, confirmed on pixels.
+"""Distant near-duplicates: pairs proposed by hash distance, confirmed on pixels.
 
-A copy that was sharpened strongly or cropped differs in more bits than `group_records` accepts
-without looking at pixels. Pairs up to 48 bits apart (heads) or 32 (whole images) are therefore
-read and compared by local contrast, as the audit does. In a source whose files are numbered
-patient by patient (`SourceInfo.patient_runs`) one such pair is not enough, since slices of two
-patients may be that similar: two pairs in step are needed there, n with m and n + 1 with m + 1,
-as two scans of one patient give.
+A strongly sharpened or cropped version differs in more bits than `group_records` accepts by hash
+alone. Pairs up to 48 bits apart (heads) or 32 (whole images) are therefore compared by local
+contrast, as in the audit. Within a source numbered patient by patient (`SourceInfo.patient_runs`)
+slices of different patients may be as similar; there two parallel pairs are required, n with m
+and n + 1 with m + 1, as in two scans of one patient.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from tumorlens.imaging.thumbnails import thumbnails
 
 Pair = tuple[int, int]
 
-_LONGEST_STEP = 2  # largest difference of the numbers of two pairs in step
-_UNEVEN = 1  # and how much larger on one side than on the other: slices are not spaced alike
-_KEPT_SAMPLES = 4096
+_MAX_STEP = 2  # largest difference of the numbers of two parallel pairs
+_MAX_STEP_DIFFERENCE = 1  # between the two sides, which may be spaced differently
+_CACHED_SAMPLES = 4096
 
 
 def confirmed_pairs(
@@ -39,18 +38,18 @@ def confirmed_pairs(
     proposed: Sequence[Proposal],
     groups: NDArray[np.int64],
 ) -> list[Pair]:
-    """Return pairs of different groups that show one slice, or slices of one patient.
+    """Return the confirmed pairs between different groups.
 
     Args:
-        records: `N` of them.
-        proposed: pairs of them to compare, sorted.
-        groups: ``int64 [N]``; pairs inside one group are not compared.
+        records: `N` records.
+        proposed: pairs to compare, sorted.
+        groups: ``int64 [N]``; pairs within one group are not compared.
 
     Raises:
         InputError: A file cannot be read.
     """
 
-    @lru_cache(maxsize=_KEPT_SAMPLES)
+    @lru_cache(maxsize=_CACHED_SAMPLES)
     def sample(index: int) -> Samples:
         path = records[index].path
         head, whole = thumbnails(decode(read_bytes(path), name=str(path)).pixels, zooms=(1.0,))
@@ -67,26 +66,26 @@ def confirmed_pairs(
             continue
         if contrast.agreement(i, j, whole=pair.distance <= WHOLE_MAX_DISTANCE) is None:
             continue
-        if _of_one_numbered_source(records[i], records[j]):
+        if _in_one_numbered_source(records[i], records[j]):
             numbered[between].append((i, j))
         else:
             confirmed.append((i, j))
             joined.add(between)
     for pairs in numbered.values():
-        if _any_in_step(records, groups, pairs):
+        if _any_parallel(records, groups, pairs):
             confirmed.append(pairs[0])
     return confirmed
 
 
-def _of_one_numbered_source(one: Record, other: Record) -> bool:
+def _in_one_numbered_source(one: Record, other: Record) -> bool:
     numbers = running_number(one), running_number(other)
     return one.source == other.source and None not in numbers
 
 
-def _any_in_step(
+def _any_parallel(
     records: Sequence[Record], groups: NDArray[np.int64], pairs: Sequence[Pair]
 ) -> bool:
-    """Whether two of the pairs between two groups are in step."""
+    """Return whether two of the pairs between two groups are parallel."""
     numbers = []
     for i, j in pairs:
         first, second = (i, j) if groups[i] < groups[j] else (j, i)
@@ -96,6 +95,10 @@ def _any_in_step(
             continue
         one, other = c - a, d - b
         same_way = one * other > 0
-        if same_way and max(abs(one), abs(other)) <= _LONGEST_STEP and abs(one - other) <= _UNEVEN:
+        if (
+            same_way
+            and max(abs(one), abs(other)) <= _MAX_STEP
+            and abs(one - other) <= _MAX_STEP_DIFFERENCE
+        ):
             return True
     return False

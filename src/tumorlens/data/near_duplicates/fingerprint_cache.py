@@ -1,4 +1,4 @@
-"""Fingerprints of many records, each computed once and cached on disk by the file's hash."""
+"""Fingerprints of records, cached on disk by the file's hash."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from tumorlens.errors import OutputError, UnreadableFileError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.fingerprint import POSES, Fingerprint, fingerprint
 
-# Part of the file's name: a changed hash must not meet bits of the old one.
+# Part of the file's name: caches of different algorithms are incompatible.
 _ALGORITHM = "dhash-16x16-v2"
 _WORDS = 4
-# What NumPy raises for a file that is no archive, an array, or an archive of something else.
-_NOT_OURS = (ValueError, TypeError, KeyError)
+# Raised by NumPy for other files: not an archive, a single array, or other members.
+_LOAD_ERRORS = (ValueError, TypeError, KeyError)
 _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Where TumorLens keeps what it can compute again.
+    """Return the folder of cached results.
 
     ``$TUMORLENS_CACHE``, else ``$XDG_CACHE_HOME/tumorlens``, else ``~/.cache/tumorlens``.
     """
-    if own := os.environ.get("TUMORLENS_CACHE"):
-        return Path(own)
+    if folder := os.environ.get("TUMORLENS_CACHE"):
+        return Path(folder)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "tumorlens"
 
 
 class FingerprintCache:
-    """Bits of fingerprints by the SHA-256 of the file they were made from.
+    """Fingerprints by the SHA-256 of their file, without names and pixels.
 
-    Holds no names and no pixels. Deleting the file costs time and nothing else; a damaged one is
-    replaced, and where the folder cannot be written the fingerprints are computed again next time.
+    The cache file may be deleted at any time; a damaged one is replaced, and one that cannot be
+    written is not an error.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -59,15 +59,15 @@ class FingerprintCache:
         digest = hashlib.sha256(raw).hexdigest()
         bits = self._bits.get(digest)
         if bits is None:
-            made = fingerprint(decode(raw, name=name))
-            bits = self._bits[digest] = np.stack([made.bits, made.whole_bits])
+            new = fingerprint(decode(raw, name=name))
+            bits = self._bits[digest] = np.stack([new.bits, new.whole_bits])
         return Fingerprint(digest, bits[0], bits[1])
 
     def save(self) -> None:
-        """Write what is new; a reader sees the old file or the new one, never half of one."""
+        """Write new entries, atomically."""
         if len(self._bits) == self._stored:
             return
-        # Another process may have saved since: keep its entries too.
+        # Merge entries that another process has saved in the meantime.
         self._bits = {**self._load(), **self._bits}
         digests = sorted(self._bits)
         try:
@@ -86,9 +86,9 @@ class FingerprintCache:
         if not self.path.is_file():
             return {}
         try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                digests, bits = kept["sha256"], kept["bits"]
-        except (OSError, EOFError, zipfile.BadZipFile, *_NOT_OURS) as error:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                digests, bits = stored["sha256"], stored["bits"]
+        except (OSError, EOFError, zipfile.BadZipFile, *_LOAD_ERRORS) as error:
             _log.warning("%s: damaged, fingerprints are computed again (%s)", self.path, error)
             return {}
         if bits.dtype != np.uint64 or bits.shape != (len(digests), 2, POSES, _WORDS):
@@ -100,25 +100,25 @@ class FingerprintCache:
 def fingerprint_records(
     records: Sequence[Record], cache: FingerprintCache | None = None
 ) -> list[Fingerprint | None]:
-    """Fingerprint each record's file; slices of volumes give None (they are grouped by patient).
+    """Fingerprint each record's file; None for slices of volumes, which are grouped by patient.
 
     Raises:
-        InputError: a file cannot be read; the audit finds all such files at once.
+        InputError: a file cannot be read (the audit lists all such files).
     """
     cache = FingerprintCache() if cache is None else cache
-    found = [
+    prints = [
         None if record.is_slice else cache.get(read_bytes(record.path), str(record.path))
         for record in records
     ]
     cache.save()
-    return found
+    return prints
 
 
 def read_bytes(path: Path) -> bytes:
     """Read a whole file.
 
     Raises:
-        UnreadableFileError: it is missing or may not be read.
+        UnreadableFileError: missing file or no permission.
     """
     try:
         return path.read_bytes()

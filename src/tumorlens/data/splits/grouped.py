@@ -1,4 +1,4 @@
-"""Splits by group: into parts with given shares, and into cross-validation folds."""
+"""Splits by group: into parts with given fractions, and into cross-validation folds."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def grouped_split(
     seed: int,
     held_out: Collection[str] = (),
 ) -> Split:
-    """Split so that no group crosses and every part has its share of each source and label.
+    """Split without dividing groups, stratified by source and label.
 
     Args:
-        records: with groups, as `group_records` returns them.
-        fractions: of the records by part; they sum to 1, and a part left out stays empty.
+        records: with groups, from `group_records`.
+        fractions: of the records by part, with sum 1; other parts are empty.
         seed: the same seed and records give the same split.
-        held_out: sources that go to ``test`` whole. Records of other sources that share a group
-            with them are left out of the split, so that the test is external.
+        held_out: sources used only as ``test``. Records of other sources in the same groups are
+            excluded from the split, so that the test is external.
 
     Raises:
         SplitError: records without groups, or fractions that do not sum to 1.
     """
     _check_fractions(fractions)
     _check_sources(records, held_out)
-    tainted = {record.group for record in records if record.source in held_out}
-    external = [record.key for record in records if record.source in held_out]
-    open_records = [record for record in records if record.group not in tainted]
-    parts = _assign(open_records, fractions, np.random.default_rng(seed))
-    parts["test"] = [*parts.get("test", []), *external]
+    external = [record for record in records if record.source in held_out]
+    excluded = {record.group for record in external}
+    remaining = [record for record in records if record.group not in excluded]
+    parts = _assign(remaining, fractions, np.random.default_rng(seed))
+    parts["test"] = [*parts.get("test", []), *(record.key for record in external)]
     split = make_split("grouped", seed, parts, records)
     check_groups(split, records)
     return split
@@ -59,14 +59,14 @@ def grouped_folds(
     validation: float = 0.0,
     calibration: float = 0.0,
 ) -> list[Split]:
-    """Repeated grouped cross-validation: each record is tested once in every repeat.
+    """Repeated grouped cross-validation: each record is in one test part per repeat.
 
     Args:
         records: with groups.
         n_folds: at least 2.
-        repeats: how often the folds are drawn anew.
+        repeats: number of times the folds are drawn.
         seed: of the first repeat; repeat ``r`` uses ``seed + r``.
-        validation: share of each fold's training side that is set aside, by group.
+        validation: fraction of each fold's training records for validation, by group.
         calibration: the same for calibration.
 
     Returns:
@@ -98,38 +98,36 @@ def grouped_folds(
 def _assign(
     records: Sequence[Record], fractions: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, list[str]]:
-    """Deal whole groups, largest first, each to the part that lacks most of what it holds.
+    """Assign groups, largest first, each to the part with the largest deficit in its strata.
 
-    Strata are source × label. A part's lack is relative to its own target, so that small parts
-    are served as well as large ones.
+    Strata are source × label. Deficits are relative to a part's target, so that small parts are
+    stratified as well as large ones.
     """
-    parts = [part for part, share in fractions.items() if share > 0]
+    parts = [part for part, fraction in fractions.items() if fraction > 0]
     strata = sorted({_stratum(record) for record in records})
     content, keys = _by_group(records, strata)
     totals = np.maximum(sum(content.values(), np.zeros(len(strata))), 1)
-    shares = np.array([fractions[part] for part in parts])
-    held = np.zeros((len(parts), len(strata)))
+    targets = np.array([fractions[part] for part in parts])[:, None] * totals
+    assigned = np.zeros((len(parts), len(strata)))
     groups = sorted(content)
-    drawn = rng.permutation(len(groups))
-    # A stable sort by size keeps the drawn order among equals.
-    order = sorted(drawn, key=lambda at: -content[groups[at]].sum())
-    dealt: dict[str, list[str]] = defaultdict(list)
+    # The sort is stable: groups of equal size stay in random order.
+    order = sorted(rng.permutation(len(groups)), key=lambda at: -content[groups[at]].sum())
+    result: dict[str, list[str]] = defaultdict(list)
     for at in order:
         group = groups[at]
-        weight = content[group] / totals
-        lack = 1 - held / (shares[:, None] * totals)
-        best = int(np.argmax(lack @ weight))
-        held[best] += content[group]
-        dealt[parts[best]].extend(keys[group])
-    return dict(dealt)
+        deficit = 1 - assigned / targets
+        best = int(np.argmax(deficit @ (content[group] / totals)))
+        assigned[best] += content[group]
+        result[parts[best]].extend(keys[group])
+    return dict(result)
 
 
 def _by_group(
     records: Sequence[Record], strata: Sequence[tuple[str, str]]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, list[str]]]:
-    """Per group how many records of each stratum, and their keys; named by the first key.
+    """Return per group the number of records in each stratum, and their keys, by the first key.
 
-    The name does not depend on the order of the records, so neither does the split.
+    The first key, and so the split, does not depend on the order of the records.
     """
     members: dict[int, list[Record]] = defaultdict(list)
     for record in records:
@@ -138,10 +136,10 @@ def _by_group(
         members[record.group].append(record)
     content, keys = {}, {}
     for group in members.values():
-        held = sorted(record.key for record in group)
+        group_keys = sorted(record.key for record in group)
         count = Counter(_stratum(record) for record in group)
-        content[held[0]] = np.array([count[stratum] for stratum in strata], float)
-        keys[held[0]] = held
+        content[group_keys[0]] = np.array([count[stratum] for stratum in strata], float)
+        keys[group_keys[0]] = group_keys
     return content, keys
 
 
@@ -154,7 +152,7 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
     if unknown:
         raise SplitError(f"no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     if min(fractions.values()) < 0 or not math.isclose(sum(fractions.values()), 1, abs_tol=1e-9):
-        raise SplitError(f"fractions {dict(fractions)} are not shares that sum to 1")
+        raise SplitError(f"fractions {dict(fractions)} are not all ≥ 0 with sum 1")
 
 
 def _check_sources(records: Sequence[Record], held_out: Collection[str]) -> None:

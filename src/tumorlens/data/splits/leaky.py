@@ -1,4 +1,4 @@
-"""Leaky splits, under names that say so: only for comparison with splits by group."""
+"""Leaky splits, marked by name: only for comparison with splits by group."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tumorlens.data.splits.split_file import Split, make_split
 from tumorlens.errors import SplitError
 
 RANDOM_LEAKY = "random-leaky"
-"""How the name of a split that ignores groups begins."""
+"""Prefix of the name of a split that ignores groups."""
 
-_COPY_MARK = "~copy"
+_COPY_SUFFIX = "~copy"
 
 
 def random_split(
@@ -24,15 +24,14 @@ def random_split(
 ) -> Split:
     """Split at random, ignoring groups, as the notebook does: for comparison only.
 
-    The test part is that of scikit-learn's ``train_test_split(test_size=0.2, random_state=seed)``
-    on the same order of records. Near-duplicates end up in both parts; `check_groups` refuses it,
-    and its name says so.
+    The test part equals that of scikit-learn's ``train_test_split(test_size=0.2,
+    random_state=seed)``. Near-duplicates are in both parts, and `check_groups` refuses the split.
 
     Args:
         records: with groups (so that the leak can be detected).
         seed: of the permutation.
         test_fraction: rounded up to whole records.
-        validation: share of the rest that is set aside, at random too.
+        validation: fraction of the rest for validation, also at random.
 
     Raises:
         SplitError: a fraction leaves nothing to train on.
@@ -41,7 +40,7 @@ def random_split(
     n_validation = math.ceil(validation * (len(records) - n_test))
     if n_test + n_validation >= len(records) or min(test_fraction, validation) < 0:
         raise SplitError(f"{len(records)} records, {n_test} for the test: nothing left to train on")
-    # scikit-learn draws from the legacy generator; another one would give another test set.
+    # The legacy generator, as in scikit-learn, for the same test part.
     order = np.random.RandomState(seed).permutation(len(records))
     keys = [records[i].key for i in order]
     parts = {
@@ -61,10 +60,10 @@ def random_folds(
     validation: float = 0.0,
     calibration: float = 0.0,
 ) -> list[Split]:
-    """Folds drawn as `grouped_folds` draws them, but with each record a group of its own.
+    """Draw folds like `grouped_folds`, but with each record as its own group.
 
-    So near-duplicates and slices of one patient end up in both training and test, and nothing else
-    differs from the grouped folds: number, size and stratification are the same.
+    Near-duplicates and slices of one patient are in both training and test; number, size and
+    stratification are those of the grouped folds.
 
     Args:
         records: with groups (so that the leak can be detected).
@@ -76,9 +75,8 @@ def random_folds(
     Raises:
         SplitError: records without groups, or fewer records than folds.
     """
-    alone = [replace(record, group=index) for index, record in enumerate(records)]
-    blind = grouped_folds(
-        alone,
+    folds = grouped_folds(
+        [replace(record, group=index) for index, record in enumerate(records)],
         n_folds=n_folds,
         repeats=repeats,
         seed=seed,
@@ -89,18 +87,17 @@ def random_folds(
         make_split(
             split.name.replace("grouped", RANDOM_LEAKY, 1), split.seed, split.parts(), records
         )
-        for split in blind
+        for split in folds
     ]
 
 
 def with_copies(records: Sequence[Record], copies: int) -> list[Record]:
-    """Return the records, then ``copies`` more of each: same file, label and group, another key.
+    """Return the records, followed by ``copies`` copies of all, which differ only in their key.
 
-    First all originals in their order, then all first copies, and so on. Augmenting the copies is
-    up to the caller.
+    The caller augments the copies.
     """
     return [
-        record if number == 0 else replace(record, key=f"{record.key}{_COPY_MARK}{number}")
+        record if number == 0 else replace(record, key=f"{record.key}{_COPY_SUFFIX}{number}")
         for number in range(copies + 1)
         for record in records
     ]

@@ -1,4 +1,4 @@
-"""`Split`: which record belongs to which part. Written once, verified whenever it is read."""
+"""`Split`: the part of each record. Split files are never overwritten and verified when read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tumorlens.errors import LeakageError, SplitError
 
 PARTS = ("train", "validation", "calibration", "test")
 GROUPING_VERSION = 2
-"""How `group_records` forms groups: 1 by hashes alone; 2 also groups distant near-duplicates that
-are confirmed on pixels. A split states the version it was made with; format 1 states none."""
+"""Version of the rule of `group_records`: 1 by hashes alone; 2 also by distant near-duplicates
+confirmed on pixels. Stated in a split file since format 2."""
 
 _FORMAT = 2
 _log = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ class Split:
     """Keys of records by part; each part is sorted.
 
     Attributes:
-        name: how it was made, such as ``grouped`` or ``random-leaky``.
-        seed: with which seed.
-        train: keys to fit weights on.
-        validation: keys to choose the epoch and the settings by.
-        calibration: keys to fit temperature, threshold and conformal quantiles on.
-        test: keys to report on, not used for anything else.
-        data_sha256: digest of the keys, labels, file digests and groups it was made for.
-        grouping: the `GROUPING_VERSION` of those groups.
+        name: the method, such as ``grouped`` or ``random-leaky``.
+        seed: random seed of the method.
+        train: keys for fitting weights.
+        validation: keys for choosing the epoch and the settings.
+        calibration: keys for fitting temperature, threshold and conformal quantiles.
+        test: keys for reporting metrics only.
+        data_sha256: digest of keys, labels, file digests and groups of the data.
+        grouping: the `GROUPING_VERSION` of the groups.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """Digest of the whole split; two splits are the same if and only if it agrees."""
+        """Digest of the whole split; equal digests mean equal splits."""
         return _digest(_body(self))
 
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -65,15 +65,15 @@ class Split:
         """
         if part not in PARTS:
             raise SplitError(f"split '{self.name}': no part {part!r}; it has {', '.join(PARTS)}")
-        known = {record.key: record for record in records}
+        by_key = {record.key: record for record in records}
         keys = self.parts()[part]
-        unknown = [key for key in keys if key not in known]
+        unknown = [key for key in keys if key not in by_key]
         if unknown:
             raise SplitError(
                 f"split '{self.name}': {len(unknown)} keys of '{part}' are not in the data, "
-                f"first {unknown[0]}; load the sources it was made for"
+                f"first {unknown[0]}; load the sources of the split"
             )
-        return [known[key] for key in keys]
+        return [by_key[key] for key in keys]
 
 
 def make_split(
@@ -84,15 +84,15 @@ def make_split(
     *,
     grouping: int = GROUPING_VERSION,
 ) -> Split:
-    """Build a split of ``records`` from keys by part (a part left out is empty)."""
+    """Build a split of ``records`` from keys by part (missing parts are empty)."""
     sorted_parts = {part: tuple(sorted(parts.get(part, ()))) for part in PARTS}
     return Split(name, seed, **sorted_parts, data_sha256=data_digest(records), grouping=grouping)
 
 
 def data_digest(records: Sequence[Record]) -> str:
-    """Digest of what a split depends on: keys, labels, file digests and groups.
+    """Return a digest of the data of a split: keys, labels, file digests and groups.
 
-    Does not depend on the records' order, nor on how groups are numbered.
+    Independent of the order of records and the numbering of groups.
 
     Raises:
         SplitError: a record has no group or digest.
@@ -109,63 +109,62 @@ def data_digest(records: Sequence[Record]) -> str:
 
 
 def check_groups(split: Split, records: Sequence[Record]) -> None:
-    """Refuse a split in which one group, or one record, is in two parts.
+    """Check that no group and no record is in two parts.
 
-    Groups may cross a split of an older `GROUPING_VERSION`: `grouping_note` says what that means.
+    In a split of an older `GROUPING_VERSION` groups may be (see `grouping_note`).
 
     Args:
         split: the split to check.
-        records: as `group_records` returns them, holding all of the split's keys.
+        records: from `group_records`, with all keys of the split.
 
     Raises:
-        LeakageError: naming the groups and what they hold in each part.
+        LeakageError: lists the groups and their records in each part.
         SplitError: a key has no record, or records have no groups.
     """
-    sides: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    seen: dict[str, str] = {}
+    parts_of: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    part_of: dict[str, str] = {}
     for part in PARTS:
         for record in split.records(part, records):
-            if record.key in seen:
-                both = f"{seen[record.key]} and in {part}"
+            if record.key in part_of:
+                both = f"{part_of[record.key]} and in {part}"
                 raise LeakageError(f"split '{split.name}': {record.key} is in {both}")
-            seen[record.key] = part
-            sides[_group(record)][part].append(record.key)
-    leaks = {group: parts for group, parts in sides.items() if len(parts) > 1}
+            part_of[record.key] = part
+            parts_of[_group(record)][part].append(record.key)
+    leaks = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
     if leaks and split.grouping == GROUPING_VERSION:
         shown = "\n".join(f"  {_describe(group, leaks[group])}" for group in sorted(leaks)[:5])
         more = f"\n  … and {len(leaks) - 5} more" if len(leaks) > 5 else ""
         raise LeakageError(
             f"split '{split.name}': {len(leaks)} groups of near-duplicates or patients are in more "
             "than one part, so its metrics would be optimistically biased; make one with "
-            f"grouped_split\n"
-            f"{shown}{more}"
+            f"grouped_split\n{shown}{more}"
         )
 
 
 def grouping_note(split: Split) -> str | None:
-    """Return what it means that a split was made with an older grouping; None for the current."""
+    """Return the caveat of a split made with an older grouping; None for the current one."""
     if split.grouping == GROUPING_VERSION:
         return None
     return (
         f"split '{split.name}' was made with grouping version {split.grouping} (now "
         f"{GROUPING_VERSION}): some images outside its training part may have near-duplicates in "
-        "it, and changes of files or labels cannot be detected; it stays usable to compare with "
-        "earlier results, but make a new one (tumorlens split) for a new model"
+        "it, and changes of files or labels cannot be detected; use it to compare with earlier "
+        "results, and make a new one (tumorlens split) for a new model"
     )
 
 
 def write_split(split: Split, path: str | Path) -> None:
-    """Write a split as JSON, read-only; the same split again is no change.
+    """Write a split as a read-only JSON file, unless the same split exists there.
 
     Raises:
-        SplitError: another split stands there already.
+        SplitError: the file contains another split.
         OutputError: the file cannot be written.
     """
     path = Path(path)
     if path.exists():
         if read_split(path).sha256 != split.sha256:
             raise SplitError(
-                f"{path}: holds another split; splits are written once, so that results stay "
+                f"{path}: contains another split; splits are not overwritten, so that results stay "
                 "comparable: choose a new name, or delete it if no result depends on it"
             )
         return
@@ -179,14 +178,13 @@ def read_split(path: str | Path, records: Sequence[Record] | None = None) -> Spl
     """Read and verify a split.
 
     Args:
-        path: a file of `write_split`.
-        records: when given, the data (with groups) must be what the split was made for, and no
-            group may cross; of a split with an older grouping that cannot be told, and
-            `grouping_note` is logged as a warning.
+        path: a file written by `write_split`.
+        records: if given, checked to be the data of the split (with groups), and that no group is
+            in two parts. Not possible with an older grouping: logs `grouping_note` as a warning.
 
     Raises:
         SplitError: missing, damaged, edited, of a newer version, or made for other data.
-        LeakageError: a group crosses; only when ``records`` are given.
+        LeakageError: a group is in two parts (only with ``records``).
     """
     path = Path(path)
     try:
@@ -242,8 +240,8 @@ def _group(record: Record) -> int:
 
 
 def _describe(group: int, parts: Mapping[str, Sequence[str]]) -> str:
-    held = "; ".join(
+    members = "; ".join(
         f"{part}: {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
         for part, keys in parts.items()
     )
-    return f"group {group} — {held}"
+    return f"group {group} — {members}"
