@@ -105,7 +105,7 @@ def test_the_file_s_name_is_not_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b'{"prob": 0.5}', b"[]"])
 def test_another_service_is_told_apart(body: bytes) -> None:
     handler, _ = busy(httpx.Response(200, content=body))
-    with pytest.raises(ServiceError, match="not a TumorLens answer"):
+    with pytest.raises(ServiceError, match="not a response of TumorLens"):
         client_of(handler, []).predict(b"x")
 
 

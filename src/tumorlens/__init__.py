@@ -1,9 +1,9 @@
-"""TumorLens: brain MRI in; tumour or not, where it looked, and how far to trust it, out.
+"""TumorLens: tumour or not in brain MRI, with the evidence and the reliability of the answer.
 
 A research tool, not for clinical use.
 
-The names below are the public ones. Each is imported when it is first used, so that
-``import tumorlens`` does no work.
+The names below are the public API. Each is imported on first use, so that ``import tumorlens`` is
+fast.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
     "render_overlay",
 ]
 
-_HOMES = {
+_MODULES = {
     "Explanation": "tumorlens.inference.prediction",
     "Image": "tumorlens.imaging.decode",
     "Limits": "tumorlens.imaging.decode",
@@ -55,9 +55,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tumorlens' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

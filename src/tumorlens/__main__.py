@@ -1,4 +1,4 @@
-"""``python -m tumorlens``: the command, for where scripts are not on the path."""
+"""``python -m tumorlens``: the command line without an installed script."""
 
 from tumorlens.cli import main
 

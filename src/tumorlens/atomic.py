@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from tumorlens.errors import OutputError
 
 @contextmanager
 def atomic_file(path: Path, *, parents: bool = False) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of ``path`` when the block ends well.
+    """Open a new file that replaces ``path`` if the block succeeds.
 
-    It stands beside the target under a hidden name, is flushed to the disk and renamed, so a
-    reader sees the old content or the new one, never half of it. When the block raises, the
-    old content stays. What is no regular file (``/dev/null``, a pipe) is written directly.
-    ``parents`` makes missing folders above it.
-    Raises `OutputError` when the place cannot be written, also in the middle.
+    A hidden temporary file in the same folder is flushed to disk and renamed, so that readers see
+    either the old or the new content. If the block raises, the old content stays. Special files
+    (``/dev/null``, a pipe) are written directly. ``parents`` creates missing folders.
+    Raises `OutputError` when the file cannot be written.
     """
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file in it")
+            raise OutputError(f"{path}: is a folder; give a file in it")
         opened = _special(path) if path.exists() and not path.is_file() else _renamed(path)
         with opened as file:
             yield file
@@ -45,15 +44,15 @@ def _special(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        # "x" so that nobody else's file is touched; the umask decides who may read it.
-        with beside.open("xb") as file:
+        # "x" never overwrites an existing file.
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:  # also Ctrl-C: no half a file is left behind
+        temporary.replace(path)
+    except BaseException:  # also on Ctrl-C
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise

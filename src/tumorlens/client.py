@@ -1,14 +1,14 @@
-"""A typed client of the service, with retries that respect ``Retry-After``.
+"""A typed client of the service, with retries that honour ``Retry-After``.
 
 ::
 
     with Client("http://127.0.0.1:8000") as client:
-        answer = client.predict("scan.png")
-        print(answer.decision, answer.prob)
+        prediction = client.predict("scan.png")
+        print(prediction.decision, prediction.prob)
 
-The answer has the fields of `inference.Prediction`, which `Predictor.predict` returns without a
-service, and the ``request_id``. Only what certainly was not processed is tried again: 429, 503
-and refused connections. File names are not sent: they may hold a patient's name.
+Results have the fields of `inference.prediction.Prediction` and the ``request_id``. Only requests
+that were certainly not processed are retried: 429, 503 and refused connections. File names are not
+sent, because they may contain a patient's name.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tumorlens.serving.api.schemas import BatchLine, ExplanationAnswer, Predicti
 
 try:
     import httpx
-except ImportError as exc:  # the base install holds the service; the client is an extra
+except ImportError as exc:  # httpx is in the extra 'client'
     raise MissingExtraError("tumorlens.client", "client") from exc
 
 Source = bytes | str | Path
-Answer = TypeVar("Answer", bound=BaseModel)
+Response = TypeVar("Response", bound=BaseModel)
 RETRIED = frozenset({429, 503})
 _FILE_TYPE = "application/octet-stream"
 
 
 class Client:
-    """Sends images to one service. Safe to share between threads."""
+    """Sends images to one service. Thread-safe."""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Send requests to the service at ``url``.
+        """Connect to the service at ``url``.
 
-        ``timeout`` is in seconds a request; ``retries`` further tries are made, with at most
-        ``max_wait`` seconds before each: when the service asks for more, the client gives up.
+        ``timeout`` is in seconds per request. Up to ``retries`` retries are made, unless the
+        service asks to wait longer than ``max_wait`` seconds before one.
         """
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
@@ -64,31 +64,31 @@ class Client:
         self._sleep = sleep
 
     def predict(self, source: Source) -> PredictionAnswer:
-        """Return the answer for one image; raises `ServiceError` on a refusal."""
+        """Predict one image; raises `ServiceError` on a refusal."""
         return _parsed(PredictionAnswer, self._post("/predict", [source]).content)
 
     def explain(self, source: Source) -> ExplanationAnswer:
-        """Return the answer for one image with its heat map."""
+        """Predict one image, with its heat map."""
         return _parsed(ExplanationAnswer, self._post("/explain", [source]).content)
 
     def overlay(self, source: Source, *, opacity: float = 0.5) -> bytes:
-        """Return the scan under its heat map as PNG; ``opacity`` is 0 to 1."""
+        """Return the scan with its heat map as PNG; ``opacity`` is 0 to 1."""
         return self._post(
             "/explain", [source], params={"opacity": opacity}, headers={"Accept": "image/png"}
         ).content
 
     def predict_many(self, sources: Iterable[Source]) -> Iterator[BatchLine]:
-        """Yield one line an image, in order; a zip archive counts as its members."""
+        """Yield one result per image, in order; a zip archive stands for its members."""
         for line in self._post("/predict/batch", list(sources)).content.splitlines():
             yield _parsed(BatchLine, line)
 
     def model(self) -> dict[str, Any]:
-        """Return the card of the model that answers, its hash, and the service's limits."""
+        """Return the model's card and hash, and the service's limits."""
         card: dict[str, Any] = self._send("GET", "/model").json()
         return card
 
     def ready(self) -> bool:
-        """Tell whether the service takes requests now; never raises `ServiceError`."""
+        """Return whether the service accepts requests; never raises `ServiceError`."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:
@@ -119,28 +119,28 @@ class Client:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
-                answer = self._http.request(method, path, **options)
+                response = self._http.request(method, path, **options)
             except httpx.ConnectError as exc:
                 if last:
                     raise ServiceError(f"{self._http.base_url}: no connection: {exc}") from exc
                 self._sleep(_backoff(attempt))
                 continue
             except httpx.TransportError as exc:
-                # The request may have been processed: whether to try again is up to the caller.
+                # The request may have been processed: retrying is up to the caller.
                 raise ServiceError(f"{self._http.base_url}: {type(exc).__name__}: {exc}") from exc
-            wait = _wanted_wait(answer, attempt)
-            if answer.status_code not in RETRIED or last or wait > self._max_wait:
-                return _checked(answer)
+            wait = _retry_wait(response, attempt)
+            if response.status_code not in RETRIED or last or wait > self._max_wait:
+                return _checked(response)
             self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
 
-def _parsed(kind: type[Answer], body: bytes) -> Answer:
+def _parsed(kind: type[Response], body: bytes) -> Response:
     try:
         return kind.model_validate_json(body)
     except ValidationError as exc:
         field = ".".join(str(part) for part in exc.errors()[0]["loc"])
-        raise ServiceError(f"the answer is not a TumorLens answer: {field or 'no JSON'}") from exc
+        raise ServiceError(f"not a response of TumorLens: {field or 'no JSON'}") from exc
 
 
 def _content(source: Source) -> bytes:
@@ -153,21 +153,21 @@ def _content(source: Source) -> bytes:
 
 
 def _backoff(attempt: int) -> float:
-    # Jitter keeps clients that failed together from coming back together.
+    # Jitter spreads the retries of clients that failed simultaneously.
     return float(min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5))
 
 
-def _wanted_wait(answer: httpx.Response, attempt: int) -> float:
-    wanted = answer.headers.get("retry-after", "")
-    return float(wanted) if wanted.isdigit() else _backoff(attempt)
+def _retry_wait(response: httpx.Response, attempt: int) -> float:
+    seconds = response.headers.get("retry-after", "")
+    return float(seconds) if seconds.isdigit() else _backoff(attempt)
 
 
-def _checked(answer: httpx.Response) -> httpx.Response:
-    if answer.is_success:
-        return answer
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_success:
+        return response
     problem: dict[str, object] = {}
-    if answer.headers.get("content-type", "").startswith("application/problem+json"):
-        problem = answer.json()
-    detail = problem.get("detail", answer.reason_phrase)
-    title = problem.get("title", f"HTTP {answer.status_code}")
-    raise ServiceError(f"{title}: {detail}", answer.status_code, problem)
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        problem = response.json()
+    detail = problem.get("detail", response.reason_phrase)
+    title = problem.get("title", f"HTTP {response.status_code}")
+    raise ServiceError(f"{title}: {detail}", response.status_code, problem)

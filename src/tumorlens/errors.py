@@ -1,36 +1,36 @@
-"""Every exception TumorLens raises on purpose, and nothing else.
+"""The exceptions that TumorLens raises on purpose.
 
 ::
 
     TumorLensError
-    ├── InputError                     what was given cannot be read as an image
+    ├── InputError                     the input cannot be read as an image
     │   ├── UnreadableFileError        no such file, a folder, no permission
     │   ├── EmptyInputError            zero bytes
     │   ├── UnsupportedFormatError     not a format TumorLens reads
     │   ├── TooLargeError              more bytes, pixels or frames than the limit
     │   ├── DecodeError                the right format, but truncated or damaged
-    │   └── NotBrainMRIError           an image, but not a usable slice of a head
+    │   └── NotBrainMRIError           not a usable slice of a head
     ├── ModelFileError                 the model file cannot be used
     │   ├── ModelNotFoundError
     │   ├── ModelDamagedError          hash or self-test fails, truncated
     │   ├── ForeignModelError          no TumorLens card inside
     │   ├── NewerModelError            the format of a newer TumorLens
-    │   └── OlderModelError            a format that is not read any more
+    │   └── OlderModelError            an older, unsupported format
     ├── ExplanationUnavailableError    the model has no class map
     ├── DataError                      a data set, manifest or split cannot be used
     │   ├── SourceNotFoundError
     │   ├── ManifestError
     │   ├── DownloadError
     │   ├── SplitError                 a split file is damaged or does not fit the data
-    │   └── LeakageError               one group stands on two sides of a split
+    │   └── LeakageError               one group is in two parts of a split
     ├── ConfigError                    a setting is unknown, missing or out of range
     ├── ExportError                    torch and ONNX disagree, or the graph cannot be written
     ├── OutputError                    a result cannot be written (disk full, read-only)
     ├── ServiceError                   a service refused, or could not be reached
     └── MissingExtraError              an optional dependency is not installed
 
-Messages say what is wrong, where, and what to do about it. Foreign exceptions are
-translated at one seam each and kept as ``__cause__``.
+Messages say what is wrong, where, and what to do about it. Exceptions of libraries are translated
+and kept as ``__cause__``.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class TumorLensError(Exception):
 
 
 class InputError(TumorLensError):
-    """What was given cannot be read as an image."""
+    """The input cannot be read as an image."""
 
 
 class UnreadableFileError(InputError):
-    """The path is missing, is a folder, or may not be read."""
+    """The path does not exist, is a folder, or permission is denied."""
 
 
 class EmptyInputError(InputError):
-    """The file or upload holds zero bytes."""
+    """The file or upload has zero bytes."""
 
 
 class UnsupportedFormatError(InputError):
@@ -61,11 +61,11 @@ class TooLargeError(InputError):
 
 
 class DecodeError(InputError):
-    """The format is right but the content is truncated or damaged."""
+    """The format is supported, but the content is truncated or damaged."""
 
 
 class NotBrainMRIError(InputError):
-    """The image was read but is not a usable slice of a head."""
+    """The image is not a usable slice of a head."""
 
 
 class ModelFileError(TumorLensError):
@@ -73,27 +73,27 @@ class ModelFileError(TumorLensError):
 
 
 class ModelNotFoundError(ModelFileError):
-    """No model file stands at the path."""
+    """There is no model file at the path."""
 
 
 class ModelDamagedError(ModelFileError):
-    """The file's hash or its self-test fails, or the file is truncated."""
+    """The file is truncated, or its hash or self-test fails."""
 
 
 class ForeignModelError(ModelFileError):
-    """The file is not an ONNX model, or carries no TumorLens card."""
+    """The file is not an ONNX model, or contains no TumorLens card."""
 
 
 class NewerModelError(ModelFileError):
-    """The file has the format of a newer TumorLens than this one."""
+    """The file has the format of a newer TumorLens."""
 
 
 class OlderModelError(ModelFileError):
-    """The file has a format that this TumorLens does not read any more."""
+    """The file has an older format that is not supported."""
 
 
 class ExplanationUnavailableError(TumorLensError):
-    """The model answers without a class map, so there is nothing to show."""
+    """The model has no class map."""
 
 
 class DataError(TumorLensError):
@@ -105,7 +105,7 @@ class SourceNotFoundError(DataError):
 
 
 class ManifestError(DataError):
-    """A manifest's columns or values are wrong."""
+    """A manifest's columns or values are invalid."""
 
 
 class DownloadError(DataError):
@@ -117,7 +117,7 @@ class SplitError(DataError):
 
 
 class LeakageError(DataError):
-    """A group of near-duplicates (or a patient) stands on two sides of a split."""
+    """A group of near-duplicates (or a patient) is in two parts of a split."""
 
 
 class ConfigError(TumorLensError):
@@ -125,7 +125,7 @@ class ConfigError(TumorLensError):
 
 
 class ExportError(TumorLensError):
-    """The exported graph disagrees with the network, or cannot be written."""
+    """The exported graph differs from the network, or cannot be written."""
 
 
 class OutputError(TumorLensError):
@@ -149,6 +149,6 @@ class ServiceError(TumorLensError):
 class MissingExtraError(TumorLensError):
     """An optional dependency is needed and not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the '{extra}' extra: pip install 'tumorlens[{extra}]'")
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the '{extra}' extra: pip install 'tumorlens[{extra}]'")
         self.extra = extra

@@ -66,5 +66,5 @@ def test_the_service_is_gone_afterwards_and_was_measured(tiny_model_path: Path) 
 
 def test_a_service_that_cannot_start_is_quoted(tmp_path: Path) -> None:
     missing = tmp_path / "none.onnx"
-    with pytest.raises(ConfigError, match=r"did not come up: .*none\.onnx"), running(missing):
+    with pytest.raises(ConfigError, match=r"did not start: .*none\.onnx"), running(missing):
         pass

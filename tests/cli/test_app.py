@@ -100,4 +100,4 @@ def test_the_installed_script_runs_this_command(tiny_model_path: Path) -> None:
         done = subprocess.run([*command, "model", "no.onnx"], capture_output=True, text=True)
         assert done.returncode == 2
         assert done.stdout == ""
-        assert done.stderr == "tumorlens: no.onnx: no model file there; check the path\n"
+        assert done.stderr == "tumorlens: no.onnx: no such model file; check the path\n"

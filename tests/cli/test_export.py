@@ -103,6 +103,6 @@ def test_a_pickled_module_is_not_loaded(trained: Path, tmp_path: Path, capsys: C
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "model.onnx").write_bytes(tiny_onnx())
-    for folder, reason in [("absent", "no model file there"), ("foreign", "without a TumorLens")]:
+    for folder, reason in [("absent", "no such model file"), ("foreign", "without a TumorLens")]:
         assert run(["export", str(tmp_path / folder), "--output", str(tmp_path / "o.onnx")]) == 2
         assert reason in capsys.readouterr().err

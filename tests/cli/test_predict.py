@@ -223,7 +223,7 @@ def test_unusable_models_are_refused_with_the_reason(
 ) -> None:
     data = tiny_model_path.read_bytes()
     models = {
-        "absent": (None, "no model file there"),
+        "absent": (None, "no such model file"),
         "cut": (data[:-1], "damaged or cut off"),
         "flipped": (data[:-10] + b"\0" + data[-9:], "damaged|changed"),
         "foreign": (tiny_onnx(), "without a TumorLens card"),

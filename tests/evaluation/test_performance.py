@@ -259,7 +259,7 @@ def test_the_command(heads: Path, tmp_path: Path, capsys: Capture) -> None:
 
 def test_the_command_says_what_is_missing(heads: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run(["evaluate", str(tmp_path / "no.onnx"), str(heads)]) == 2
-    assert "no model file there" in capsys.readouterr().err
+    assert "no such model file" in capsys.readouterr().err
     model = write_tiny_model(tmp_path / "m.onnx")
     assert run(["evaluate", str(model), str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err

@@ -311,5 +311,5 @@ def test_the_model_comes_from_argument_environment_or_package(
 
 
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"absent\.onnx: no model file there"):
+    with pytest.raises(ModelNotFoundError, match=r"absent\.onnx: no such model file"):
         Predictor.open(tmp_path / "absent.onnx")

@@ -62,8 +62,8 @@ def test_figures_and_findings_go_onto_the_card_of_a_copy(model: Path) -> None:
 def test_what_does_not_belong_is_refused(model: Path, tmp_path: Path) -> None:
     other = write_tiny_model(tmp_path / "other.onnx", name="other")
     cases = {
-        "is about the model file": report(other, "o.json", shortcuts={}),
-        "holds no figures": report(model, "n.json"),
+        "is about the model": report(other, "o.json", shortcuts={}),
+        "no such results": report(model, "n.json"),
         "not a report": tmp_path / "missing.json",
     }
     for told, path in cases.items():

@@ -149,7 +149,7 @@ def test_an_older_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "older.onnx"
     older = json.dumps({"format_version": FORMAT_VERSION - 1, "name": "x"}).encode()
     path.write_bytes(signed(tiny_onnx(), older))
-    told = rf"format {FORMAT_VERSION - 1}.* {FORMAT_VERSION} only: .*train anew"
+    told = rf"format {FORMAT_VERSION - 1}.* {FORMAT_VERSION} only: .*train again"
     with pytest.raises(OlderModelError, match=told):
         read_model(path)
 
@@ -175,8 +175,8 @@ def test_a_card_that_says_nothing_is_refused(card: bytes, reason: str, tmp_path:
 def test_where_there_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place, reason in [
-        (tmp_path / "absent.onnx", "no model file there"),
-        (tmp_path / "file" / "model.onnx", "no model file there"),
+        (tmp_path / "absent.onnx", "no such model file"),
+        (tmp_path / "file" / "model.onnx", "no such model file"),
         (tmp_path, "a folder"),
     ]:
         with pytest.raises(ModelNotFoundError, match=reason):

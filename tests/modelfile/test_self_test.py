@@ -34,7 +34,7 @@ def test_it_fails_beyond_its_tolerance(offset: float, passes: bool) -> None:
     if passes:
         assert failure is None
     else:
-        told = f"where the card says {card.self_test.logit:.6f}"
+        told = f"instead of {card.self_test.logit:.6f} as on the card"
         assert failure is not None
         assert failure.startswith("the self-test gives ")
         assert failure.endswith(told)

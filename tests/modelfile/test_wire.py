@@ -41,7 +41,7 @@ def test_the_named_entries_are_taken_out(data: bytes, rest: bytes, found: dict[s
     [
         (b"", "no graph"),
         (b"\x08\x08", "no graph"),
-        (GRAPH[:-1], "1 bytes too late"),
+        (GRAPH[:-1], "exceeds the file by 1 bytes"),
         (GRAPH + b"\x80", "middle of a number"),
         (GRAPH + b"\x08" + b"\xff" * 10 + b"\x01", "longer than 64 bits"),
         (GRAPH + b"\x18\x00", "unknown field 3"),

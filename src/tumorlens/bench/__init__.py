@@ -1,1 +1,1 @@
-"""How fast is it here? Bytes to JSON over loopback, in process, and the forward pass alone."""
+"""Benchmark of this machine: the service over loopback, the predictor, the forward pass."""

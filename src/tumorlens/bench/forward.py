@@ -1,4 +1,4 @@
-"""The network alone: ONNX Runtime, and torch in eager mode where it is installed."""
+"""Forward passes with ONNX Runtime, and with torch in eager mode if installed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def measure_forward(
 ) -> list[Timing]:
     """Time one forward pass of ``batch`` float32 ``[N, C, h, w]`` on ``threads`` threads.
 
-    torch runs the same architecture with fresh weights, which take the same time, in eager
-    mode under ``inference_mode``. It is left out when it is not installed, or when the
-    architecture is not one of ours. Each is warmed up before it is timed.
+    torch, if installed, runs the same architecture with random weights, in eager mode under
+    ``inference_mode``; architectures outside the registry are skipped. Both are warmed up first.
     """
     predictor = Predictor.open(model, threads=threads)
     size = f"batch {len(batch)}, {threads} thread{'s' if threads > 1 else ''}"
@@ -41,7 +40,7 @@ def measure_forward(
 
 
 def has_torch() -> bool:
-    """Whether torch can be measured here."""
+    """Return whether torch is installed."""
     return find_spec("torch") is not None
 
 
@@ -52,7 +51,7 @@ def _eager(card: ModelCard, batch: Batch) -> Callable[[], object] | None:
 
     if card.architecture not in ARCHITECTURES:
         return None
-    arguments = {name: given for name, given in card.architecture_args.items() if name != "weights"}
+    arguments = {name: value for name, value in card.architecture_args.items() if name != "weights"}
     network = build(card.architecture, **arguments).eval()
     image = torch.from_numpy(batch)
 

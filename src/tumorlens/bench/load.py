@@ -1,4 +1,4 @@
-"""Clients that send one request after another over open connections, each answer timed."""
+"""Load generation: clients that send requests one after another over keep-alive connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOUNDARY = "tumorlens-bench"
 
 @dataclass(frozen=True)
 class Timing:
-    """Answers of one measurement; times in milliseconds, throughput in answers a second."""
+    """One measurement: latencies in milliseconds, throughput in responses per second."""
 
     name: str
     n: int
@@ -28,7 +28,7 @@ class Timing:
 
 
 def summarise(name: str, seconds: list[float], elapsed: float) -> Timing:
-    """Summarise the duration of each answer, and of all of them together (``elapsed``)."""
+    """Summarise latencies in seconds over ``elapsed`` seconds in total."""
     p50, p95, p99 = (float(q) * 1000 for q in np.percentile(seconds, [50, 95, 99]))
     return Timing(name, len(seconds), p50, p95, p99, len(seconds) / elapsed)
 
@@ -43,14 +43,14 @@ def form(data: bytes, name: str) -> tuple[bytes, dict[str, str]]:
 
 
 def repeat(name: str, work: Callable[[], object], *, times: int, seconds: float) -> Timing:
-    """Time ``work`` up to ``times`` times, for at most about ``seconds``; at least once."""
-    taken: list[float] = []
+    """Time ``work`` up to ``times`` times within about ``seconds``, at least once."""
+    durations: list[float] = []
     begin = time.perf_counter()
-    while not taken or (len(taken) < times and time.perf_counter() - begin < seconds):
+    while not durations or (len(durations) < times and time.perf_counter() - begin < seconds):
         start = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - start)
-    return summarise(name, taken, time.perf_counter() - begin)
+        durations.append(time.perf_counter() - start)
+    return summarise(name, durations, time.perf_counter() - begin)
 
 
 def ask(
@@ -64,9 +64,8 @@ def ask(
 ) -> Timing:
     """Post ``upload`` from ``clients`` threads, ``requests`` in all, for at most ``seconds``.
 
-    Every client waits for its answer before its next request (closed loop). Raises
-    `ConfigError` when an answer is not 200: refusals are quick, and would make the service look
-    faster than it is.
+    Every client waits for the response before its next request (closed loop). Raises
+    `ConfigError` for a status other than 200: fast refusals would bias the latency.
     """
     shared = _Shared(requests, time.perf_counter() + seconds)
     threads = [
@@ -79,30 +78,27 @@ def ask(
     for thread in threads:
         thread.join()
     elapsed = time.perf_counter() - begin
-    if shared.failure is not None or not shared.taken:
-        raise ConfigError(f"POST {path} with {clients} clients: {shared.failure or 'no answer'}")
-    return summarise(_name(path, clients), shared.taken, elapsed)
-
-
-def _name(path: str, clients: int) -> str:
-    return f"POST {path}, {clients} client{'s' if clients > 1 else ''}"
+    name = f"POST {path}, {clients} client{'s' if clients > 1 else ''}"
+    if shared.failure is not None or not shared.latencies:
+        raise ConfigError(f"{name}: {shared.failure or 'no response'}")
+    return summarise(name, shared.latencies, elapsed)
 
 
 class _Shared:
-    """What the clients share: the requests left, and the times measured."""
+    """State shared by the clients: remaining requests and measured latencies."""
 
     def __init__(self, requests: int, deadline: float) -> None:
-        self.taken: list[float] = []
+        self.latencies: list[float] = []
         self.failure: str | None = None
-        self._left = requests
+        self._remaining = requests
         self._deadline = deadline
         self._lock = threading.Lock()
 
     def next(self) -> bool:
         with self._lock:
-            go_on = self._left > 0 and self.failure is None
-            self._left -= 1
-        return go_on and time.perf_counter() < self._deadline
+            proceed = self._remaining > 0 and self.failure is None
+            self._remaining -= 1
+        return proceed and time.perf_counter() < self._deadline
 
 
 def _client(
@@ -116,11 +112,11 @@ def _client(
             connection.request("POST", path, body, headers)
             reply = connection.getresponse()
             content = reply.read()
-            taken = time.perf_counter() - start
+            latency = time.perf_counter() - start
             if reply.status != 200:
                 shared.failure = f"{reply.status} {content[:200].decode('utf-8', 'replace')}"
                 return
-            shared.taken.append(taken)
+            shared.latencies.append(latency)
     except (OSError, http.client.HTTPException) as error:
         shared.failure = f"{type(error).__name__}: {error}"
     finally:

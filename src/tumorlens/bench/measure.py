@@ -1,4 +1,4 @@
-"""Measures everything, bounded in time, as one record that prints and saves."""
+"""All measurements of the benchmark, bounded in time."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tumorlens.inference.cores import usable_cores
 from tumorlens.inference.predictor import Predictor
 
 _WARM_UP = 20
-_PHANTOM_SIZE = 256  # as large as the slices of the public data sets are
+_PHANTOM_SIZE = 256  # as the slices of the public data sets
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. Each figure takes at most ``seconds``, or ``requests`` answers.
+    """The benchmark's settings. Each measurement takes up to ``seconds`` or ``requests``.
 
     Attributes:
-        model: Model file; None takes the packaged default.
-        image: File to send; None sends a drawn head, 256 × 256, as JPEG.
+        model: Model file; None: the packaged default.
+        image: File to send; None: a synthetic head, 256 × 256, as JPEG.
         clients: Numbers of simultaneous clients.
-        workers: Processes of the measured service.
+        workers: Processes of the service.
     """
 
     model: Path | None = None
@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured, where and on what; sizes in bytes, times in seconds."""
+    """Results, with machine, model and image; sizes in bytes, times in seconds."""
 
     created: str
     machine: dict[str, Any]
@@ -69,18 +69,18 @@ class Measurements:
 
 
 def measure(plan: Plan) -> Measurements:
-    """Measure everything in ``plan``, one thing after the other.
+    """Run all measurements of ``plan``.
 
     Raises `ModelFileError` or `InputError` when the model or image cannot be used, and
-    `ConfigError` when the service does not come up or refuses the image.
+    `ConfigError` when the service does not start or refuses the image.
     """
     data, name = _payload(plan.image)
     predictor = Predictor.open(plan.model, threads=1)
-    answer = predictor.predict(data)
+    prediction = predictor.predict(data)
     batch = predictor.prepare(predictor.decode(data)).tensor[None]
     times, seconds = plan.requests, plan.seconds
 
-    alone = repeat(
+    in_process = repeat(
         "bytes → Prediction, 1 thread",
         lambda: predictor.predict(data),
         times=times,
@@ -97,11 +97,11 @@ def measure(plan: Plan) -> Measurements:
     return Measurements(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
-        model={"name": answer.model.name, "sha256": answer.model.sha256},
-        image={"name": name, "bytes": len(data), "label": answer.label},
+        model={"name": prediction.model.name, "sha256": prediction.model.sha256},
+        image={"name": name, "bytes": len(data), "label": prediction.label},
         workers=plan.workers,
         service=service,
-        in_process=[alone],
+        in_process=[in_process],
         forward=forward,
         cold_start_s=cold_start,
         cold_predict_s=_cold_predict(plan.model, data, name),
@@ -135,10 +135,9 @@ def _measure_service(
 
 def _payload(image: Path | None) -> tuple[bytes, str]:
     if image is None:
-        drawn = draw_phantom(1, lesion=True, size=_PHANTOM_SIZE).image
-        return cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])[
-            1
-        ].tobytes(), "phantom.jpg"
+        phantom = draw_phantom(1, lesion=True, size=_PHANTOM_SIZE).image
+        _, jpeg = cv2.imencode(".jpg", phantom, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        return jpeg.tobytes(), "phantom.jpg"
     try:
         return image.read_bytes(), image.name
     except OSError as error:
@@ -153,12 +152,12 @@ def _cold_predict(model: Path | None, data: bytes, name: str) -> float:
         file.write_bytes(data)
         command = [sys.executable, "-c", code, "predict", str(file)]
         command += ["--model", str(model)] if model else []
-        taken = []
+        durations = []
         for _ in range(3):
             start = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            taken.append(time.perf_counter() - start)
-    return sorted(taken)[1]
+            durations.append(time.perf_counter() - start)
+    return sorted(durations)[1]
 
 
 def _machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A service of its own to measure: started, timed, watched and stopped."""
+"""Start, time and stop a service for the benchmark."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tumorlens.errors import ConfigError
 
 _MAIN = "from tumorlens.cli import main; main()"
 _ADDRESS = re.compile(rb"http://([0-9.]+):(\d+)")
-_LOOK_EVERY = 0.005  # seconds: how finely the start is timed
+_POLL_INTERVAL = 0.005  # seconds, the resolution of the start time
 _STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service that answers, and what its start cost.
+    """A running service.
 
     Attributes:
-        host, port: Where it listens.
-        pid: Its first process.
-        cold_start_s: Seconds from starting the process to the first 200 of ``/readyz``.
+        host, port: Its address.
+        pid: Its main process.
+        cold_start_s: Seconds from the start of the process to the first 200 of ``/readyz``.
     """
 
     host: str
@@ -38,23 +38,23 @@ class Service:
     cold_start_s: float
 
     def resident_bytes(self) -> int | None:
-        """Return the resident memory of the service and its workers, or None off Linux.
+        """Return the resident memory of the service and its workers, None if not on Linux.
 
-        Pages that workers share count once for each of them.
+        Memory shared by workers counts once for each.
         """
-        found = [_resident(pid) for pid in (self.pid, *_children(self.pid))]
-        known = [size for size in found if size is not None]
-        return sum(known) if known else None
+        sizes = [_resident(pid) for pid in (self.pid, *_children(self.pid))]
+        available = [size for size in sizes if size is not None]
+        return sum(available) if available else None
 
 
 @contextmanager
 def running(model: Path | None, *, workers: int = 1, timeout_s: float = 60.0) -> Iterator[Service]:
     """Start ``tumorlens serve`` on a free loopback port; stop it at the end.
 
-    Raises `ConfigError` with the service's own words when it does not come up in time.
+    Raises `ConfigError` with the service's log when it does not start in time.
     """
     command = [sys.executable, "-c", _MAIN, "serve", "--host", "127.0.0.1", "--port", "0"]
-    # All clients may wait: throughput is measured here, not shedding.
+    # A long queue: throughput is measured, not load shedding.
     command += ["--workers", str(workers), "--log-level", "error", "--queue-size", "64"]
     command += ["--model", str(model)] if model else []
     with tempfile.TemporaryFile() as log:
@@ -77,13 +77,13 @@ def _wait_until_ready(
 ) -> tuple[str, int]:
     while process.poll() is None and time.perf_counter() < deadline:
         log.seek(0)
-        told = _ADDRESS.search(log.read())
-        if told and _is_ready(told[1].decode(), int(told[2])):
-            return told[1].decode(), int(told[2])
-        time.sleep(_LOOK_EVERY)
+        address = _ADDRESS.search(log.read())
+        if address and _is_ready(address[1].decode(), int(address[2])):
+            return address[1].decode(), int(address[2])
+        time.sleep(_POLL_INTERVAL)
     log.seek(0)
-    words = log.read().decode("utf-8", "replace").strip() or "it said nothing"
-    raise ConfigError(f"the service to measure did not come up: {words}")
+    output = log.read().decode("utf-8", "replace").strip() or "no output"
+    raise ConfigError(f"the service did not start: {output}")
 
 
 def _is_ready(host: str, port: int) -> bool:

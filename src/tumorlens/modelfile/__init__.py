@@ -1,7 +1,7 @@
-"""The model file: one ``.onnx`` that carries its own card.
+"""The model file: an ``.onnx`` file that contains its model card.
 
-``write_model`` puts a `ModelCard` into an ONNX model, ``read_card`` and ``read_model``
-take it out again and refuse what is damaged, foreign or of another format.
+``write_model`` stores a `ModelCard` in an ONNX model; ``read_card`` and ``read_model`` read and
+verify it.
 """
 
 from tumorlens.modelfile.card import (

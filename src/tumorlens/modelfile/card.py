@@ -1,4 +1,4 @@
-"""The model card: everything needed to use a model rightly, as one checked record."""
+"""The model card: everything needed to use a model correctly, as one validated record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tumorlens.errors import ConfigError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.metrics.decision import Conformal, Threshold
 
-# Only files of this version are read; a field that changes its name or meaning raises it.
+# Only files of this version are read; incremented when a field changes its name or meaning.
 FORMAT_VERSION: Final = 4
 
 
@@ -43,7 +43,7 @@ class _Record(BaseModel):
 
 
 class Pooling(_Record):
-    """How the logit follows from the class map ``[h, w]``.
+    """How the logit is computed from the class map ``[h, w]``.
 
     ``mean``: the mean of all cells. ``topk``: the mean of the ``k`` largest.
     """
@@ -54,12 +54,12 @@ class Pooling(_Record):
     @model_validator(mode="after")
     def _has_its_parameter(self) -> Pooling:
         if (self.k is not None) != (self.kind == "topk"):
-            raise ValueError(f"pooling '{self.kind}': k belongs to 'topk', and only there")
+            raise ValueError(f"pooling '{self.kind}': k is required for 'topk' and only there")
         return self
 
 
 class Metric(_Record):
-    """One measured figure: ``value`` with its 95 % interval over ``n`` images of ``split``."""
+    """One metric: ``value`` with its 95 % interval over ``n`` images of ``split``."""
 
     name: str
     split: str
@@ -70,7 +70,7 @@ class Metric(_Record):
 
 
 class DataSource(_Record):
-    """One source the model learned from; ``sha256`` is over its rows of the manifest."""
+    """One source of training data; ``sha256`` is the digest of its manifest rows."""
 
     source: str
     n: Annotated[int, Field(ge=0)]
@@ -80,10 +80,9 @@ class DataSource(_Record):
 
 
 class SelfTest(_Record):
-    """What the model answers on a drawn head: ``draw_phantom(seed, lesion=lesion)``.
+    """The model's output for a synthetic head, ``draw_phantom(seed, lesion=lesion)``.
 
-    ``logit`` is the raw answer, before the temperature; on another machine it may differ
-    by at most ``tolerance``.
+    ``logit`` is before temperature scaling; another machine may deviate by ``tolerance``.
     """
 
     seed: int
@@ -93,9 +92,9 @@ class SelfTest(_Record):
 
 
 class OodCheck(_Record):
-    """How many of ``n`` images of one kind the detector refused, with the 95 % interval.
+    """The fraction of ``n`` images of one kind that the detector refused, with its 95 % interval.
 
-    ``mri`` tells whether they are brain MRI, and so should be kept.
+    ``mri`` is True for brain MRI, which should not be refused.
     """
 
     images: str
@@ -110,10 +109,10 @@ class OodDetector(_Record):
     """The out-of-distribution detector in the graph, whose output ``in_domain`` scores an image.
 
     Attributes:
-        threshold: Images with this score or a higher one are kept as brain MRI.
+        threshold: Images with at least this score are in domain.
         method: How the score is computed and fitted, in words.
-        n_mri: Real scans it was fitted on; ``n_negatives`` images that are no brain MRI.
-        checks: What it refused of images it was not fitted on, without the quality rules.
+        n_mri: Number of brain MRI it was fitted on; ``n_negatives`` of other images.
+        checks: Refusals of images it was not fitted on, without the rule-based quality check.
     """
 
     threshold: float = 0.0
@@ -124,21 +123,20 @@ class OodDetector(_Record):
 
 
 class ModelCard(_Record):
-    """What a model file says about itself. Unknown fields are refused.
+    """The description of a model in its file. Unknown fields are refused.
 
     Attributes:
         created: ISO date, such as ``2026-11-23``.
-        architecture: Name in the registry of networks; ``architecture_args`` build it.
+        architecture: Name in the registry of networks, built with ``architecture_args``.
         labels: Names of class 0 and class 1.
-        preprocess: How pixels become the input; inference uses this and nothing else.
-        pooling: How the logit follows from the map; ``None`` without a map.
+        preprocess: The preprocessing, used by inference without changes.
+        pooling: How the logit is computed from the map; ``None`` without a map.
         temperature: ``prob = sigmoid(logit / temperature)``; 1 means not calibrated.
         threshold: ``label`` is ``tumor`` from this probability on.
-        conformal: Quantiles by error rate; the first entry is the one decisions use. A decision
-            is `uncertain` unless its set holds the label at the threshold and nothing else.
-        ood: The out-of-distribution detector; None in a file without the output ``in_domain``.
-        recipe: The full training configuration as it was, with its seed: a record, never settings
-            of today's TumorLens.
+        conformal: Quantiles by error rate; decisions use the first entry. A decision is
+            `uncertain` unless the prediction set contains only the label at the threshold.
+        ood: The out-of-distribution detector; None without the output ``in_domain``.
+        recipe: The full training configuration, for documentation only.
     """
 
     format_version: Literal[4] = FORMAT_VERSION

@@ -1,4 +1,4 @@
-"""What ``tumorlens evaluate`` found about a model, put onto the card inside its file."""
+"""Add results of ``tumorlens evaluate`` to the card of a model file."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from tumorlens.errors import DataError
 from tumorlens.modelfile.card import Metric, ModelCard
 from tumorlens.modelfile.files import read_model, write_model
 
-_OWN_MAP = "class map"
-_LISTED = ("pointing", "pointing_15px", "energy_in_box", "iou_at_area")
+_CLASS_MAP = "class map"
+_LOCALISATION_METRICS = ("pointing", "pointing_15px", "energy_in_box", "iou_at_area")
 
 
 def add_figures(model: Path, reports: Sequence[Path], output: Path) -> ModelCard:
-    """Write a copy of a model file whose card tells what the shortcut tests and the maps gave.
+    """Write a copy of a model file with the results of shortcut tests and explanations on its card.
 
-    Figures of the same name and split are replaced, and each finding becomes a limitation. The
-    network, its temperature and its threshold stay as they are.
+    Metrics of the same name and split are replaced, and findings are added to the limitations.
+    Network, temperature and threshold are unchanged.
 
     Args:
-        model: The file.
-        reports: Written by ``tumorlens evaluate --format json`` with ``--shortcuts`` or
-            ``--explain``, for this very file.
-        output: Where the copy goes; may be ``model`` itself.
+        model: The model file.
+        reports: From ``tumorlens evaluate --format json`` with ``--shortcuts`` or ``--explain``
+            for the same model file.
+        output: The file to write; may be ``model`` itself.
 
     Raises:
-        DataError: A report cannot be read, is of another model, or holds neither.
+        DataError: A report cannot be read, is of another model, or has no such results.
         ModelFileError: The model cannot be used.
         OutputError: The copy cannot be written.
     """
-    whole = read_model(model)
-    metrics: dict[tuple[str, str], Metric] = {(m.name, m.split): m for m in whole.card.metrics}
+    model_file = read_model(model)
+    metrics: dict[tuple[str, str], Metric] = {(m.name, m.split): m for m in model_file.card.metrics}
     findings: list[str] = []
     for path in reports:
-        report = _read(path, whole.sha256)
-        found = [*_shortcuts(report), *_maps(report)]
-        if not found:
-            raise DataError(f"{path}: holds no figures; evaluate with --shortcuts or --explain")
-        metrics |= {(metric.name, metric.split): metric for metric in found}
+        report = _read(path, model_file.sha256)
+        new = [*_shortcuts(report), *_maps(report)]
+        if not new:
+            raise DataError(f"{path}: no such results; evaluate with --shortcuts or --explain")
+        metrics |= {(metric.name, metric.split): metric for metric in new}
         findings += report.get("shortcuts", {}).get("findings", [])
-    limitations = tuple(dict.fromkeys([*whole.card.limitations, *findings]))
+    limitations = tuple(dict.fromkeys([*model_file.card.limitations, *findings]))
     changes = {"metrics": tuple(metrics.values()), "limitations": limitations}
-    card = ModelCard.model_validate(whole.card.model_dump() | changes)
-    write_model(whole.onnx_bytes, card, output)
+    card = ModelCard.model_validate(model_file.card.model_dump() | changes)
+    write_model(model_file.onnx_bytes, card, output)
     return card
 
 
 def _read(path: Path, sha256: str) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        of = report["model"]["sha256"]
+        evaluated = report["model"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a report of tumorlens evaluate ({error!r})") from error
-    if of != sha256:
+    if evaluated != sha256:
         raise DataError(
-            f"{path}: is about the model file {of[:16]}, not {sha256[:16]}; evaluate this one"
+            f"{path}: is about the model {evaluated[:16]}, not {sha256[:16]}; evaluate this one"
         )
     return dict(report)
 
@@ -72,9 +72,9 @@ def _shortcuts(report: Mapping[str, Any]) -> Iterator[Metric]:
 
 def _maps(report: Mapping[str, Any]) -> Iterator[Metric]:
     maps = report.get("explanations", {})
-    for source, values in maps.get("maps", {}).get(_OWN_MAP, {}).items():
+    for source, values in maps.get("maps", {}).get(_CLASS_MAP, {}).items():
         split = maps["part"] if source == "all" else f"{maps['part']}/{source}"
-        for name in _LISTED:
+        for name in _LOCALISATION_METRICS:
             yield from _metric(name, split, values[name])
 
 

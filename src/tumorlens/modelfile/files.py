@@ -1,13 +1,12 @@
-"""Write and read model files: atomic, hashed, refused with a reason when wrong.
+"""Write and read model files, atomically and verified by a hash.
 
 Layout: a plain ONNX file in the order of protobuf's field numbers, as ``onnx.save`` writes it,
-so that every reader of ONNX opens it. It starts with the IR version and the producer's name,
-``tumorlens``, by which a file cut off anywhere is known for one of ours and called damaged
-instead of foreign. Then come the graph and, behind it, two metadata entries:
-``tumorlens.sha256`` and ``tumorlens.card`` (JSON).
+for compatibility with every ONNX reader. It starts with the IR version and the producer's name,
+``tumorlens``, so that a truncated file is recognised as damaged instead of foreign. The graph and
+two metadata entries follow: ``tumorlens.sha256`` and ``tumorlens.card`` (JSON).
 
 The hash is SHA-256 over the ONNX bytes without these two entries, followed by the card's
-JSON bytes. It guards against accidents, not against an attacker, who can write a new one.
+JSON bytes. It detects accidental changes; it is not a signature.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ _IR_VERSION_TAG, _PRODUCER_FIELD = b"\x08", b"\x12\x09" + _PRODUCER.encode()
 class ModelFile:
     """A verified model file in memory.
 
-    ``onnx_bytes`` is the whole file (a runtime loads it as it is); ``sha256`` is the hex
-    digest of the whole file, the name by which predictions refer to the model.
+    ``onnx_bytes`` is the whole file, which runtimes load directly; ``sha256`` is its hex digest,
+    which predictions refer to.
     """
 
     card: ModelCard
@@ -61,18 +60,18 @@ class ModelFile:
 
 
 def write_model(onnx_bytes: bytes, card: ModelCard, path: str | Path) -> None:
-    """Write an ONNX model with its card to ``path``, all of it or nothing.
+    """Write an ONNX model with its card to ``path``, atomically.
 
-    A card that already stands in ``onnx_bytes`` is replaced, and so is the producer's name. The
-    file is written beside the target, flushed to the disk and renamed, so a reader never sees
-    half of it. Raises `ExportError` when the bytes are no ONNX model, `OutputError` when the place
-    cannot be written.
+    An existing card and producer name in ``onnx_bytes`` are replaced. Raises `ExportError` when
+    the bytes are not an ONNX model, `OutputError` when the file cannot be written.
     """
     try:
         graph, _ = split_metadata(onnx_bytes, _KEYS)
         graph = with_producer(graph, _PRODUCER, __version__)
     except WireError as error:
-        raise ExportError(f"cannot write {path}: these bytes are no ONNX model: {error}") from error
+        raise ExportError(
+            f"cannot write {path}: the bytes are not an ONNX model: {error}"
+        ) from error
     text = card.model_dump_json().encode()
     entries = metadata_entry(_HASH, _digest(graph, text).encode()) + metadata_entry(_CARD, text)
     with atomic_file(Path(path)) as file:
@@ -87,25 +86,25 @@ def read_card(path: str | Path) -> ModelCard:
 def read_model(path: str | Path) -> ModelFile:
     """Read and verify a model file.
 
-    Raises `ModelNotFoundError` (no file there), `ModelDamagedError` (cut off, or a byte
+    Raises `ModelNotFoundError` (no such file), `ModelDamagedError` (truncated or
     changed), `ForeignModelError` (not ONNX, or ONNX without a card), or `NewerModelError` or
     `OlderModelError` (the format of another version of TumorLens).
     """
     data = _read(Path(path))
     try:
-        graph, found = split_metadata(data, _KEYS)
+        graph, entries = split_metadata(data, _KEYS)
     except WireError as error:
         raise _unparsable(path, data, error) from error
-    if not found and not _is_ours(data):
+    if not entries and not _is_tumorlens(data):
         raise ForeignModelError(
             f"{path}: an ONNX model without a TumorLens card; export it with 'tumorlens export'"
         )
-    if found.keys() != _KEYS or _digest(graph, found[_CARD]).encode() != found[_HASH]:
+    if entries.keys() != _KEYS or _digest(graph, entries[_CARD]).encode() != entries[_HASH]:
         raise ModelDamagedError(
             f"{path}: the model file changed after it was written (its SHA-256 does not match); "
             "copy or download it again"
         )
-    return ModelFile(_card(path, found[_CARD]), data, hashlib.sha256(data).hexdigest())
+    return ModelFile(_card(path, entries[_CARD]), data, hashlib.sha256(data).hexdigest())
 
 
 def _card(path: str | Path, text: bytes) -> ModelCard:
@@ -120,17 +119,17 @@ def _card(path: str | Path, text: bytes) -> ModelCard:
         if version < FORMAT_VERSION:
             raise OlderModelError(
                 f"{path}: model format {version}, and this TumorLens reads {FORMAT_VERSION} only: "
-                "use the packaged model, train anew (tumorlens train), or keep the TumorLens that "
-                "wrote the file"
+                "use the packaged model, train again (tumorlens train), or install the TumorLens "
+                "version that wrote the file"
             )
         return ModelCard.model_validate(raw)
     except (ValueError, TypeError, KeyError) as error:
-        # pydantic's ValidationError is a ValueError; its own text carries a link
-        reason = _first_complaint(error) if isinstance(error, ValidationError) else repr(error)
+        # A ValidationError is a ValueError; pydantic's message contains a link.
+        reason = _first_error(error) if isinstance(error, ValidationError) else repr(error)
         raise ModelDamagedError(f"{path}: the card is not valid: {reason}") from error
 
 
-def _first_complaint(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
@@ -142,15 +141,15 @@ def _digest(graph: bytes, card: bytes) -> str:
 
 
 def _unparsable(path: str | Path, data: bytes, error: WireError) -> ModelFileError:
-    if _is_ours(data):
+    if _is_tumorlens(data):
         return ModelDamagedError(
             f"{path}: the model file is damaged or cut off ({error}); copy or download it again"
         )
     return ForeignModelError(f"{path}: not an ONNX model ({error})")
 
 
-def _is_ours(data: bytes) -> bool:
-    """Whether a file, or what is left of one, was written by `write_model`."""
+def _is_tumorlens(data: bytes) -> bool:
+    """Return whether a file, even a truncated one, was written by `write_model`."""
     start = _IR_VERSION_TAG + data[1:2] + _PRODUCER_FIELD
     return start.startswith(data[: len(start)]) or any(mark in data for mark in _MARKS)
 
@@ -159,8 +158,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelNotFoundError(f"{path}: no model file there; check the path") from error
+        raise ModelNotFoundError(f"{path}: no such model file; check the path") from error
     except IsADirectoryError as error:
-        raise ModelNotFoundError(f"{path}: a folder; name the .onnx file in it") from error
+        raise ModelNotFoundError(f"{path}: a folder; give the .onnx file in it") from error
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error

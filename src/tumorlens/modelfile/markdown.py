@@ -1,5 +1,5 @@
 """A model card as Markdown, in the sections of Mitchell et al., Model Cards for Model Reporting
-(FAT* 2019). Nothing is said that the card does not hold."""
+(FAT* 2019), from the card alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def model_card_markdown(card: ModelCard) -> str:
         "model_card.md",
         card=card,
         metric_names=_names(card),
-        # Splits such as test/axial are subsets of one that stands here already.
+        # Splits such as test/axial are subsets of another one.
         sizes={m.split: m.n for m in reversed(card.metrics) if "/" not in m.split},
         split=card.recipe.get("data", {}).get("split", {}),
         data=[
@@ -38,7 +38,7 @@ def model_card_markdown(card: ModelCard) -> str:
 
 
 def _names(card: ModelCard) -> list[str]:
-    """Return what was measured in words; the shortcut tests, which are many, as one."""
+    """Return the names of the metrics, with all shortcut tests as one."""
     keys = dict.fromkeys(metric.name.partition(":")[0] for metric in card.metrics)
     return ["shortcut tests" if key == "shortcut" else metric_name(key) for key in keys]
 

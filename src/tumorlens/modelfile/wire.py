@@ -1,14 +1,12 @@
 """Read and write ONNX ``metadata_props`` without the ``onnx`` package.
 
-An ONNX file is one protobuf message (``ModelProto`` in onnx.proto). Only its top level
-matters here: a row of fields, each a tag (field number and wire type) and a value. The
-metadata are the fields number 14, each a ``StringStringEntryProto`` with a key (1) and a
-value (2). Protobuf takes fields in any order, but not every reader does: OpenVINO wants the
-graph before the metadata and Netron knows a model by its first two fields, so files are written
-in the order of the field numbers, as the official library writes them.
+An ONNX file is one protobuf message (``ModelProto`` in onnx.proto): at the top level a sequence of
+fields, each a tag (field number and wire type) and a value. Metadata entries are the fields 14,
+each a ``StringStringEntryProto`` with a key (1) and a value (2). Protobuf allows any order, but
+OpenVINO requires the graph before the metadata and Netron detects a model by its first two fields,
+so files are written in the order of field numbers, as by the official library.
 
-The reader is strict on purpose: what it does not know is refused, so that a flipped bit
-cannot turn a field into one that everybody skips.
+The reader is strict: unknown fields are refused, so that a flipped bit cannot hide a field.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH = 2, 3, 7
 
 
 class WireError(Exception):
-    """The bytes are not a ModelProto; never leaves the modelfile package."""
+    """The bytes are not a ModelProto; not raised outside the modelfile package."""
 
 
 @dataclass(frozen=True)
@@ -50,54 +48,52 @@ class _Field:
 
 
 def split_metadata(data: bytes, keys: frozenset[str]) -> tuple[bytes, dict[str, bytes]]:
-    """Take the metadata entries named in ``keys`` out of an ONNX file.
+    """Return an ONNX file without the metadata entries ``keys``, and their values by key.
 
-    Returns the file without them (other metadata stay) and their values by key.
-    Raises `WireError` when the bytes are no ONNX model, are cut off, lack a graph, or
-    hold one of the keys twice.
+    Raises `WireError` for bytes that are not an ONNX model, truncated, without a graph, or with
+    one of the keys twice.
     """
     rest: list[bytes] = []
-    found: dict[str, bytes] = {}
+    entries: dict[str, bytes] = {}
     has_graph = False
     for field in _fields(data, _MODEL_FIELDS):
         has_graph = has_graph or field.number == _GRAPH
         if field.number == _METADATA:
             key, value = _entry(data[field.value : field.end])
             if key in keys:
-                if key in found:
-                    raise WireError(f"the metadata entry {key} stands in it twice")
-                found[key] = value
+                if key in entries:
+                    raise WireError(f"the metadata entry {key} occurs twice")
+                entries[key] = value
                 continue
         rest.append(data[field.start : field.end])
     if not has_graph:
-        raise WireError("it holds no graph")
-    return b"".join(rest), found
+        raise WireError("it has no graph")
+    return b"".join(rest), entries
 
 
 def with_producer(model: bytes, name: str, version: str) -> bytes:
-    """Return an ONNX model that names the program it comes from, in the order of field numbers.
+    """Return an ONNX model with this producer name and version, in the order of field numbers.
 
-    Its own ``producer_name`` and ``producer_version`` are replaced. Raises `WireError` when the
-    bytes are no ONNX model.
+    Raises `WireError` for bytes that are not an ONNX model.
     """
-    told = {_PRODUCER_NAME: name, _PRODUCER_VERSION: version}
-    kept = [
+    producer = {_PRODUCER_NAME: name, _PRODUCER_VERSION: version}
+    others = [
         model[field.start : field.end]
         for field in _fields(model, _MODEL_FIELDS)
-        if field.number not in told
+        if field.number not in producer
     ]
-    named = [_text_field(number, text.encode()) for number, text in told.items()]
-    return in_field_order(b"".join([*named, *kept]))
+    fields = [_text_field(number, text.encode()) for number, text in producer.items()]
+    return in_field_order(b"".join([*fields, *others]))
 
 
 def in_field_order(model: bytes) -> bytes:
-    """Return an ONNX model with its top-level fields sorted by number; equal ones keep theirs."""
+    """Return an ONNX model with its top-level fields (stably) sorted by number."""
     fields = sorted(_fields(model, _MODEL_FIELDS), key=lambda field: field.number)
     return b"".join(model[field.start : field.end] for field in fields)
 
 
 def metadata_entry(key: str, value: bytes) -> bytes:
-    """Return one ``metadata_props`` field, ready to stand anywhere in an ONNX file."""
+    """Return one encoded ``metadata_props`` field."""
     return _text_field(_METADATA, _text_field(1, key.encode()) + _text_field(2, value))
 
 
@@ -116,18 +112,20 @@ def _entry(body: bytes) -> tuple[str, bytes]:
         raise WireError("a metadata key is not text") from error
 
 
-def _fields(data: bytes, known: dict[int, int]) -> Iterator[_Field]:
+def _fields(data: bytes, wire_types: dict[int, int]) -> Iterator[_Field]:
     at = 0
     while at < len(data):
         start = at
         tag, at = _read_varint(data, at)
         number, wire = tag >> 3, tag & 7
-        if known.get(number) != wire:
+        if wire_types.get(number) != wire:
             raise WireError(f"unknown field {number} (wire type {wire}) at byte {start}")
         size, at = _read_varint(data, at)
         end = at if wire == _VARINT else at + size
         if end > len(data):
-            raise WireError(f"field {number} at byte {start} ends {end - len(data)} bytes too late")
+            raise WireError(
+                f"field {number} at byte {start} exceeds the file by {end - len(data)} bytes"
+            )
         yield _Field(number, start, at, end)
         at = end
 
