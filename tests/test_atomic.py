@@ -15,7 +15,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
+def test_the_file_is_created_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with atomic_file(path) as file:
         file.write(b"new")
@@ -66,7 +66,7 @@ def test_a_device_is_written_directly() -> None:
         (".", "is a folder"),
     ],
 )
-def test_a_place_that_cannot_be_written(place: str, reason: str, tmp_path: Path) -> None:
+def test_an_unwritable_path_is_an_output_error(place: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=reason), atomic_file(tmp_path / place):
         pytest.fail("the block must not run")

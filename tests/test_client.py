@@ -72,7 +72,7 @@ def test_without_retry_after_it_backs_off_with_jitter() -> None:
         (httpx.Response(422), 1),
     ],
 )
-def test_it_gives_up_when_it_should(answer: httpx.Response, tries: int) -> None:
+def test_it_gives_up_after_retries_or_a_long_wait(answer: httpx.Response, tries: int) -> None:
     waits: list[float] = []
     handler, asked = busy(answer)
     with pytest.raises(ServiceError) as caught:
@@ -103,7 +103,7 @@ def test_the_file_s_name_is_not_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"prob": 0.5}', b"[]"])
-def test_another_service_is_told_apart(body: bytes) -> None:
+def test_a_response_of_another_service_is_refused(body: bytes) -> None:
     handler, _ = busy(httpx.Response(200, content=body))
     with pytest.raises(ServiceError, match="not a response of TumorLens"):
         client_of(handler, []).predict(b"x")
@@ -114,7 +114,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         client_of(busy(OK)[0], []).predict(tmp_path / "gone.png")
 
 
-def test_it_speaks_with_a_real_service(tiny_model_path: Path, tmp_path: Path) -> None:
+def test_it_works_with_a_real_service(tiny_model_path: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scan.png"
     scan.write_bytes(png_scan())
     predictor = Predictor.open(tiny_model_path, threads=1)

@@ -27,17 +27,17 @@ PUBLIC = [
 ]
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_public_names() -> None:
     assert tumorlens.__all__ == PUBLIC
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
-def test_each_public_name_is_what_it_says(name: str) -> None:
+def test_each_public_name_is_importable(name: str) -> None:
     assert getattr(tumorlens, name).__name__ == name
     assert name in dir(tumorlens)
 
 
-def test_a_lazy_name_is_the_real_thing() -> None:
+def test_a_lazy_name_is_the_original_object() -> None:
     assert tumorlens.Predictor is Predictor
 
 
@@ -46,6 +46,6 @@ def test_an_unknown_name_is_refused_as_python_does() -> None:
         tumorlens.predict  # noqa: B018
 
 
-def test_the_version_is_stated_once_in_effect() -> None:
+def test_the_version_equals_the_project_s() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
     assert tumorlens.__version__ == project["project"]["version"]

@@ -26,20 +26,14 @@ def atomic_file(path: Path, *, parents: bool = False) -> Iterator[BinaryIO]:
             path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; give a file in it")
-        opened = _special(path) if path.exists() and not path.is_file() else _renamed(path)
-        with opened as file:
+        special = path.exists() and not path.is_file()
+        with path.open("wb") if special else _renamed(path) as file:
             yield file
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); "
             "check that the folder exists, is writable and has space"
         ) from error
-
-
-@contextmanager
-def _special(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
-        yield file
 
 
 @contextmanager

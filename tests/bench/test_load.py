@@ -40,7 +40,7 @@ def answering(status: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
         server.server_close()
 
 
-def test_summarise_gives_percentiles_in_milliseconds_and_answers_a_second() -> None:
+def test_summarise_gives_percentiles_in_ms_and_throughput() -> None:
     timing = summarise("x", [0.001 * step for step in range(101)], elapsed=2.0)
     assert (timing.n, timing.per_second) == (101, 50.5)
     assert timing.p50_ms == pytest.approx(50)
@@ -67,7 +67,7 @@ def test_repeat_measures_once_even_when_there_is_no_time() -> None:
 
 
 @pytest.mark.parametrize("clients", [1, 3])
-def test_every_request_is_asked_once_and_sent_whole(clients: int) -> None:
+def test_every_request_is_sent_once_and_completely(clients: int) -> None:
     upload = form(b"scan", "a.png")
     with answering(200) as (address, bodies):
         timing = ask(address, "/predict", upload, clients=clients, requests=20, seconds=60)
@@ -75,12 +75,12 @@ def test_every_request_is_asked_once_and_sent_whole(clients: int) -> None:
     assert set(bodies) == {upload[0]}
 
 
-def test_a_refusal_is_no_fast_answer() -> None:
+def test_a_refusal_is_an_error() -> None:
     with answering(503) as (address, _), pytest.raises(ConfigError, match="2 clients: 503"):
         ask(address, "/predict", form(b"scan", "a.png"), clients=2, requests=9, seconds=60)
 
 
-def test_a_service_that_is_not_there_is_told() -> None:
+def test_an_unreachable_service_is_an_error() -> None:
     with answering(200) as (address, _):
         pass
     with pytest.raises(ConfigError, match="ConnectionRefusedError"):

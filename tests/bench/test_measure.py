@@ -19,7 +19,7 @@ def measured(tiny_model_path: Path) -> Measurements:
     return measure(Plan(model=tiny_model_path, clients=(1, 2), requests=10, seconds=2))
 
 
-def test_every_figure_is_there(measured: Measurements) -> None:
+def test_every_measurement_is_made(measured: Measurements) -> None:
     names = [timing.name for timing in measured.service]
     assert names == [
         f"POST {path}, {clients}"
@@ -47,12 +47,12 @@ def test_the_measurements_are_json_and_read_as_a_table(measured: Measurements) -
     ]
 
 
-def test_a_missing_image_is_named(tiny_model_path: Path) -> None:
+def test_a_missing_image_is_reported(tiny_model_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"none\.png: No such file"):
         measure(Plan(model=tiny_model_path, image=Path("none.png")))
 
 
-def test_the_service_is_gone_afterwards_and_was_measured(tiny_model_path: Path) -> None:
+def test_the_service_is_measured_and_stopped(tiny_model_path: Path) -> None:
     begin = time.perf_counter()
     with running(tiny_model_path) as service:
         assert 0 < service.cold_start_s <= time.perf_counter() - begin
@@ -64,7 +64,7 @@ def test_the_service_is_gone_afterwards_and_was_measured(tiny_model_path: Path) 
         os.kill(service.pid, 0)
 
 
-def test_a_service_that_cannot_start_is_quoted(tmp_path: Path) -> None:
+def test_the_log_of_a_failed_start_is_reported(tmp_path: Path) -> None:
     missing = tmp_path / "none.onnx"
     with pytest.raises(ConfigError, match=r"did not start: .*none\.onnx"), running(missing):
         pass

@@ -44,7 +44,7 @@ def kaggle(
         yield server
 
 
-def test_a_data_set_arrives_with_the_hash_of_every_file(
+def test_a_download_writes_the_hash_of_every_file(
     kaggle: StandIn, pictures: dict[str, bytes], tmp_path: Path
 ) -> None:
     done = download("navoneel", cache=tmp_path / "cache")
@@ -70,7 +70,7 @@ def test_the_second_call_needs_no_network(kaggle: StandIn, tmp_path: Path) -> No
     assert len(kaggle.asked) == asked
 
 
-def test_a_downloaded_source_is_known_by_its_name(
+def test_a_downloaded_source_is_loaded_by_name(
     kaggle: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUMORLENS_DATA", raising=False)
@@ -82,7 +82,7 @@ def test_a_downloaded_source_is_known_by_its_name(
     assert {record.source for record in load_source("navoneel")} == {"navoneel"}
 
 
-def test_the_variable_says_where_downloads_are_kept(
+def test_the_environment_variable_sets_the_cache(
     kaggle: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "elsewhere"))
@@ -90,27 +90,27 @@ def test_the_variable_says_where_downloads_are_kept(
     assert os.environ["KAGGLEHUB_CACHE"] == str(tmp_path / "elsewhere")
 
 
-def test_changed_files_are_noticed_and_can_be_fetched_again(
+def test_changed_files_are_detected_and_can_be_downloaded_again(
     kaggle: StandIn, tmp_path: Path
 ) -> None:
     done = download("navoneel", cache=tmp_path)
     (done.folder / "yes" / "00.png").write_bytes(b"something else")
     (done.folder / "no" / "00.png").unlink()
     with pytest.raises(
-        DownloadError, match=r"2 files are not those .*no/00.png, yes/00.png.*--force"
+        DownloadError, match=r"2 files have changed .*no/00.png, yes/00.png.*--force"
     ):
         download("navoneel", cache=tmp_path)
     assert download("navoneel", cache=tmp_path, force=True).sha256 == done.sha256
 
 
-def test_any_handle_can_be_given(kaggle: StandIn, tmp_path: Path) -> None:
+def test_any_handle_is_accepted(kaggle: StandIn, tmp_path: Path) -> None:
     done = download("someone/some-set", cache=tmp_path)
     assert (done.info.name, done.n_files) == ("some-set", 6)
     assert done.info.licence.startswith("unknown")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a/b/c", "/x", "cheng2017"])
-def test_a_name_that_is_neither_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match="br35h, navoneel, nickparvar"):
         download(name, cache=tmp_path)
 
@@ -125,7 +125,7 @@ def test_a_name_that_is_neither_is_refused(name: str, tmp_path: Path) -> None:
         (500, "try again later"),
     ],
 )
-def test_a_refusal_says_what_to_do(
+def test_refusals_of_kaggle_give_advice(
     kaggle: StandIn, tmp_path: Path, status: int, advice: str
 ) -> None:
     kaggle.status = status
@@ -135,7 +135,7 @@ def test_a_refusal_says_what_to_do(
     assert refused.value.__cause__ is not None
 
 
-def test_without_a_network_the_error_says_how_to_go_on(
+def test_without_a_network_the_error_gives_advice(
     kaggle: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kagglesdk import kaggle_env
@@ -151,7 +151,7 @@ def test_without_a_network_the_error_says_how_to_go_on(
 
 
 @pytest.mark.parametrize(("trouble", "complaint"), [("damage", "damaged"), ("cut", "reached")])
-def test_a_download_that_goes_wrong_leaves_nothing_that_counts(
+def test_a_failed_download_is_not_used(
     kaggle: StandIn, tmp_path: Path, trouble: str, complaint: str
 ) -> None:
     setattr(kaggle, trouble, True)
@@ -161,7 +161,7 @@ def test_a_download_that_goes_wrong_leaves_nothing_that_counts(
     assert download("navoneel", cache=tmp_path).fetched
 
 
-def test_broken_credentials_are_named(kaggle: StandIn, tmp_path: Path) -> None:
+def test_invalid_credentials_are_reported(kaggle: StandIn, tmp_path: Path) -> None:
     folder = tmp_path / "home" / ".kaggle"
     folder.mkdir(parents=True)
     (folder / "kaggle.json").write_text("not json")
@@ -175,9 +175,7 @@ def test_a_cache_that_cannot_be_written_is_an_output_error(kaggle: StandIn, tmp_
         download("navoneel", cache=tmp_path / "file" / "cache")
 
 
-def test_without_the_client_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_client_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorlens.data.download.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"tumorlens\[train\]"):
         download("navoneel", cache=tmp_path)

@@ -28,7 +28,9 @@ def groups_of(records: list[Record]) -> list[int | None]:
     return [record.group for record in records]
 
 
-def test_copies_are_bound_across_sources(tmp_path: Path, cache: FingerprintCache) -> None:
+def test_near_duplicates_are_grouped_across_sources(
+    tmp_path: Path, cache: FingerprintCache
+) -> None:
     one = load_source(draw_set(tmp_path / "one", 2, 2))
     source = cv2.imread(str(one[0].path), cv2.IMREAD_GRAYSCALE)
     assert source is not None
@@ -40,7 +42,7 @@ def test_copies_are_bound_across_sources(tmp_path: Path, cache: FingerprintCache
     assert all(record.sha256 and len(record.sha256) == 64 for record in records)
 
 
-def test_patients_and_groups_of_a_manifest_bind_inside_their_source(
+def test_patients_and_groups_of_a_manifest_apply_within_their_source(
     tmp_path: Path, cache: FingerprintCache
 ) -> None:
     records = load_source(draw_set(tmp_path / "one", 3, 3))
@@ -56,7 +58,7 @@ def test_patients_and_groups_of_a_manifest_bind_inside_their_source(
     assert groups_of(group_records(bound, cache)) == [0, 0, 0, 3, 4, 5]
 
 
-def test_a_file_that_is_not_the_manifests_is_refused(
+def test_a_file_that_differs_from_the_manifest_is_refused(
     tmp_path: Path, cache: FingerprintCache
 ) -> None:
     (record,) = load_source(draw_set(tmp_path, 1, 0))
@@ -75,7 +77,7 @@ def print_of(ones: int) -> Fingerprint:
     return Fingerprint(str(ones), poses, poses)
 
 
-def test_runs_are_cut_where_the_pictures_change_most() -> None:
+def test_runs_are_cut_where_the_images_change_most() -> None:
     people = [(0, 20), (120, 15), (60, 30), (200, 9)]
     prints = [print_of(ones + i % 3) for ones, count in people for i in range(count)]
     assert run_limits(prints) == [0, 20, 35, 65, 74]
@@ -83,7 +85,7 @@ def test_runs_are_cut_where_the_pictures_change_most() -> None:
     assert run_limits([]) == [0]
 
 
-def test_numbered_slices_of_unnamed_people_are_bound_in_runs(
+def test_numbered_slices_without_patient_ids_are_grouped_in_runs(
     tmp_path: Path, cache: FingerprintCache
 ) -> None:
     (tmp_path / "cheng2017" / "glioma").mkdir(parents=True)
@@ -107,7 +109,7 @@ def shared(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Re
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_no_group_crosses_any_split_of_the_real_data(shared: list[Record]) -> None:
+def test_no_group_of_the_real_data_is_in_two_parts(shared: list[Record]) -> None:
     group_of = {record.key: record.group for record in shared}
     splits = [
         grouped_split(shared, seed=0),
@@ -133,7 +135,7 @@ def test_the_notebooks_random_split_of_the_real_data_is_refused(shared: list[Rec
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_chains_do_not_swallow_the_real_data(shared: list[Record]) -> None:
+def test_groups_of_the_real_data_stay_small(shared: list[Record]) -> None:
     images = [record for record in shared if not record.is_slice]
     sizes = Counter(groups_of(images))
     assert max(sizes.values()) <= 200

@@ -41,7 +41,7 @@ def records() -> list[Record]:
     ]
 
 
-def test_the_table_holds_sorted_hashes_and_kinds_and_nothing_else() -> None:
+def test_the_table_has_sorted_hashes_and_issues_only() -> None:
     assert LINES[0] == "sha256,issue"
     row = re.compile(rf"[0-9a-f]{{{DIGITS}}},(not_mri|visible_lesion|misplaced_annotation)")
     assert [line for line in LINES[1:] if not row.fullmatch(line)] == []
@@ -49,7 +49,7 @@ def test_the_table_holds_sorted_hashes_and_kinds_and_nothing_else() -> None:
     assert hashes == sorted(set(hashes))
 
 
-def test_a_file_of_the_table_has_a_label_issue_and_any_other_has_none() -> None:
+def test_only_files_in_the_table_have_a_label_issue() -> None:
     assert [label_issue_of(r) for r in records()] == [
         None,
         "not_mri",
@@ -67,7 +67,7 @@ def test_a_file_of_the_table_has_a_label_issue_and_any_other_has_none() -> None:
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "calibration", "test"])
-def test_only_the_test_part_keeps_them(part: str) -> None:
+def test_label_issues_are_excluded_except_in_the_test_part(part: str) -> None:
     held = records()
     split = make_split("grouped", 0, {part: [r.key for r in held]}, held)
     kept = exclude_label_issues(split, held)
@@ -76,7 +76,7 @@ def test_only_the_test_part_keeps_them(part: str) -> None:
     assert kept.data_sha256 == split.data_sha256
 
 
-def test_a_misplaced_box_is_no_annotation() -> None:
+def test_misplaced_boxes_are_dropped() -> None:
     fine, ct, mass, misplaced = drop_misplaced_annotations(records())
     assert misplaced.boxes is None
     assert misplaced.polygons is None
@@ -84,7 +84,7 @@ def test_a_misplaced_box_is_no_annotation() -> None:
 
 
 @pytest.mark.real
-def test_every_entry_is_a_shared_image(data_root: Path) -> None:
+def test_every_entry_is_a_real_image(data_root: Path) -> None:
     hashed = (
         replace(record, sha256=hashlib.sha256(record.path.read_bytes()).hexdigest())
         for record in load_source(data_root)

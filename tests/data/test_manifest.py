@@ -16,7 +16,7 @@ def manifest(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_a_row_becomes_a_record_and_empty_cells_stay_unknown(tmp_path: Path) -> None:
+def test_rows_become_records_and_empty_cells_none(tmp_path: Path) -> None:
     path = manifest(
         tmp_path,
         "path,source,label,tumour_type,view,patient,group,boxes,polygons",
@@ -57,7 +57,7 @@ def test_a_row_becomes_a_record_and_empty_cells_stay_unknown(tmp_path: Path) -> 
         (["path,label,boxes", 'a.png,tumor,"[0.5, 0.1]"'], "list of lists"),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_its_place(
+def test_an_invalid_manifest_is_refused_with_the_line(
     tmp_path: Path, lines: list[str], complaint: str
 ) -> None:
     with pytest.raises(ManifestError) as refused:
@@ -65,7 +65,7 @@ def test_a_wrong_manifest_is_refused_with_its_place(
     assert complaint in str(refused.value)
 
 
-def test_a_picture_named_csv_is_refused(tmp_path: Path) -> None:
+def test_an_image_named_csv_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ManifestError, match="cannot be read as a CSV table"):
         read_manifest(tmp_path / "manifest.csv")

@@ -34,7 +34,7 @@ def drawn(picture: Any) -> list[str]:
     return ["".join(marks[int(value)] for value in row) for row in picture]
 
 
-def test_an_outline_is_filled_and_its_rim_ignored() -> None:
+def test_an_outline_is_filled_and_its_margin_ignored() -> None:
     picture = lesion_mask(record(polygons=(SQUARE,)), replace(WHOLE, size=8))
     assert picture.dtype == np.uint8
     assert drawn(picture) == [
@@ -61,7 +61,7 @@ def test_a_box_is_its_ellipse_with_ignored_corners() -> None:
     assert (picture == LESION).sum() / 64 == pytest.approx(np.pi / 4, abs=0.12)
 
 
-def test_an_outline_rules_over_a_box() -> None:
+def test_an_outline_takes_precedence_over_a_box() -> None:
     both = record(polygons=(SQUARE,), boxes=((0.0, 0.0, 1.0, 1.0),))
     assert np.array_equal(lesion_mask(both, WHOLE), lesion_mask(record(polygons=(SQUARE,)), WHOLE))
 
@@ -84,7 +84,7 @@ def test_lesions_move_with_the_frame(kind: str) -> None:
     assert not lesion_mask(record(**{kind: beside}), HEAD).any()
 
 
-def test_no_annotation_no_lesion() -> None:
+def test_without_annotation_there_is_no_lesion() -> None:
     assert not lesion_mask(record(), WHOLE).any()
 
 
@@ -93,7 +93,7 @@ def records(tmp_path: Path) -> list[Record]:
     return load_source(draw_set(tmp_path / "set", tumours=2, healthy=2))
 
 
-def test_inputs_are_what_preprocess_gives(records: list[Record]) -> None:
+def test_inputs_equal_preprocess(records: list[Record]) -> None:
     box = (0.4, 0.4, 0.6, 0.6)
     records = [replace(records[0], boxes=(box,)), *records[1:]]
     seen: list[tuple[int, int]] = []
@@ -107,7 +107,7 @@ def test_inputs_are_what_preprocess_gives(records: list[Record]) -> None:
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_the_second_load_is_the_first_and_decodes_nothing(
+def test_the_second_load_comes_from_the_cache(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load_inputs(records, SPEC, cache_dir=tmp_path / "cache")
@@ -128,7 +128,7 @@ def test_the_second_load_is_the_first_and_decodes_nothing(
     ],
     ids=["file", "boxes", "outlines", "plan"],
 )
-def test_what_was_kept_for_something_else_is_not_read(
+def test_other_records_or_settings_do_not_use_the_cache(
     change: Any, records: list[Record], tmp_path: Path
 ) -> None:
     load_inputs(records, SPEC, cache_dir=tmp_path / "cache")
@@ -164,14 +164,14 @@ def test_a_damaged_file_is_made_anew(
         assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
 
 
-def test_a_cache_that_cannot_be_a_folder_is_named(records: list[Record], tmp_path: Path) -> None:
+def test_an_invalid_cache_folder_is_reported(records: list[Record], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"file/cache.*cache_dir=null"):
         load_inputs(records, SPEC, cache_dir=tmp_path / "file" / "cache")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_cannot_be_written_leaves_nothing_behind(
+def test_a_failed_write_leaves_no_files(
     number: int, records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(stream: Any, array: Any) -> None:
@@ -184,7 +184,7 @@ def test_a_disk_that_cannot_be_written_leaves_nothing_behind(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_file_that_cannot_be_read_is_named(records: list[Record], tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(records: list[Record], tmp_path: Path) -> None:
     records[0].path.write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     with pytest.raises(DecodeError, match=records[0].path.name):
         load_inputs(records, SPEC, cache_dir=tmp_path / "cache")

@@ -26,7 +26,7 @@ from tumorlens.errors import SourceNotFoundError
         ("unknown/not/a.jpg", None, None),
     ],
 )
-def test_the_folder_names_the_class_and_unknown_stays_unknown(
+def test_folder_names_give_labels_else_none(
     tmp_path: Path, path: str, label: int | None, tumour_type: str | None
 ) -> None:
     file = tmp_path / "set" / path
@@ -39,20 +39,20 @@ def test_the_folder_names_the_class_and_unknown_stays_unknown(
     assert (record.label, record.tumour_type, record.boxes) == (label, tumour_type, None)
 
 
-def test_a_class_folder_can_itself_be_the_root(tmp_path: Path) -> None:
+def test_a_class_folder_can_be_the_root(tmp_path: Path) -> None:
     draw_set(tmp_path, 2, 3)
     assert [r.label for r in load_source(tmp_path / "no")] == [0, 0, 0]
     assert [r.label for r in load_source(tmp_path / "yes")] == [1, 1]
 
 
-def test_a_manifest_goes_before_the_folders_names(tmp_path: Path) -> None:
+def test_a_manifest_takes_precedence_over_folder_names(tmp_path: Path) -> None:
     draw_set(tmp_path, 1, 1)
     records = [r for r in load_source(tmp_path) if r.label == 1]
     write_manifest(records, tmp_path / "manifest.csv")
     assert load_source(tmp_path) == load_source(tmp_path / "manifest.csv") == records
 
 
-def test_a_name_picks_its_rows_from_the_data_folder(
+def test_a_name_selects_its_rows_in_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = load_source(draw_set(tmp_path, 2, 2))
@@ -70,7 +70,7 @@ def test_nothing_to_read_is_an_error(tmp_path: Path, named: str) -> None:
         load_source(tmp_path / named)
 
 
-def test_licences_travel_and_only_one_is_clearly_open() -> None:
+def test_only_one_source_has_an_open_licence() -> None:
     assert [n for n, i in KNOWN_SOURCES.items() if i.licence == "CC-BY-4.0"] == ["cheng2017"]
     assert "1512427 v5" in source_info("cheng2017").citation
     for info in KNOWN_SOURCES.values():
@@ -79,7 +79,7 @@ def test_licences_travel_and_only_one_is_clearly_open() -> None:
     assert source_info("elsewhere").licence == "unknown"
 
 
-def test_the_missions_folder_is_known_by_its_name(tmp_path: Path) -> None:
+def test_the_real_data_folder_is_a_known_source(tmp_path: Path) -> None:
     draw_set(tmp_path / "brain_tumor_dataset", 1, 0)
     (record,) = load_source(tmp_path / "brain_tumor_dataset")
     assert (record.source, record.key) == ("navoneel", "navoneel:yes/00.png")

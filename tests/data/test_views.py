@@ -21,7 +21,7 @@ from tumorlens.data.views import DIGITS, known_view
 TABLE = files("tumorlens.data").joinpath("views.csv")
 
 
-def test_the_table_holds_sorted_hashes_and_planes_and_nothing_else() -> None:
+def test_the_table_has_sorted_hashes_and_planes_only() -> None:
     lines = TABLE.read_text("ascii").splitlines()
     assert lines[0] == "sha256,view"
     row = re.compile(rf"[0-9a-f]{{{DIGITS}}},(axial|coronal|sagittal)")
@@ -31,7 +31,7 @@ def test_the_table_holds_sorted_hashes_and_planes_and_nothing_else() -> None:
     assert len(TABLE.read_bytes()) < 200_000
 
 
-def test_a_file_of_the_table_has_its_view_and_any_other_has_none() -> None:
+def test_only_files_in_the_table_have_a_view() -> None:
     first = TABLE.read_text("ascii").splitlines()[1]
     digest, view = first.split(",")
     assert known_view(digest + 48 * "0") == view
@@ -61,7 +61,7 @@ def test_records_get_the_view_of_their_file_unless_they_state_one(
 
 
 @pytest.mark.real
-def test_every_shared_image_has_a_view(data_root: Path) -> None:
+def test_every_real_image_has_a_view(data_root: Path) -> None:
     counts: dict[str, Counter[str | None]] = {}
     for record in load_source(data_root):
         digest = hashlib.sha256(record.path.read_bytes()).hexdigest()

@@ -21,11 +21,11 @@ def with_changes(card: ModelCard, **changes: Any) -> ModelCard:
     return ModelCard.model_validate(card.model_dump(mode="json") | changes)
 
 
-def test_json_brings_the_same_card_back(card: ModelCard) -> None:
+def test_a_card_round_trips_through_json(card: ModelCard) -> None:
     assert ModelCard.model_validate_json(card.model_dump_json()) == card
 
 
-def test_the_preprocessing_plan_comes_back_as_a_plan(card: ModelCard) -> None:
+def test_the_preprocessing_spec_round_trips(card: ModelCard) -> None:
     changed = with_changes(card, preprocess=NOTEBOOK.to_dict())
     assert changed.preprocess == NOTEBOOK
     assert isinstance(changed.preprocess, PreprocessSpec)
@@ -66,7 +66,7 @@ def test_a_wrong_field_is_refused(card: ModelCard, field: str, value: object, re
 
 
 @pytest.mark.parametrize("pooling", [{"kind": "topk", "k": 6}, {"kind": "mean"}])
-def test_each_pooling_takes_its_parameter(card: ModelCard, pooling: dict[str, Any]) -> None:
+def test_each_pooling_has_its_parameter(card: ModelCard, pooling: dict[str, Any]) -> None:
     changed = with_changes(card, pooling=pooling).pooling
     assert changed is not None
     assert changed.model_dump(exclude_none=True) == pooling

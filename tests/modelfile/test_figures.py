@@ -36,7 +36,7 @@ def report(model: Path, name: str, **content: Any) -> Path:
     return path
 
 
-def test_figures_and_findings_go_onto_the_card_of_a_copy(model: Path) -> None:
+def test_metrics_and_findings_are_added_to_the_card(model: Path) -> None:
     shortcuts = {"part": "test", "measurements": [FIGURE, UNDEFINED], "findings": ["leans on blur"]}
     maps = {"part": "test", "maps": {"class map": {"all": MEASURES, "a": MEASURES}, "other": {}}}
     reports = [
@@ -59,7 +59,7 @@ def test_figures_and_findings_go_onto_the_card_of_a_copy(model: Path) -> None:
     assert after.card.model_dump(exclude=changed) == before.card.model_dump(exclude=changed)
 
 
-def test_what_does_not_belong_is_refused(model: Path, tmp_path: Path) -> None:
+def test_other_reports_are_refused(model: Path, tmp_path: Path) -> None:
     other = write_tiny_model(tmp_path / "other.onnx", name="other")
     cases = {
         "is about the model": report(other, "o.json", shortcuts={}),

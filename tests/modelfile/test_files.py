@@ -60,14 +60,14 @@ def test_the_bytes_are_those_the_onnx_library_writes(tiny_model_path: Path) -> N
     assert onnx.load_from_string(data).SerializeToString() == data
 
 
-def test_a_file_starts_as_netron_knows_a_model(tiny_model_path: Path) -> None:
+def test_a_file_starts_as_netron_requires(tiny_model_path: Path) -> None:
     # Its pattern for ONNX: the IR version, then the producer's name of at most 32 characters.
     start = tiny_model_path.read_bytes()[:20]
     assert re.match(rb"\x08[\x00-\x10]\x12[\x00-\x20]\w\w", start)
 
 
 @pytest.mark.parametrize("card_first", [True, False])
-def test_the_order_of_fields_means_nothing_to_the_reader(
+def test_the_reader_accepts_any_order_of_fields(
     card_first: bool, tiny_model_path: Path, tmp_path: Path
 ) -> None:
     data = tiny_model_path.read_bytes()
@@ -88,7 +88,7 @@ def test_writing_a_model_file_again_replaces_its_card(
     assert read_model(path).onnx_bytes.count(b"tumorlens.card") == 1
 
 
-def test_every_flipped_bit_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
+def test_every_flipped_bit_is_detected(tiny_model_path: Path, tmp_path: Path) -> None:
     data = tiny_model_path.read_bytes()
     path = tmp_path / "flipped.onnx"
     for at in range(len(data)):
@@ -97,7 +97,7 @@ def test_every_flipped_bit_is_noticed(tiny_model_path: Path, tmp_path: Path) -> 
             read_model(path)
 
 
-def test_every_cut_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
+def test_every_truncation_is_detected(tiny_model_path: Path, tmp_path: Path) -> None:
     data = tiny_model_path.read_bytes()
     path = tmp_path / "cut.onnx"
     for length in range(len(data)):
@@ -106,7 +106,7 @@ def test_every_cut_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
             read_model(path)
 
 
-def test_something_put_behind_the_file_is_noticed(tiny_model_path: Path, tmp_path: Path) -> None:
+def test_appended_bytes_are_detected(tiny_model_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "longer.onnx"
     path.write_bytes(tiny_model_path.read_bytes() + b"\x32\x01x")  # a valid field
     with pytest.raises(ModelDamagedError, match="SHA-256"):
@@ -165,14 +165,14 @@ def test_an_older_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
         (b"\x80", "UnicodeDecodeError"),
     ],
 )
-def test_a_card_that_says_nothing_is_refused(card: bytes, reason: str, tmp_path: Path) -> None:
+def test_an_empty_card_is_refused(card: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(signed(tiny_onnx(), card))
     with pytest.raises(ModelDamagedError, match=f"card is not valid: .*{reason}"):
         read_model(path)
 
 
-def test_where_there_is_no_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place, reason in [
         (tmp_path / "absent.onnx", "no such model file"),
@@ -183,7 +183,7 @@ def test_where_there_is_no_file(tmp_path: Path) -> None:
             read_model(place)
 
 
-def test_a_file_that_may_not_be_read_is_told_apart(
+def test_a_permission_error_is_reported(
     tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Path) -> bytes:

@@ -32,7 +32,7 @@ def test_the_sections_are_those_of_mitchell_et_al_in_their_order() -> None:
     assert "Not stated." in text
 
 
-def test_figures_data_and_limits_are_the_card_s() -> None:
+def test_metrics_data_and_limitations_come_from_the_card() -> None:
     card = tiny_card(tiny_onnx(), metrics=(METRIC,), data=(CLEAR, UNCLEAR),
                      recipe={"seed": 3, "data": {"split": {"kind": "random-leaky"}}})  # fmt: skip
     text = model_card_markdown(card)
@@ -44,7 +44,7 @@ def test_figures_data_and_limits_are_the_card_s() -> None:
     assert "with seed 3" in text
 
 
-def test_subsets_of_a_part_have_figures_and_are_not_counted_twice() -> None:
+def test_subsets_of_a_part_are_not_counted_twice() -> None:
     axial = Metric(name="roc_auc", split="test/axial", value=0.8, low=0.7, high=0.9, n=21)
     text = model_card_markdown(tiny_card(tiny_onnx(), metrics=(METRIC, axial)))
     assert "| test/axial | ROC-AUC | 0.800 | 0.700 to 0.900 | 21 |" in text

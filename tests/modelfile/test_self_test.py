@@ -18,7 +18,7 @@ def brightness(batch: NDArray[np.float32]) -> float:
     return float(batch.mean())
 
 
-def test_it_is_of_a_head_with_a_lesion_and_of_the_card_s_preprocessing() -> None:
+def test_it_uses_a_phantom_with_lesion_and_the_card_s_preprocessing() -> None:
     test = make_self_test(brightness, TINY_SPEC)
     head = preprocess(draw_phantom(test.seed, lesion=True).image, TINY_SPEC)
     assert test.lesion

@@ -32,7 +32,7 @@ KEYS = frozenset({"k"})
         (GRAPH + b"\x72\x03\x0a\x01k", GRAPH, {"k": b""}),  # protobuf leaves out empty values
     ],
 )
-def test_the_named_entries_are_taken_out(data: bytes, rest: bytes, found: dict[str, bytes]) -> None:
+def test_entries_are_split_off_by_key(data: bytes, rest: bytes, found: dict[str, bytes]) -> None:
     assert split_metadata(data, KEYS) == (rest, found)
 
 
@@ -51,7 +51,7 @@ def test_the_named_entries_are_taken_out(data: bytes, rest: bytes, found: dict[s
         (GRAPH + b"\x72\x03\x0a\x01\xff", "not text"),
     ],
 )
-def test_what_is_no_model_is_refused(data: bytes, reason: str) -> None:
+def test_bytes_that_are_not_a_model_are_refused(data: bytes, reason: str) -> None:
     with pytest.raises(WireError, match=reason):
         split_metadata(data, KEYS)
 
@@ -69,20 +69,18 @@ def test_an_entry_is_written_as_protobuf_has_it() -> None:
          GRAPH + b"\x42\x00" + b"\x42\x01x" + ENTRY),
     ],
 )  # fmt: skip
-def test_fields_are_sorted_by_number_and_equal_ones_keep_their_order(
-    data: bytes, expected: bytes
-) -> None:
+def test_fields_are_stably_sorted_by_number(data: bytes, expected: bytes) -> None:
     assert in_field_order(data) == expected
 
 
-def test_a_producer_is_named_once_and_at_the_start() -> None:
+def test_the_producer_is_written_once_at_the_start() -> None:
     named = b"\x08\x08\x12\x01n\x1a\x011\x3a\x02ab"
     assert with_producer(GRAPH, "n", "1") == named
     assert with_producer(named, "n", "1") == named
     assert with_producer(b"\x12\x05other" + GRAPH, "n", "1") == named
 
 
-def test_what_is_no_model_is_given_no_producer() -> None:
+def test_a_producer_is_not_added_to_other_bytes() -> None:
     with pytest.raises(WireError, match="unknown field"):
         with_producer(b"hello, this is text", "n", "1")
 
@@ -110,7 +108,7 @@ def test_any_bytes_are_split_or_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 2))
-def test_an_entry_comes_back_from_any_place(value: bytes, place: int) -> None:
+def test_an_entry_is_read_at_any_position(value: bytes, place: int) -> None:
     entry = metadata_entry("k", value)
     data = [entry + GRAPH, GRAPH[:2] + entry + GRAPH[2:], GRAPH + entry][place]
     assert split_metadata(data, KEYS) == (GRAPH, {"k": value})

@@ -41,7 +41,7 @@ def test_the_map_is_the_mean_of_the_members_and_the_logit_its_pooling() -> None:
 
 
 @torch.no_grad()
-def test_one_member_answers_as_it_does_alone() -> None:
+def test_an_ensemble_of_one_equals_its_member() -> None:
     network, image = drawn(1), pictures()
     alone = network.members[0](image)
     assert torch.equal(network(image).map, alone.map)
@@ -59,7 +59,7 @@ def test_features_start_with_the_first_member_s() -> None:
 
 
 @torch.no_grad()
-def test_members_may_be_networks_of_their_own() -> None:
+def test_members_may_have_different_arguments() -> None:
     own = [{"local_contrast": True}, {"instance_norm": True}]
     network = build("ensemble", own=own, **SMALL).eval()
     first, second = network.members  # type: ignore[misc]
@@ -92,7 +92,7 @@ def test_an_invalid_number_of_members_is_refused(members: object) -> None:
         build("ensemble", members=members)
 
 
-def test_members_settings_are_checked_as_their_own() -> None:
+def test_arguments_of_members_are_checked() -> None:
     with pytest.raises(ConfigError, match="stride is 16"):
         build("ensemble", stride=16)
     with pytest.raises(ConfigError, match="none_such"):
@@ -112,7 +112,7 @@ def test_a_single_network_starts_from_the_first_member(tmp_path: Path) -> None:
     assert all(torch.equal(each, whole[name]) for name, each in again.state_dict().items())
 
 
-def test_a_single_network_is_no_ensemble(tmp_path: Path) -> None:
+def test_a_single_network_is_not_an_ensemble(tmp_path: Path) -> None:
     torch.save(build("evidence", **SMALL).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(ConfigError, match="not the weights of the configured network"):
         load_network(build("ensemble", **SMALL), tmp_path / "weights.pt")

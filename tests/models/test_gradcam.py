@@ -49,7 +49,7 @@ def _equal_up_to_a_positive_factor(
         assert torch.allclose(centred * one.numel(), drawn, atol=1e-4)
 
 
-def test_it_leaves_the_network_as_it_was() -> None:
+def test_the_network_is_unchanged() -> None:
     network = ImprovedCNN(widths=(4,)).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)

@@ -67,7 +67,7 @@ class _Logits(nn.Module):
         return logit[:, None]
 
 
-def test_the_resnet_s_map_and_our_grad_cam_are_the_package_s(raw_grad_cam: Any) -> None:
+def test_map_and_grad_cam_equal_pytorch_grad_cam(raw_grad_cam: Any) -> None:
     torch.manual_seed(4)
     network = ResNetClassifier(18).eval()
     # Trained statistics differ from fresh ones; so that norms do not hide a mistake.

@@ -45,7 +45,7 @@ FILES = {
         ("resnet50", None),
     ],
 )  # fmt: skip
-def test_what_a_name_means(name: str, expected: HubFile | None) -> None:
+def test_names_are_resolved(name: str, expected: HubFile | None) -> None:
     assert hub_file(name) == expected
 
 
@@ -88,7 +88,7 @@ def lead_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
-def test_the_file_comes_once_and_is_told_by_its_commit(hub: StandIn) -> None:
+def test_the_file_is_cached_by_commit(hub: StandIn) -> None:
     name = f"hf:{A1}"
     path = weights_path(name)
     assert path.read_bytes() == b"new"
@@ -99,7 +99,7 @@ def test_the_file_comes_once_and_is_told_by_its_commit(hub: StandIn) -> None:
 
 
 @pytest.mark.parametrize("revision", ["v1", commit("v1")])
-def test_a_revision_is_kept_to(hub: StandIn, revision: str) -> None:
+def test_a_revision_is_used(hub: StandIn, revision: str) -> None:
     name = f"{A1}@{revision}"
     path = weights_path(name)
     assert path.read_bytes() == b"old"
@@ -117,9 +117,7 @@ def test_a_commit_in_the_cache_needs_no_network(hub: StandIn) -> None:
     assert len(hub.asked) == asked
 
 
-def test_what_is_in_the_cache_is_used_offline(
-    hub: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_files_are_used_offline(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     path = weights_path(f"hf:{A1}")
     lead_to(closed_port(), monkeypatch)
     assert weights_path(f"hf:{A1}") == path
@@ -139,30 +137,32 @@ def closed_port() -> str:
         ("hf:lab/mri", r"has no model\.safetensors; pickled weights are not supported"),
     ],
 )
-def test_what_the_hub_does_not_have(hub: StandIn, name: str, advice: str) -> None:
+def test_missing_repositories_revisions_and_files_are_reported(
+    hub: StandIn, name: str, advice: str
+) -> None:
     with pytest.raises(DownloadError, match=advice) as refused:
         weights_path(name)
     assert refused.value.__cause__ is not None
 
 
-def test_a_gated_repository_says_so(hub: StandIn) -> None:
+def test_a_gated_repository_is_reported(hub: StandIn) -> None:
     hub.gated = True
     with pytest.raises(DownloadError, match="accept its terms on the Hub and set HF_TOKEN"):
         weights_path(f"hf:{A1}")
 
 
-def test_a_hub_in_trouble_is_told_from_ours(hub: StandIn) -> None:
+def test_a_server_error_is_reported(hub: StandIn) -> None:
     hub.status = 500
     with pytest.raises(DownloadError, match=r"500.*model\.arguments\.weights=PATH"):
         weights_path(f"hf:{A1}")
 
 
-def test_a_bad_name_is_a_setting_s_fault(hub: StandIn) -> None:
+def test_an_invalid_name_is_a_config_error(hub: StandIn) -> None:
     with pytest.raises(ConfigError, match=r"hf:lab/--a"):
         weights_path("hf:lab/--a")
 
 
-def test_without_a_network_the_error_says_how_to_go_on(
+def test_without_a_network_the_error_gives_advice(
     hub: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead_to(closed_port(), monkeypatch)
@@ -172,7 +172,7 @@ def test_without_a_network_the_error_says_how_to_go_on(
         assert hint in str(refused.value)
 
 
-def test_the_offline_switch_is_named(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_reported(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -192,7 +192,7 @@ def test_a_cache_that_cannot_be_written_is_an_output_error(
         weights_path(f"hf:{A1}")
 
 
-def test_the_client_s_own_variables_lead_it(tmp_path: Path) -> None:
+def test_the_hub_client_s_variables_are_used(tmp_path: Path) -> None:
     """As a user has it: a fresh process, HF_ENDPOINT and HF_HOME."""
     code = (
         "import sys; from tumorlens.models.hub import weights_path;"
@@ -210,7 +210,7 @@ def test_the_client_s_own_variables_lead_it(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_a_network_starts_from_the_hub(hub: StandIn) -> None:
+def test_a_network_is_initialised_from_the_hub(hub: StandIn) -> None:
     state = {name: tensor.half() for name, tensor in build_backbone(18, 3).state_dict().items()}
     state["layer4.1.conv2.weight"] = torch.full((512, 512, 3, 3), 0.125).half()
     hub.files[(A1, "main", FILE)] = save(state)

@@ -13,7 +13,7 @@ from tumorlens.models.evidence import EvidenceNet
 from tumorlens.models.instance_norm import IBN
 
 
-def test_half_of_the_channels_are_normalised_by_picture_the_others_by_batch() -> None:
+def test_half_of_the_channels_use_instance_normalisation() -> None:
     norm = IBN(5).train()
     scale = torch.tensor([1.0, 10.0])[:, None, None, None]
     x = scale * torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(0)) + scale
@@ -27,7 +27,7 @@ def test_half_of_the_channels_are_normalised_by_picture_the_others_by_batch() ->
     assert set(norm.state_dict()) >= {"IN.weight", "IN.bias", "BN.weight", "BN.running_mean"}
 
 
-def test_it_sits_in_the_first_three_stages_and_the_first_layer() -> None:
+def test_it_is_used_in_the_stem_and_three_stages() -> None:
     backbone = EvidenceNet(width=8, instance_norm=True).backbone
     assert isinstance(backbone.bn1, nn.InstanceNorm2d)
     for stage, kind in (
@@ -39,7 +39,7 @@ def test_it_sits_in_the_first_three_stages_and_the_first_layer() -> None:
 
 
 @torch.no_grad()
-def test_a_gain_on_the_whole_picture_changes_nothing() -> None:
+def test_a_gain_does_not_change_the_features() -> None:
     torch.manual_seed(0)
     image = torch.rand(2, 1, 64, 64)
     moved = {}
@@ -51,7 +51,7 @@ def test_a_gain_on_the_whole_picture_changes_nothing() -> None:
 
 
 @torch.no_grad()
-def test_the_exported_file_answers_as_torch_does_on_black_too() -> None:
+def test_the_exported_file_equals_torch_on_black_images_too() -> None:
     torch.manual_seed(0)
     network = EvidenceNet(width=8, instance_norm=True).eval()
     engine = Engine(to_onnx(network, PreprocessSpec(size=64, channels=1)), threads=1)

@@ -33,9 +33,7 @@ def by_definition(picture: np.ndarray, reach: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("side", "reach"), [(128, 8), (64, 4), (16, 1)])
-def test_it_is_the_difference_from_the_neighbourhood_in_its_deviations(
-    side: int, reach: int
-) -> None:
+def test_local_contrast_is_normalised_by_local_deviation(side: int, reach: int) -> None:
     x = pictures(side, 1).double()
     seen = LocalContrast()(x)
     assert seen.shape == (1, 2, side, side)
@@ -45,7 +43,7 @@ def test_it_is_the_difference_from_the_neighbourhood_in_its_deviations(
     assert np.abs(expected).max() > 0.3
 
 
-def test_even_ground_has_none_and_half_the_light_changes_little() -> None:
+def test_uniform_areas_have_none_and_brightness_changes_little() -> None:
     even = LocalContrast()(torch.full((1, 1, 32, 32), 0.7))[:, 1]
     assert even.abs().max() < 1e-3
     x = pictures()
@@ -55,7 +53,7 @@ def test_even_ground_has_none_and_half_the_light_changes_little() -> None:
     assert moved < 0.1 < (shaded - x).abs().mean() / x.abs().mean()
 
 
-def test_the_default_network_takes_it_beside_the_picture() -> None:
+def test_the_default_network_takes_it_as_second_channel() -> None:
     torch.manual_seed(0)
     network = EvidenceNet(width=8, local_contrast=True).eval()
     assert network.backbone.conv1.weight.shape[1] == 2
@@ -75,7 +73,7 @@ def test_the_default_network_takes_it_beside_the_picture() -> None:
         assert torch.allclose(plain(x).logit, blind.logit, atol=1e-5)
 
 
-def test_colours_are_refused() -> None:
+def test_rgb_is_refused() -> None:
     with pytest.raises(ConfigError, match="local_contrast needs in_channels=1, not 3"):
         EvidenceNet(in_channels=3, local_contrast=True)
 

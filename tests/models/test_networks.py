@@ -92,7 +92,7 @@ def test_the_notebook_s_function_by_hand() -> None:
     assert torch.allclose(network(image).logit, x[:, 0], atol=1e-6)
 
 
-def test_the_notebook_s_training_skips_only_what_its_pooling_throws_away() -> None:
+def test_the_notebook_s_training_forward_equals_its_evaluation() -> None:
     network, image = NotebookCNN(), noise(4, 3, 128, 128, seed=2)
     slopes = []
     for training in (True, False):
@@ -140,7 +140,7 @@ def test_the_logit_is_the_stated_pooling_of_the_map(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "topk"])
-def test_the_default_network_pools_as_it_is_told(pooling: Any) -> None:
+def test_the_default_network_uses_the_configured_pooling(pooling: Any) -> None:
     network = build("evidence", width=8, pooling=pooling, k=3).eval()
     with torch.no_grad():
         answer = network(noise(2, 1, 64, 96))
@@ -151,7 +151,7 @@ def test_the_default_network_pools_as_it_is_told(pooling: Any) -> None:
 
 
 @pytest.mark.parametrize(("stride", "cells"), [(4, (16, 24)), (8, (8, 12))])
-def test_the_default_network_draws_its_map_as_finely_as_it_is_told(
+def test_the_default_network_has_the_configured_map_stride(
     stride: int, cells: tuple[int, int]
 ) -> None:
     network = build("evidence", width=8, stride=stride).eval()
@@ -185,12 +185,12 @@ def test_pooling_known_answers(pooling: MapPooling, expected: float) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("max",), ("topk", 0), ("topk", -1)])
-def test_a_pooling_that_cannot_be_is_refused(arguments: tuple[Any, ...]) -> None:
+def test_an_invalid_pooling_is_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ConfigError, match="pooling"):
         MapPooling(*arguments)
 
 
-def test_more_cells_than_the_map_has_are_refused() -> None:
+def test_k_larger_than_the_map_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"k = 5 cells, but the map has 4"):
         MapPooling("topk", k=5)(torch.zeros(1, 2, 2))
 

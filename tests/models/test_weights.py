@@ -33,7 +33,7 @@ def torchvision_names(depth: int) -> set[str]:
 
 
 @pytest.mark.parametrize(("depth", "parameters"), [(18, 11_177_025), (34, 21_285_185)])
-def test_names_and_sizes_are_torchvision_s(depth: Any, parameters: int) -> None:
+def test_names_and_sizes_equal_torchvision(depth: Any, parameters: int) -> None:
     backbone = build_backbone(depth, 3)
     assert set(backbone.state_dict()) == torchvision_names(depth)
     # torchvision's 11,689,512 and 21,797,672, with 1 class instead of 1000 (513 for 513,000).
@@ -44,7 +44,7 @@ def test_names_and_sizes_are_torchvision_s(depth: Any, parameters: int) -> None:
     assert shapes["layer4.0.downsample.0.weight"] == (512, 256, 1, 1)
 
 
-def test_the_strides_are_torchvision_s() -> None:
+def test_strides_equal_torchvision() -> None:
     backbone = build_backbone(18, 1).eval()
     with torch.no_grad():
         outputs = stages(backbone, torch.rand(1, 1, 64, 96))
@@ -82,7 +82,7 @@ def write(weights: dict[str, Tensor], path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_a_grey_network_answers_as_the_rgb_one_does_on_grey(
+def test_a_grey_network_equals_the_rgb_network_on_grey_images(
     suffix: str, pretrained: dict[str, Tensor], tmp_path: Path
 ) -> None:
     path = write(pretrained, tmp_path / f"weights{suffix}")
@@ -98,7 +98,7 @@ def test_a_grey_network_answers_as_the_rgb_one_does_on_grey(
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
 
 
-def test_weights_of_imagenet_answer_images_in_0_to_1_as_normalised_ones(
+def test_the_imagenet_normalisation_is_folded_in(
     pretrained: dict[str, Tensor], tmp_path: Path
 ) -> None:
     path = write(pretrained, tmp_path / "weights.pt")
@@ -116,7 +116,7 @@ def test_weights_of_imagenet_answer_images_in_0_to_1_as_normalised_ones(
     assert not torch.allclose(given, plain.bn1(plain.conv1(image)), atol=0.1)
 
 
-def test_weights_of_other_classes_are_taken_as_they_are(
+def test_weights_with_other_classes_are_not_folded(
     pretrained: dict[str, Tensor], tmp_path: Path
 ) -> None:
     weights = {**pretrained, "fc.weight": torch.zeros(1, 512), "fc.bias": torch.zeros(1)}
@@ -126,7 +126,9 @@ def test_weights_of_other_classes_are_taken_as_they_are(
     assert torch.equal(backbone.bn1.running_mean, pretrained["bn1.running_mean"])
 
 
-def test_weights_reach_the_networks(pretrained: dict[str, Tensor], tmp_path: Path) -> None:
+def test_weights_are_loaded_into_the_networks(
+    pretrained: dict[str, Tensor], tmp_path: Path
+) -> None:
     path = write(pretrained, tmp_path / "weights.safetensors")
     for network in (ResNetClassifier(weights=str(path)), EvidenceNet(width=8, weights=str(path))):
         state = network.backbone.state_dict()
@@ -135,9 +137,7 @@ def test_weights_reach_the_networks(pretrained: dict[str, Tensor], tmp_path: Pat
 
 
 @pytest.mark.parametrize("wrap", ["backbone.", "nested"])
-def test_files_of_our_own_runs_are_read(
-    wrap: str, pretrained: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_weights_of_runs_are_read(wrap: str, pretrained: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     if wrap == "nested":
         inside = {f"network.backbone.{name}": tensor for name, tensor in pretrained.items()}
@@ -150,7 +150,7 @@ def test_files_of_our_own_runs_are_read(
     assert torch.equal(state["layer4.1.bn2.bias"], pretrained["layer4.1.bn2.bias"])
 
 
-def test_counters_may_be_left_out(pretrained: dict[str, Tensor], tmp_path: Path) -> None:
+def test_batch_counters_may_be_missing(pretrained: dict[str, Tensor], tmp_path: Path) -> None:
     kept = {n: t for n, t in pretrained.items() if not n.endswith("num_batches_tracked")}
     load_backbone(build_backbone(18, 1), write(kept, tmp_path / "weights.safetensors"))
 

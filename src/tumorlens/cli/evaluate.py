@@ -112,20 +112,23 @@ def evaluate(
         )
     if gallery is not None and not explain:
         raise typer.BadParameter("only --explain writes a gallery", param_hint="--gallery")
-    image_format = None if plot is None else _image_format(plot, robustness)
+    if plot is not None:
+        if not robustness:
+            raise typer.BadParameter("only --robustness has curves to plot", param_hint="--plot")
+        _image_format(plot)
+        require("train", "evaluate --plot", "matplotlib", "seaborn")
     if shortcuts:
         require("audit", "the shortcut tests", "sklearn")
     target = choose_target(model, data, split=split, part=part, threads=threads)
     with _progress_bar() as stage:
         sections = [_metrics(target, seed, stage("reading images"))]
         if shortcuts:
-            sections.append(_shortcuts(target, limit, seed, weights, stage("shortcut tests")))
+            sections.append(_shortcuts(target, weights, limit, seed, stage("shortcut tests")))
         if robustness:
-            bar = stage("corrupted images")
-            sections.append(_robustness(target, limit, seed, plot, image_format, bar))
+            sections.append(_robustness(target, plot, limit, seed, stage("corrupted images")))
         if explain:
             bar = stage("explanations")
-            sections.append(_explanations(target, limit, seed, weights, gallery, bar))
+            sections.append(_explanations(target, weights, gallery, limit, seed, bar))
     with open_output(output) as out:
         if output_format is Format.json:
             _write_json(sections, out)
@@ -145,61 +148,44 @@ def _metrics(target: EvaluationTarget, seed: int, progress: Progress) -> Section
 
 
 def _shortcuts(
-    target: EvaluationTarget, limit: int | None, seed: int, weights: Path | None, progress: Progress
+    target: EvaluationTarget, weights: Path | None, limit: int | None, seed: int, progress: Progress
 ) -> Section:
     """Run the shortcut tests, which remove, insert or exchange parts of scans."""
     from tumorlens.evaluation.shortcuts.suite import run_shortcut_tests
 
+    part = target.part or "all records"
     results = run_shortcut_tests(
-        target.predictor,
-        target.records,
-        part=target.part or "all records",
-        limit=limit,
-        seed=seed,
-        weights=weights,
-        progress=progress,
-    )
+        target.predictor, target.records, part=part, weights=weights,
+        limit=limit, seed=seed, progress=progress,
+    )  # fmt: skip
     return Section(
         {"shortcuts": results.to_dict()}, lambda console: show_shortcuts(results, console)
     )
 
 
 def _robustness(
-    target: EvaluationTarget,
-    limit: int | None,
-    seed: int,
-    plot: Path | None,
-    image_format: Literal["svg", "png"] | None,
-    progress: Progress,
+    target: EvaluationTarget, plot: Path | None, limit: int | None, seed: int, progress: Progress
 ) -> Section:
     """Measure ROC-AUC, sensitivity and specificity at five levels of ten corruptions."""
     from tumorlens.evaluation.robustness import robustness_curves
 
+    part = target.part or "all records"
     results = robustness_curves(
-        target.predictor,
-        target.records,
-        part=target.part or "all records",
-        limit=limit,
-        seed=seed,
-        progress=progress,
+        target.predictor, target.records, part=part, limit=limit, seed=seed, progress=progress
     )
-    if plot is not None and image_format is not None:
+    if plot is not None:
         from tumorlens.atomic import atomic_file
         from tumorlens.plots.style import encode
 
         with atomic_file(plot) as stream:
-            stream.write(encode(results.plot(), image_format))
+            stream.write(encode(results.plot(), _image_format(plot)))
     return Section({"robustness": results.to_dict()}, lambda console: show_curves(results, console))
 
 
 def _explanations(
-    target: EvaluationTarget,
-    limit: int | None,
-    seed: int,
-    weights: Path | None,
-    gallery: Path | None,
-    progress: Progress,
-) -> Section:
+    target: EvaluationTarget, weights: Path | None, gallery: Path | None, limit: int | None,
+    seed: int, progress: Progress,
+) -> Section:  # fmt: skip
     """Score the heat maps on annotated tumours, and write the gallery of hits and misses."""
     results = measure_explanations(target, limit, seed, weights, gallery, progress)
     return Section(
@@ -207,14 +193,13 @@ def _explanations(
     )
 
 
-def _image_format(plot: Path, robustness: bool) -> Literal["svg", "png"]:
-    if not robustness:
-        raise typer.BadParameter("only --robustness has curves to plot", param_hint="--plot")
-    formats: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
-    if plot.suffix.lower() not in formats:
-        raise typer.BadParameter("give a file name that ends in .png or .svg", param_hint="--plot")
-    require("train", "evaluate --plot", "matplotlib", "seaborn")
-    return formats[plot.suffix.lower()]
+def _image_format(plot: Path) -> Literal["svg", "png"]:
+    match plot.suffix.lower():
+        case ".svg":
+            return "svg"
+        case ".png":
+            return "png"
+    raise typer.BadParameter("give a file name that ends in .png or .svg", param_hint="--plot")
 
 
 @contextmanager

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from tumorlens.imaging.head import search_copy
 
-__all__ = ["find_surround", "hide"]
-
 # Page and border are located on a copy of at most 256 pixels per side, grey levels 0..255.
 _WHITE = 246  # minimum grey level of a page
 _UNIFORM = 10  # maximum difference of neighbours on a page, including compression noise

@@ -57,7 +57,11 @@ def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
     readable in grey); alpha rises linearly from 0 at 0.1 to 255 at 0.7. Raises `InputError` for
     another shape or range.
     """
-    _check_heatmap(heatmap)
+    if heatmap.ndim != 2 or heatmap.size == 0:
+        raise InputError(f"the heat map has shape {list(heatmap.shape)}; expected [H, W]")
+    # Negated so that NaN fails too.
+    if not (heatmap.min() >= 0 and heatmap.max() <= 1):
+        raise InputError("the heat map has values outside 0..1; pass Explanation.heatmap unchanged")
     levels = np.rint(heatmap * 255).astype(np.uint8)
     rgb = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     alpha = np.clip((heatmap - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
@@ -96,11 +100,3 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     ordered = cv2.cvtColor(pixels, swaps[planes]) if planes in swaps else pixels
     _, encoded = cv2.imencode(".png", ordered)
     return encoded.tobytes()
-
-
-def _check_heatmap(heatmap: NDArray[np.float32]) -> None:
-    if heatmap.ndim != 2 or heatmap.size == 0:
-        raise InputError(f"the heat map has shape {list(heatmap.shape)}; expected [H, W]")
-    # Negated so that NaN fails too.
-    if not (heatmap.min() >= 0 and heatmap.max() <= 1):
-        raise InputError("the heat map has values outside 0..1; pass Explanation.heatmap unchanged")

@@ -43,7 +43,7 @@ def kinds(found: Audit) -> dict[str, tuple[str, int]]:
     return {f.kind: (f.severity, f.count) for f in found.findings}
 
 
-def test_each_problem_is_found_once_and_errors_come_first(troubled: Path) -> None:
+def test_each_problem_is_reported_once_and_errors_first(troubled: Path) -> None:
     found = audit(troubled, shortcuts=False)
     assert kinds(found) == {
         "unreadable": ("error", 1),
@@ -80,7 +80,7 @@ def test_overlap_with_another_set_is_an_error(tmp_path: Path) -> None:
     assert not audit(far, [train], shortcuts=False).failed
 
 
-def test_a_set_is_not_its_own_overlap(tmp_path: Path) -> None:
+def test_a_set_does_not_overlap_with_itself(tmp_path: Path) -> None:
     whole = draw_set(tmp_path / "whole", 2, 2)
     write_manifest(load_source(whole), whole / "manifest.csv")
     assert not audit(whole / "yes", [whole], shortcuts=False).failed
@@ -134,7 +134,7 @@ def marked(picture: np.ndarray, label: int) -> np.ndarray:  # type: ignore[type-
         ("thumbnail", marked, (".png", ".png")),
     ],
 )
-def test_a_planted_shortcut_is_seen(
+def test_a_planted_shortcut_is_found(
     tmp_path: Path,
     feature: str,
     alter: Callable[[np.ndarray, int], np.ndarray],  # type: ignore[type-arg]
@@ -148,7 +148,7 @@ def test_a_planted_shortcut_is_seen(
     assert (by_feature[feature].within, by_feature[feature].target) == ("s", "label")
 
 
-def test_without_a_shortcut_nothing_is_suspicious(tmp_path: Path) -> None:
+def test_without_shortcuts_none_is_reported(tmp_path: Path) -> None:
     images = images_with(tmp_path, lambda p, _: p, (".png", ".png"))
     tried = find_shortcuts(images, np.arange(60))
     assert len(tried) == 5
@@ -186,7 +186,7 @@ def test_near_duplicates_cannot_be_memorised(tmp_path: Path) -> None:
     assert honest.auc.value < 0.75
 
 
-def test_the_source_is_a_target_where_there_are_several(tmp_path: Path) -> None:
+def test_the_source_is_a_target_if_there_are_several(tmp_path: Path) -> None:
     one = [summarize(r) for r in load_source(draw_set(tmp_path / "one", 10, 10))]
     two = [summarize(r) for r in load_source(draw_set(tmp_path / "two", 10, 10, first_seed=30))]
     images = [seen for seen in [*one, *two] if isinstance(seen, ImageSummary)]
@@ -202,7 +202,7 @@ def test_the_source_is_a_target_where_there_are_several(tmp_path: Path) -> None:
     }
 
 
-def test_without_scikit_learn_the_extra_is_named(
+def test_a_missing_scikit_learn_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shortcuts_module, "find_spec", lambda _: None)
@@ -292,7 +292,7 @@ def test_warnings_fail_only_when_strict(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_the_missions_set_has_the_published_near_duplicates_and_shortcuts(data_root: Path) -> None:
+def test_the_real_set_has_the_published_near_duplicates_and_shortcuts(data_root: Path) -> None:
     found = audit(data_root / "brain_tumor_dataset")
     assert kinds(found) == {
         "odd-file": ("warning", 13),
@@ -308,14 +308,16 @@ def test_the_missions_set_has_the_published_near_duplicates_and_shortcuts(data_r
     assert auc["border"].value < 0.65
 
 
-def test_a_phantom_is_no_odd_file(tmp_path: Path) -> None:
+def test_a_phantom_is_not_an_odd_file(tmp_path: Path) -> None:
     save(tmp_path / "p.png", draw_phantom(0, lesion=True).image)
     seen = summarize(Record("s:p", tmp_path / "p.png", "s"))
     assert isinstance(seen, ImageSummary)
     assert seen.remarks == ()
 
 
-def test_files_with_label_issues_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_with_label_issues_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = draw_set(tmp_path / "set", 2, 2)
     assert "label-issue" not in {finding.kind for finding in audit(root, shortcuts=False).findings}
     one = sorted(load_source(root), key=lambda record: record.key)[0]

@@ -78,7 +78,7 @@ def head(seed: int) -> Grey:
 
 
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED.keys())
-def test_an_altered_copy_is_found_among_others(
+def test_an_altered_version_is_found_among_others(
     tmp_path: Path, alter: Callable[[Grey], Grey]
 ) -> None:
     images = [summary(tmp_path, head(seed), f"{seed}") for seed in range(6)]
@@ -119,7 +119,7 @@ def test_the_windowed_search_finds_them_too(
     assert find_near_duplicates(images) == exact
 
 
-def test_local_contrast_is_blind_to_brightness_and_gain() -> None:
+def test_local_contrast_is_invariant_to_brightness_and_gain() -> None:
     sample = cv2.resize(head(0), (64, 64), interpolation=cv2.INTER_AREA)
     plain, changed = local_contrast(sample), local_contrast(brightened(sample, 0.6) + 40)
     assert float(np.linalg.norm(plain)) == pytest.approx(1)
@@ -131,19 +131,19 @@ def test_local_contrast_is_blind_to_brightness_and_gain() -> None:
     ("name", "picture", "remark"),
     [
         ("tiny.png", head(0)[::5, ::5], "only 36 × 40 pixels"),
-        ("long.png", np.tile(head(0), (1, 3)), "one side is over twice the other"),
+        ("long.png", np.tile(head(0), (1, 3)), "one side is more than twice the other"),
         ("colour.png", np.dstack([head(0), head(0) // 2, head(0) // 3]), "in colour"),
         ("flat.png", np.full((128, 128), 9, np.uint8), "not a usable head slice: blank"),
     ],
 )
-def test_odd_files_are_remarked_on(tmp_path: Path, name: str, picture: Grey, remark: str) -> None:
+def test_odd_files_get_remarks(tmp_path: Path, name: str, picture: Grey, remark: str) -> None:
     save(tmp_path / name, picture)
     seen = summarize(Record("s:x", tmp_path / name, "s"))
     assert isinstance(seen, ImageSummary)
     assert any(remark in found for found in seen.remarks)
 
 
-def test_a_wrong_suffix_is_remarked_on(tmp_path: Path) -> None:
+def test_a_wrong_suffix_gets_a_remark(tmp_path: Path) -> None:
     save(tmp_path / "a.png", head(0))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     seen = summarize(Record("s:x", tmp_path / "a.jpg", "s"))
@@ -166,7 +166,7 @@ def test_an_unreadable_file_is_a_result(tmp_path: Path) -> None:
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED.keys())
-def test_recall_on_altered_copies_of_real_scans(
+def test_recall_on_altered_versions_of_real_scans(
     data_root: Path, tmp_path: Path, alter: Callable[[Grey], Grey]
 ) -> None:
     """At least 95 % of altered copies are found, from 40 scans of all sources."""

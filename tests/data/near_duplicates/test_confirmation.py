@@ -43,7 +43,7 @@ def groups_of(records: list[Record]) -> list[int | None]:
     return [record.group for record in records]
 
 
-def test_a_sharpened_copy_is_grouped_by_its_pixels(
+def test_a_sharpened_version_is_grouped_by_pixels(
     tmp_path: Path, cache: FingerprintCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_set(tmp_path / "set", 3, 3)
@@ -71,7 +71,7 @@ def test_a_sharpened_copy_is_grouped_by_its_pixels(
         ("cheng2017", {31: 2, 32: 1}, 0),  # the other way round
     ],
 )
-def test_numbered_slices_are_bound_in_step(
+def test_numbered_slices_need_parallel_pairs(
     tmp_path: Path, cache: FingerprintCache, source: str, copies: dict[int, int], bound: int
 ) -> None:
     folder = tmp_path / source / "glioma"
@@ -89,7 +89,7 @@ def test_numbered_slices_are_bound_in_step(
         assert copies[max(one, other)] == min(one, other)
 
 
-def test_what_is_bound_already_is_not_read_again(tmp_path: Path, cache: FingerprintCache) -> None:
+def test_pairs_within_a_group_are_not_read(tmp_path: Path, cache: FingerprintCache) -> None:
     records = load_source(draw_set(tmp_path / "set", 2, 2))
     pairs = proposed(records, cache)
     for record in records:
@@ -99,7 +99,7 @@ def test_what_is_bound_already_is_not_read_again(tmp_path: Path, cache: Fingerpr
 
 
 @pytest.mark.real
-def test_the_sharpened_copies_of_the_real_data_find_their_scan(
+def test_sharpened_versions_in_the_real_data_are_grouped(
     data_root: Path, cache: FingerprintCache
 ) -> None:
     wanted = {

@@ -17,7 +17,7 @@ from tumorlens.data.sources import load_source
 from tumorlens.errors import DecodeError, UnreadableFileError
 
 
-def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_files_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = load_source(draw_set(tmp_path / "set", 2, 2))
     store = tmp_path / "deep" / "cache.npz"
     first = fingerprint_records(records, FingerprintCache(store))
@@ -35,7 +35,7 @@ def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [p.name for p in store.parent.iterdir()] == ["cache.npz"]
 
 
-def test_two_runs_keep_each_others_work(tmp_path: Path) -> None:
+def test_concurrent_runs_merge_their_entries(tmp_path: Path) -> None:
     one = load_source(draw_set(tmp_path / "one", 1, 1))
     two = load_source(draw_set(tmp_path / "two", 1, 1, first_seed=40))
     early, late = FingerprintCache(tmp_path / "c.npz"), FingerprintCache(tmp_path / "c.npz")
@@ -45,7 +45,7 @@ def test_two_runs_keep_each_others_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY nonsense"])
-def test_a_damaged_cache_is_made_anew(
+def test_a_damaged_cache_is_replaced(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = load_source(draw_set(tmp_path / "set", 1, 0))
@@ -56,9 +56,7 @@ def test_a_damaged_cache_is_made_anew(
     assert len(FingerprintCache(tmp_path / "c.npz")) == 1
 
 
-def test_a_cache_that_cannot_be_kept_is_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unwritable_cache_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     records = load_source(draw_set(tmp_path / "set", 1, 0))
     (tmp_path / "file").write_bytes(b"")
     cache = FingerprintCache(tmp_path / "file" / "c.npz")
@@ -66,7 +64,7 @@ def test_a_cache_that_cannot_be_kept_is_a_warning(
     assert "not cached" in caplog.text
 
 
-def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUMORLENS_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_dir() == tmp_path / "tumorlens"
@@ -75,7 +73,7 @@ def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert FingerprintCache().path.parent == tmp_path / "own"
 
 
-def test_unreadable_files_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     records = load_source(draw_set(tmp_path / "set", 1, 1))
     cache = FingerprintCache(tmp_path / "c.npz")
     records[0].path.write_bytes(records[0].path.read_bytes()[:200])

@@ -29,7 +29,7 @@ def with_copies(count: int, distances: list[int], seed: int = 0) -> Bits:
     return packed(np.concatenate([bits, copies[:, rng.permutation(8)]]))
 
 
-def test_planted_copies_are_found_at_their_distance() -> None:
+def test_planted_near_duplicates_are_found_at_their_distance() -> None:
     bits = with_copies(50, [0, 7, 32, 33])
     for method in ("auto", "exact"):
         pairs = find_pairs(bits, 32, method=method)
@@ -48,7 +48,7 @@ def test_faiss_and_numpy_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) ->
         assert np.array_equal(a, b)
 
 
-def test_windows_find_all_that_is_near_and_nothing_that_is_not() -> None:
+def test_windows_find_exactly_the_close_pairs() -> None:
     bits = with_copies(2000, [k % 33 for k in range(660)])
     exact = find_pairs(bits, 32, method="exact")
     windows = find_pairs(bits, 32, method="windows")
@@ -59,7 +59,7 @@ def test_windows_find_all_that_is_near_and_nothing_that_is_not() -> None:
     assert len(found) >= 0.95 * len(truth)
 
 
-def test_large_sets_go_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sets_use_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "EXACT_UP_TO", 100)
     asked: list[int] = []
     monkeypatch.setattr(
@@ -70,7 +70,7 @@ def test_large_sets_go_by_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [101]
 
 
-def test_queries_add_ways_to_be_found() -> None:
+def test_additional_queries_find_more_pairs() -> None:
     bits = packed(random_bits(3))
     queries = np.stack([bits[:, 0], bits[[0, 0, 2], 0]], axis=1)
     assert find_pairs(bits, 10).tolist() == []

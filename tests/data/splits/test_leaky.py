@@ -22,7 +22,7 @@ def records(groups: int = 20, each: int = 3) -> list[Record]:
     ]  # fmt: skip
 
 
-def test_each_record_is_tested_once_in_folds_that_leak_and_say_so() -> None:
+def test_random_folds_test_each_record_once_and_are_marked_leaky() -> None:
     scans = records()
     folds = random_folds(scans, n_folds=5, seed=3)
     assert [fold.name for fold in folds] == [f"random-leaky-5-fold/r0/f{k}" for k in range(5)]
@@ -33,7 +33,7 @@ def test_each_record_is_tested_once_in_folds_that_leak_and_say_so() -> None:
             check_groups(fold, scans)
 
 
-def test_but_for_the_groups_they_are_like_grouped_folds() -> None:
+def test_random_folds_equal_grouped_folds_except_for_groups() -> None:
     scans = records()
     blind = random_folds(scans, n_folds=4, repeats=2, seed=3, validation=0.1, calibration=0.1)
     bound = grouped_folds(scans, n_folds=4, repeats=2, seed=3, validation=0.1, calibration=0.1)
@@ -46,14 +46,14 @@ def test_but_for_the_groups_they_are_like_grouped_folds() -> None:
         assert len(fold.validation) == pytest.approx(4.5, abs=1.5)
 
 
-def test_records_that_are_alone_in_their_groups_make_the_same_folds() -> None:
+def test_singleton_groups_give_the_same_folds() -> None:
     scans = records(groups=30, each=1)
     blind, bound = (make(scans, n_folds=3, seed=1) for make in (random_folds, grouped_folds))
     assert [fold.parts() for fold in blind] == [fold.parts() for fold in bound]
     check_groups(blind[0], scans)
 
 
-def test_copies_stand_behind_the_originals_under_keys_of_their_own() -> None:
+def test_copies_follow_the_originals_with_new_keys() -> None:
     scans = records(groups=2, each=1)
     copied = with_copies(scans, 2)
     assert copied[:2] == scans

@@ -39,7 +39,7 @@ def two_sources() -> list[Record]:
     return first + second
 
 
-def test_each_part_gets_its_share_of_each_source_and_label() -> None:
+def test_parts_are_stratified_by_source_and_label() -> None:
     records = two_sources()
     split = grouped_split(records, seed=3)
     assert sorted(key for part in split.parts().values() for key in part) == sorted(
@@ -64,7 +64,7 @@ def test_the_split_depends_on_the_seed_and_not_on_order_or_group_numbers() -> No
     tumours=st.integers(0, 60),
     seed=st.integers(0, 2**31),
 )
-def test_no_group_ever_crosses(groups: list[int], tumours: int, seed: int) -> None:
+def test_no_group_is_in_two_parts(groups: list[int], tumours: int, seed: int) -> None:
     records = grouped_records(groups, tumours=tumours)
     split = grouped_split(records, seed=seed)
     group_of = {record.key: record.group for record in records}
@@ -73,7 +73,7 @@ def test_no_group_ever_crosses(groups: list[int], tumours: int, seed: int) -> No
     assert sum(len(keys) for keys in split.parts().values()) == len(records)
 
 
-def test_a_held_out_source_is_the_test_and_takes_its_copies_out_of_the_rest() -> None:
+def test_a_held_out_source_is_the_test_part_without_near_duplicates() -> None:
     inner = grouped_records([1, 1, 2, 3, 4, 5], source="inner")
     outer = grouped_records([1, 9, 9], source="outer")
     fractions = {"train": 0.5, "validation": 0.5}
@@ -105,7 +105,7 @@ def test_records_without_groups_are_refused() -> None:
             make()
 
 
-def test_folds_test_each_record_once_a_repeat() -> None:
+def test_folds_test_each_record_once_per_repeat() -> None:
     records = two_sources()
     folds = grouped_folds(records, n_folds=5, repeats=2, seed=1, validation=0.1, calibration=0.1)
     assert [fold.name for fold in folds[:2]] == ["grouped-5-fold/r0/f0", "grouped-5-fold/r0/f1"]
@@ -141,7 +141,7 @@ def hand_made(**parts: tuple[str, ...]) -> Split:
     return Split("by hand", 0, **{**empty, **parts}, data_sha256="0")
 
 
-def test_a_leak_is_refused_and_its_groups_are_named() -> None:
+def test_a_leak_is_refused_and_its_groups_are_listed() -> None:
     records = grouped_records([5, 5, 6, 6, 8])
     keys = [record.key for record in records]
     check_groups(hand_made(train=(keys[0], keys[1]), test=(keys[2], keys[3])), records)
@@ -160,7 +160,7 @@ def test_a_leak_is_refused_and_its_groups_are_named() -> None:
         check_groups(hand_made(test=("other",)), records)
 
 
-def test_a_split_is_written_once_and_verified_when_read(tmp_path: Path) -> None:
+def test_a_split_is_not_overwritten_and_verified_when_read(tmp_path: Path) -> None:
     records = two_sources()
     split = grouped_split(records, seed=0)
     path = tmp_path / "splits" / "grouped.json"
@@ -221,7 +221,7 @@ def older(split: Split) -> Split:
     return replace(split, grouping=1)
 
 
-def test_the_packaged_split_of_the_first_grouping_is_read_and_says_what_it_is() -> None:
+def test_the_packaged_split_of_grouping_1_is_read_with_a_note() -> None:
     packaged = read_split(Path(str(files("tumorlens.weights").joinpath("split.json"))))
     assert (packaged.grouping, len(packaged.test)) == (1, 859)
     assert "was made with grouping version 1" in (grouping_note(packaged) or "")
@@ -249,7 +249,7 @@ def test_a_split_of_an_older_grouping_stays_usable_and_is_reported(
         check_groups(replace(split, test=split.train[:1]), records)
 
 
-def test_a_leaky_split_may_be_read_by_itself_but_not_with_its_data(tmp_path: Path) -> None:
+def test_a_leaky_split_can_be_read_without_its_data_only(tmp_path: Path) -> None:
     records = grouped_records([1] * 10)
     write_split(random_split(records, seed=0), tmp_path / "leaky.json")
     assert read_split(tmp_path / "leaky.json").name == "random-leaky"

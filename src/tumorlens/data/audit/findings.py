@@ -80,33 +80,16 @@ def pair_findings(
     across = [pair for pair, n in zip(pairs, n_other, strict=True) if n == 1]
     conflicts = [pair for pair in pairs if _conflict(pair, images)]
     kinds: list[tuple[str, Severity, list[NearDuplicate], str]] = [
-        (
-            "label-conflict",
-            "error",
-            conflicts,
-            "One scan with both labels; one of them is wrong.",
-        ),
-        (
-            "overlap",
-            "error",
-            across,
-            "Scans that are also in the set audited against; remove them before using one of the "
-            "two as an external test set for the other.",
-        ),
-        (
-            "exact-duplicates",
-            "warning",
-            [pair for pair in inside if pair.exact],
-            "Identical files; keep one of them, or keep them in one part of every split.",
-        ),
-        (
-            "near-duplicates",
-            "warning",
-            [pair for pair in inside if not pair.exact],
-            "Altered versions of one scan, or neighbouring slices; split by group, not at random "
-            "(tumorlens split).",
-        ),
-    ]
+        ("label-conflict", "error", conflicts, "One scan with both labels; one of them is wrong."),
+        ("overlap", "error", across,
+         "Scans that are also in the set audited against; remove them before using one of the two "
+         "as an external test set for the other."),
+        ("exact-duplicates", "warning", [pair for pair in inside if pair.exact],
+         "Identical files; keep one of them, or keep them in one part of every split."),
+        ("near-duplicates", "warning", [pair for pair in inside if not pair.exact],
+         "Altered versions of one scan, or neighbouring slices; split by group, not at random "
+         "(tumorlens split)."),
+    ]  # fmt: skip
     return [
         Finding(kind, severity, len(of_kind), message, tuple(_line(p, images) for p in of_kind))
         for kind, severity, of_kind, message in kinds

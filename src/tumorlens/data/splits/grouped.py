@@ -152,7 +152,7 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
     if unknown:
         raise SplitError(f"no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     if min(fractions.values()) < 0 or not math.isclose(sum(fractions.values()), 1, abs_tol=1e-9):
-        raise SplitError(f"fractions {dict(fractions)} are not all ≥ 0 with sum 1")
+        raise SplitError(f"fractions {dict(fractions)} must be 0 or more and sum to 1")
 
 
 def _check_sources(records: Sequence[Record], held_out: Collection[str]) -> None:
