@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.data.drawn_sets import write_manifest
 from tumorlens.cli.app import run
-from tumorlens.cli.explanations import show_explanations
+from tumorlens.cli.tables import show_explanations
 from tumorlens.data.manifest import Record
 from tumorlens.evaluation.localization.sanity import Parity
 from tumorlens.evaluation.localization.scores import MEASURES, ExplanationScores

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tumorlens.cli.app import print_error, require
-from tumorlens.cli.explanations import measure_explanations, show_explanations
 from tumorlens.cli.output import open_output
-from tumorlens.cli.tables import open_console, show_curves, show_evaluation, show_shortcuts
+from tumorlens.cli.tables import (
+    open_console,
+    show_curves,
+    show_evaluation,
+    show_explanations,
+    show_shortcuts,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,9 +136,12 @@ def evaluate(
             sections.append(_explanations(target, weights, gallery, limit, seed, bar))
     with open_output(output) as out:
         if output_format is Format.json:
-            _write_json(sections, out)
+            document = {key: value for each in sections for key, value in each.content.items()}
+            out.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         else:
-            _write_text(sections, out)
+            console = open_console(out)
+            for section in sections:
+                section.show(console)
     if output_format is Format.json or output is not None:
         for warning in target.warnings:
             print_error(f"warning: {warning}")
@@ -186,8 +194,28 @@ def _explanations(
     target: EvaluationTarget, weights: Path | None, gallery: Path | None, limit: int | None,
     seed: int, progress: Progress,
 ) -> Section:  # fmt: skip
-    """Score the heat maps on annotated tumours, and write the gallery of hits and misses."""
-    results = measure_explanations(target, limit, seed, weights, gallery, progress)
+    """Score the heat maps on annotated tumours, and write the gallery of hits and misses.
+
+    With ``weights``, the network of that run folder is examined too (needs torch).
+    """
+    from tumorlens.evaluation.localization.gallery import write_gallery
+    from tumorlens.evaluation.localization.scores import explanation_scores
+
+    network = None
+    if weights is not None:
+        require("train", "evaluate --weights", "torch", "monai")
+        from tumorlens.evaluation.localization.sanity import load_network
+        from tumorlens.runs.folder import RunFolder
+
+        network = load_network(weights, target.predictor.card)
+        gallery = gallery or RunFolder(weights).explanations
+    results = explanation_scores(
+        target.predictor, target.records, part=target.part, network=network,
+        limit=limit, seed=seed, progress=progress,
+    )  # fmt: skip
+    if gallery is not None:
+        write_gallery(target.predictor, target.records, results, gallery, seed=seed)
+        print_error(f"hits and misses: {gallery}")
     return Section(
         {"explanations": results.to_dict()}, lambda console: show_explanations(results, console)
     )
@@ -215,14 +243,3 @@ def _progress_bar() -> Iterator[Callable[[str], Progress]]:
             return lambda done, total: bar.update(task, completed=done, total=total)
 
         yield stage
-
-
-def _write_json(sections: Sequence[Section], out: TextIO) -> None:
-    document = {key: value for section in sections for key, value in section.content.items()}
-    out.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-
-
-def _write_text(sections: Sequence[Section], out: TextIO) -> None:
-    console = open_console(out)
-    for section in sections:
-        section.show(console)

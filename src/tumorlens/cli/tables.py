@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tumorlens.evaluation.localization.scores import ExplanationScores
     from tumorlens.evaluation.performance import Evaluation
     from tumorlens.evaluation.robustness import Robustness
     from tumorlens.evaluation.shortcuts.suite import ShortcutResults
@@ -155,6 +156,36 @@ def show_curves(results: Robustness, console: Console) -> None:
     title = f"corrupted images: {_sample_text(results)}"
     show_table(console, ["corruption", "strength", *results.clean], rows, title)
     _show_findings(results.findings(), console)
+
+
+def show_explanations(results: ExplanationScores, console: Console) -> None:
+    """Print one row per map and source, the definition of each column, and the sanity checks."""
+    from tumorlens.evaluation.localization.scores import MEASURES
+
+    rows = [
+        [name, source, str(values["pointing"].n), *(estimate_text(values[key]) for key in MEASURES)]
+        for name, by_source in results.scores.items()
+        for source, values in by_source.items()
+    ]
+    title = f"explanations: {results.part or 'all records'}, annotated tumours"
+    show_table(console, ["map", "source", "n", *MEASURES], rows, title)
+    for key, meaning in MEASURES.items():
+        console.print(f"{key}: {meaning}", soft_wrap=True)
+    if results.randomised:
+        show_table(
+            console,
+            ["layers down to", "n", "rank correlation"],
+            [[name, str(e.n), estimate_text(e)] for name, e in results.randomised.items()],
+            "map of a network with randomised layers against the model's, from the output down",
+        )
+    if results.parity is not None:
+        console.print(
+            f"torch and model file differ by at most {results.parity.logit:.2g} in the logit and "
+            f"{results.parity.map:.2g} in the map (n = {results.parity.n})",
+            soft_wrap=True,
+        )
+    for reason in results.skipped:
+        console.print(f"skipped: {reason}", soft_wrap=True)
 
 
 def _sample_text(results: ShortcutResults | Robustness) -> str:
