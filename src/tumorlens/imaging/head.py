@@ -32,15 +32,15 @@ def find_head(
     top, bottom, left, right = _without_bars(search)
     inner = search[top:bottom, left:right]
     mask = _largest_component(inner)
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size < _MIN_HEAD * inner.shape[0] or cols.size < _MIN_HEAD * inner.shape[1]:
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    if h < _MIN_HEAD * inner.shape[0] or w < _MIN_HEAD * inner.shape[1]:
         mask = np.ones_like(mask)
-        rows, cols = np.arange(inner.shape[0]), np.arange(inner.shape[1])
+        x, y, h, w = 0, 0, *inner.shape
     box = (
-        (left + cols[0]) / search.shape[1] * width,
-        (top + rows[0]) / search.shape[0] * height,
-        (left + cols[-1] + 1) / search.shape[1] * width,
-        (top + rows[-1] + 1) / search.shape[0] * height,
+        (left + x) / search.shape[1] * width,
+        (top + y) / search.shape[0] * height,
+        (left + x + w) / search.shape[1] * width,
+        (top + y + h) / search.shape[0] * height,
     )
     full = np.zeros(search.shape, dtype=np.uint8)
     full[top:bottom, left:right] = mask

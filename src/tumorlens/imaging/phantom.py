@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,9 +103,5 @@ def _scan(signal: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
 def _box_of(mask: NDArray[np.bool_]) -> Box | None:
     if not mask.any():
         return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    height, width = mask.shape
-    return (
-        float(columns[0] / width), float(rows[0] / height),
-        float((columns[-1] + 1) / width), float((rows[-1] + 1) / height),
-    )  # fmt: skip
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return x / len(mask), y / len(mask), (x + width) / len(mask), (y + height) / len(mask)

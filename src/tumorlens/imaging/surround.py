@@ -113,8 +113,8 @@ def _inverted(rest: _Small) -> bool:
 
 def _extent(mask: _Mask) -> tuple[slice, slice]:
     """Return the bounding rows and columns of a mask."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
 
 
 def _inside_border(small: _Small) -> tuple[slice, slice] | None:
