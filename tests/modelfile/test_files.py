@@ -196,7 +196,7 @@ def test_a_permission_error_is_reported(
 
 def test_only_onnx_can_be_given_a_card(tmp_path: Path) -> None:
     card = tiny_card(tiny_onnx())
-    with pytest.raises(ExportError, match="no ONNX model"):
+    with pytest.raises(ExportError, match="not an ONNX model"):
         write_model(b"weights", card, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
