@@ -260,7 +260,7 @@ def test_weights_are_written_flat_and_read_back(tmp_path: Path) -> None:
     load_weights(other, tmp_path / "weights.pt")
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name])
-    with pytest.raises(ConfigError, match="not the weights of this network; m"):
+    with pytest.raises(ConfigError, match="not the weights of this network; of another shape"):
         load_weights(build("cnn", widths=[4, 4]), tmp_path / "weights.pt")
     with pytest.raises(OutputError, match=r"none.weights\.pt"):
         write_weights(network, tmp_path / "none" / "weights.pt")

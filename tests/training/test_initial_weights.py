@@ -120,7 +120,7 @@ def test_weights_of_another_network_are_refused_and_change_nothing(
     config = tiny_config(heads, tmp_path / "run", f"init={tmp_path}/weights.pt")
     network = cnn()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    with pytest.raises(ConfigError, match=rf"weights\.pt: weights of another .*{told}\."):
+    with pytest.raises(ConfigError, match=rf"weights\.pt: not the weights of the configured network; .*{told}\."):
         load_start(network, config)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
@@ -205,10 +205,10 @@ def test_a_model_file_gives_the_weights_it_holds(tmp_path: Path) -> None:
     image = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
         assert torch.equal(network.eval()(image).logit, other.eval()(image).logit)
-    with pytest.raises(ConfigError, match="weights of another network"):
+    with pytest.raises(ConfigError, match="not the weights of the configured network"):
         load_network(cnn(), path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(ConfigError, match=r"not a model file, or damaged|another network"):
+    with pytest.raises(ConfigError, match=r"not a model file, or damaged|configured network"):
         load_network(other, path)
 
 
