@@ -1,4 +1,4 @@
-"""Every corruption against a picture on which its effect can be worked out."""
+"""Every corruption on an image with a predictable effect."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SPOILING = [kind for kind in CORRUPTIONS if kind.name != "page"]
 
 
 @pytest.mark.parametrize("kind", SPOILING, ids=lambda kind: kind.name)
-def test_five_levels_grow_worse_and_repeat(kind: Corruption) -> None:
+def test_five_levels_increase_in_severity_and_are_reproducible(kind: Corruption) -> None:
     assert len(kind.strengths) == 5
     shown = head()
     before = shown.copy()
@@ -67,7 +67,7 @@ def test_a_quarter_turn_is_exact() -> None:
     assert (corruptions.rotate(shown, 90, DOWN) == np.rot90(shown, -1)).all()
 
 
-def test_turning_cuts_nothing_off() -> None:
+def test_rotation_crops_nothing() -> None:
     shown = np.full((40, 80), 7, dtype=np.uint8)
     shown[0, 0] = shown[-1, -1] = 200
     turned = corruptions.rotate(shown, 30, UP)
@@ -76,7 +76,7 @@ def test_turning_cuts_nothing_off() -> None:
     assert turned.min() == 7, "filled with the darkest grey"
 
 
-def test_the_noise_of_air_is_rayleigh() -> None:
+def test_noise_in_air_is_rayleigh() -> None:
     shown = disc(level=200, side=256)
     corrupted = corruptions.noise(shown, 10, np.random.default_rng(0))
     sigma = 20.0  # 10 % of bright tissue, which is 200
@@ -87,7 +87,7 @@ def test_the_noise_of_air_is_rayleigh() -> None:
     assert tissue.std() == pytest.approx(sigma, rel=0.06)
 
 
-def test_contrast_turns_about_the_heads_mean() -> None:
+def test_contrast_pivots_at_the_heads_mean() -> None:
     shown = disc(level=100)
     shown[60:68, 60:68] = 140
     middle = float(shown[shown > 0].mean())
@@ -107,7 +107,7 @@ def test_gamma_keeps_both_ends() -> None:
     assert (corruptions.gamma(flat, 2, UP) == flat).all()
 
 
-def test_blur_and_resolution_count_in_heads() -> None:
+def test_blur_and_resolution_are_relative_to_the_head() -> None:
     edges = []
     for side in (128, 256):
         soft = corruptions.blur(disc(200, side), 2.0, UP).astype(float)
@@ -141,7 +141,7 @@ def test_the_bias_field_stays_in_its_bounds_and_is_smooth() -> None:
     assert np.abs(np.diff(ratio)).max() < 0.1
 
 
-def test_words_are_white_and_come_at_the_corners_first() -> None:
+def test_text_is_white_and_starts_in_the_corners() -> None:
     shown = disc(100, 256)
     counts = []
     for words in (1, 4, 8, 12):

@@ -1,4 +1,4 @@
-"""Measuring a model file: the served answers, the card's settings, and honest warnings."""
+"""Evaluating a model file: predictions, settings of the card, warnings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def learned(n: int, source: str = "heads") -> DataSource:
     return DataSource(source=source, n=n, sha256="ab" * 32, licence="CC0-1.0")
 
 
-def test_the_figures_are_those_of_the_served_answers(heads: Path, tmp_path: Path) -> None:
+def test_metrics_are_those_of_the_predictor_s_predictions(heads: Path, tmp_path: Path) -> None:
     cut = Threshold(value=0.42, target=0.9, origin="sensitivity 0.9", n=50)
     model = write_tiny_model(tmp_path / "m.onnx", threshold=cut, temperature=0.7)
     found = evaluate_model(model, [heads], n_boot=200)
@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_served_answers(heads: Path, tmp_path: Path
     assert found.part is None
 
 
-def test_each_source_has_its_figures(heads: Path, tiny_model_path: Path, tmp_path: Path) -> None:
+def test_each_source_has_its_metrics(heads: Path, tiny_model_path: Path, tmp_path: Path) -> None:
     other = draw_heads(tmp_path, each=2, size=72) / "heads"
     other = other.rename(tmp_path / "other")
     found = evaluate_model(tiny_model_path, [heads, other], n_boot=50)
@@ -96,7 +96,7 @@ def test_each_source_has_its_figures(heads: Path, tiny_model_path: Path, tmp_pat
     assert found.overall["accuracy"].n == 20
 
 
-def test_each_known_view_has_its_figures(tmp_path: Path, capsys: Capture) -> None:
+def test_each_known_view_has_its_metrics(tmp_path: Path, capsys: Capture) -> None:
     data = draw_heads(tmp_path, each=4) / "heads"
     records = load_source(data)
     planes = dict(zip([r.key for r in records], ["axial"] * 2 + ["sagittal"] * 5, strict=False))
@@ -142,7 +142,7 @@ def test_a_part_of_a_split_is_measured(heads: Path, tmp_path: Path) -> None:
         evaluate_model(model, [heads], split=where, part="dev")
 
 
-def test_a_copy_of_a_training_image_is_told(heads: Path, tmp_path: Path) -> None:
+def test_a_near_duplicate_of_a_training_image_is_a_warning(heads: Path, tmp_path: Path) -> None:
     data = draw_heads(tmp_path, each=3) / "heads"
     (data / "yes" / "copy.png").write_bytes((data / "yes" / "00.png").read_bytes())
     records = group_records(load_source(data))
@@ -167,7 +167,7 @@ def test_a_copy_of_a_training_image_is_told(heads: Path, tmp_path: Path) -> None
     assert "another split" in " ".join(found.warnings)
 
 
-def test_other_data_than_the_split_s_is_told_or_refused(
+def test_data_that_differs_from_the_split_s_is_a_warning_or_an_error(
     heads: Path, tiny_model_path: Path, tmp_path: Path
 ) -> None:
     records = group_records(load_source(heads))
@@ -186,7 +186,7 @@ def test_other_data_than_the_split_s_is_told_or_refused(
         )
 
 
-def test_slices_that_a_split_leaves_out_are_no_other_data(
+def test_slices_outside_the_split_do_not_count_as_different_data(
     heads: Path, tiny_model_path: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "scanner"
@@ -207,7 +207,9 @@ def test_slices_that_a_split_leaves_out_are_no_other_data(
     assert "other data" not in " ".join(found.warnings)
 
 
-def test_data_without_labels_is_refused(heads: Path, tiny_model_path: Path, tmp_path: Path) -> None:
+def test_data_without_labels_is_rejected(
+    heads: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "scans"
     folder.mkdir()
     (folder / "a.png").write_bytes((heads / "yes" / "00.png").read_bytes())
@@ -215,7 +217,7 @@ def test_data_without_labels_is_refused(heads: Path, tiny_model_path: Path, tmp_
         evaluate_model(tiny_model_path, [folder])
 
 
-def test_an_unreadable_image_is_not_passed_over(tiny_model_path: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_an_error(tiny_model_path: Path, tmp_path: Path) -> None:
     data = draw_heads(tmp_path, each=2) / "heads"
     whole = (data / "no" / "01.png").read_bytes()
     (data / "no" / "01.png").write_bytes(whole[: len(whole) // 2])
@@ -223,7 +225,7 @@ def test_an_unreadable_image_is_not_passed_over(tiny_model_path: Path, tmp_path:
         evaluate_model(tiny_model_path, [data])
 
 
-def test_one_class_leaves_some_figures_undefined(heads: Path, tiny_model_path: Path) -> None:
+def test_one_class_leaves_some_metrics_undefined(heads: Path, tiny_model_path: Path) -> None:
     found = evaluate_model(tiny_model_path, [heads / "yes"], n_boot=10)
     stated = found.to_dict()["overall"]
     assert stated["roc_auc"] == {"value": None, "low": None, "high": None, "n": 8}
@@ -265,7 +267,7 @@ def test_the_command_says_what_is_missing(heads: Path, tmp_path: Path, capsys: C
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_scans_with_label_issues_count_and_figures_without_them_stand_beside(
+def test_metrics_are_given_with_and_without_scans_with_label_issues(
     heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     model = write_tiny_model(tmp_path / "m.onnx")

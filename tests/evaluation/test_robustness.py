@@ -1,4 +1,4 @@
-"""Robustness curves of models whose way of answering is known."""
+"""Robustness curves of models with known behaviour."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def found(predictor: Predictor, records: list[Record]) -> Robustness:
     return robustness_curves(predictor, records, part="test", n_boot=50, corruptions=[LIGHT])
 
 
-def test_a_curve_falls_where_the_answer_is_lost(found: Robustness) -> None:
+def test_a_curve_falls_where_the_signal_is_lost(found: Robustness) -> None:
     assert found.clean["roc_auc"].value == 1.0
     (curve,) = found.curves
     assert [level["roc_auc"].value for level in curve.levels] == [1.0, 1.0, 0.5, 0.0, 0.0]
@@ -70,7 +70,7 @@ def test_a_curve_falls_where_the_answer_is_lost(found: Robustness) -> None:
     assert curve.levels[2]["sensitivity"].value == 1.0
 
 
-def test_what_falls_below_the_target_is_said(found: Robustness) -> None:
+def test_findings_name_corruptions_below_the_target(found: Robustness) -> None:
     (said,) = found.findings()
     assert said.startswith(
         "With light of 300 (steps) the ROC-AUC falls to 0.50 (95 % interval 0.50"
@@ -81,7 +81,7 @@ def test_what_falls_below_the_target_is_said(found: Robustness) -> None:
     assert found.plot().axes[0].get_title() == "light"
 
 
-def test_every_corruption_is_measured_and_repeats(
+def test_every_corruption_is_measured_reproducibly(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUMORLENS_CACHE", str(tmp_path / "cache"))
@@ -100,7 +100,7 @@ def test_every_corruption_is_measured_and_repeats(
     assert few[0]["curves"] == first.to_dict()["curves"][2:4]
 
 
-def test_clean_answers_are_the_served_ones(predictor: Predictor, records: list[Record]) -> None:
+def test_clean_metrics_match_the_predictor(predictor: Predictor, records: list[Record]) -> None:
     found = robustness_curves(predictor, records, n_boot=5, corruptions=[])
     prob = [predictor.predict(record.path).prob for record in records]
     assert (

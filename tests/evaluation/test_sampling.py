@@ -1,4 +1,4 @@
-"""Which scans are drawn for a measurement, and the copies that are worked on."""
+"""Stratified sampling of scans, and downscaled working copies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tumorlens.data.manifest import Record
 from tumorlens.evaluation.sampling import draw_by_group, working_copy
 
 
-def test_a_draw_keeps_the_mix_and_spreads_over_groups() -> None:
+def test_a_sample_is_stratified_and_spread_over_groups() -> None:
     # 60 of one source in 6 groups of ten, 30 of another each for itself, 10 tumours of a third.
     kinds = [("a", 0, i // 10) for i in range(60)]
     kinds += [("b", 0, 100 + i) for i in range(30)] + [("c", 1, 200) for _ in range(10)]
@@ -29,7 +29,7 @@ def test_a_draw_keeps_the_mix_and_spreads_over_groups() -> None:
     assert draw_by_group(all_of_them, 500, seed=1) == all_of_them
 
 
-def test_large_pictures_are_worked_on_small() -> None:
+def test_large_images_are_downscaled() -> None:
     pixels = np.zeros((400, 800, 3), dtype=np.uint8)
     pixels[:, 400:] = 255
     small = working_copy(pixels)

@@ -1,4 +1,4 @@
-"""Every metric against scikit-learn and by hand; intervals against a known truth."""
+"""Every metric against scikit-learn and hand-computed values; intervals against a known truth."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROB = [0.9, 0.8, 0.5, 0.2, 0.7, 0.4, 0.1]
         ("nll", -math.log(0.9 * 0.8 * 0.5 * 0.2 * 0.3 * 0.6 * 0.9) / 7),
     ],
 )
-def test_by_hand(name: str, value: float) -> None:
+def test_metrics_match_hand_computed_values(name: str, value: float) -> None:
     assert metrics.metric_values(LABELS, PROB)[name] == pytest.approx(value, abs=1e-12)
     assert evaluate(LABELS, PROB, n_boot=2)[name].value == pytest.approx(value, abs=1e-12)
 
@@ -82,7 +82,7 @@ def test_agrees_with_scikit_learn(name: str, levels: int | None) -> None:
         assert metrics.metric_values(labels, prob)[name] == pytest.approx(expected, abs=1e-9)
 
 
-def test_certain_and_wrong_costs_what_scikit_learn_says() -> None:
+def test_log_loss_clips_like_scikit_learn() -> None:
     expected = sklearn_metrics.log_loss([1, 0], [0.0, 0.5])
     assert metrics.metric_values([1, 0], [0.0, 0.5])["nll"] == pytest.approx(expected, rel=1e-9)
 
@@ -97,7 +97,7 @@ def test_certain_and_wrong_costs_what_scikit_learn_says() -> None:
                       "pr_auc"}),
     ],
 )  # fmt: skip
-def test_what_the_data_cannot_define_is_nan(
+def test_undefined_metrics_are_nan(
     labels: list[int], prob: list[float], undefined: set[str]
 ) -> None:
     assert {
@@ -114,7 +114,7 @@ def test_what_the_data_cannot_define_is_nan(
     [([], []), ([0, 1], [0.5]), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1, 1.2]), ([0, 1], [0.1, np.nan]),
      ([[0, 1]], [[0.1, 0.2]])],
 )  # fmt: skip
-def test_what_is_no_prediction_is_refused(labels: list[Any], prob: list[Any]) -> None:
+def test_invalid_labels_and_probabilities_are_rejected(labels: list[Any], prob: list[Any]) -> None:
     with pytest.raises(DataError):
         metrics.metric_values(labels, prob)["accuracy"]
     with pytest.raises(DataError):
@@ -127,7 +127,7 @@ def scans(rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[
     return labels, 1 / (1 + np.exp(-logit))
 
 
-def test_one_seed_one_interval_and_another_seed_another() -> None:
+def test_intervals_depend_on_the_seed_alone() -> None:
     labels, prob = scans(np.random.default_rng(0), 80)
     first = evaluate(labels, prob, n_boot=200, seed=5)
     assert evaluate(labels, prob, n_boot=200, seed=5) == first
@@ -137,7 +137,7 @@ def test_one_seed_one_interval_and_another_seed_another() -> None:
         assert estimate.n == 80
 
 
-def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
+def test_intervals_cover_the_truth_in_about_95_of_100_studies() -> None:
     # Two normal populations 1.4 apart: AUROC = Phi(1.4 / sqrt 2).
     auroc = 0.5 * (1 + math.erf(1.4 / 2))
     sensitivity = 0.5 * (1 + math.erf(1.4 / math.sqrt(2)))  # threshold at logit 0
@@ -172,7 +172,7 @@ def test_a_resample_without_tumours_is_left_out() -> None:
     assert (estimate.value, estimate.low, estimate.high) == (1.0, 1.0, 1.0)
 
 
-def test_estimate_as_text_and_fields() -> None:
+def test_estimate_as_text_and_dict() -> None:
     estimate = Estimate(0.91, 0.85, 0.96, 120)
     assert str(estimate) == "0.910 [0.850, 0.960] (n = 120)"
     assert estimate.to_dict() == {"value": 0.91, "low": 0.85, "high": 0.96, "n": 120}

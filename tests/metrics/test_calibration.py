@@ -1,4 +1,4 @@
-"""Temperature, ECE and reliability, with answers known beforehand."""
+"""Temperature, ECE and reliability against known values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_sigmoid(logit: float, prob: float) -> None:
 
 
 def calibrated(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return logits and labels drawn with just the probability the logit says."""
+    """Return logits, and labels drawn with exactly their probability."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.standard_normal(n)
     return logits, (rng.random(n) < sigmoid(logits)).astype(np.int64)
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 1.0, 3.0, 10.0])
-def test_temperature_finds_the_factor_the_logits_were_scaled_by(factor: float) -> None:
+def test_temperature_recovers_the_scale_of_the_logits(factor: float) -> None:
     logits, labels = calibrated(20_000, 0)
     assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.05)
 
@@ -77,7 +77,7 @@ def test_temperature_needs_both_classes(logits: list[float], labels: list[int]) 
         ([0, 1, 0], [1.0, 0.0, 1.0], 15, "mass", 1.0),
     ],
 )  # fmt: skip
-def test_ece_by_hand(
+def test_ece_matches_hand_computed_values(
     labels: list[int], prob: list[float], bins: int, scheme: Scheme, error: float
 ) -> None:
     assert ece(labels, prob, bins, scheme) == pytest.approx(error, abs=1e-12)
@@ -90,7 +90,7 @@ def test_ece_is_small_when_calibrated_and_large_when_not(scheme: Scheme) -> None
     assert ece(labels, sigmoid(4 * logits), scheme=scheme) > 0.08
 
 
-def test_reliability_by_hand() -> None:
+def test_reliability_matches_hand_computed_values() -> None:
     diagram = reliability([0, 1, 1, 1], [0.05, 0.15, 0.95, 1.0], bins=10)
     np.testing.assert_allclose(diagram.confidence, [0.05, 0.15, 0.975])
     np.testing.assert_allclose(diagram.frequency, [0, 1, 1])
@@ -102,7 +102,7 @@ def test_reliability_by_hand() -> None:
     [([], [], 5, "width"), ([1], [0.5, 0.5], 5, "width"), ([1], [1.5], 5, "mass"),
      ([1], [0.5], 0, "mass"), ([1], [0.5], 5, "depth")],
 )  # fmt: skip
-def test_reliability_refuses_what_it_cannot_bin(
+def test_reliability_rejects_invalid_input(
     labels: list[int], prob: list[float], bins: int, scheme: Scheme
 ) -> None:
     with pytest.raises(DataError):

@@ -1,4 +1,4 @@
-"""Conformal sets measured: coverage by class and source, abstention, accuracy of the rest."""
+"""Coverage of conformal sets by class and source, abstention, accuracy of decided scans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.coverage import conformal_report
+from tumorlens.metrics.coverage import conformal_coverage
 from tumorlens.metrics.decision import Conformal
 from tumorlens.metrics.shares import share_estimate
 from tumorlens.metrics.summary import Predictions
@@ -32,9 +32,9 @@ def answers() -> Predictions:
     )
 
 
-def test_the_report_counts_what_the_table_says() -> None:
+def test_coverage_and_abstention_match_the_predictions() -> None:
     # Sets: {tumor}, none, {healthy}, {healthy}, {tumor}, {tumor}; one answer is uncertain.
-    narrow, wide = conformal_report(answers(), (CONFIDENT, WIDE))
+    narrow, wide = conformal_coverage(answers(), (CONFIDENT, WIDE))
     assert json.loads(json.dumps([narrow, wide])) == [narrow, wide]
     assert (narrow["alpha"], narrow["decides"]) == (0.05, True)
     assert (wide["alpha"], wide["decides"]) == (0.1, False)
@@ -53,11 +53,11 @@ def test_the_report_counts_what_the_table_says() -> None:
     assert wide["certain_accuracy"]["value"] is None
 
 
-def test_without_quantiles_there_is_nothing_to_report() -> None:
-    assert conformal_report(answers(), None) == []
+def test_without_quantiles_the_coverage_is_empty() -> None:
+    assert conformal_coverage(answers(), None) == []
 
 
-def test_an_interval_knows_of_groups_and_is_never_empty() -> None:
+def test_share_intervals_depend_on_groups_and_have_width() -> None:
     hits = np.array([1] * 18 + [0] * 2)
     alone, together = (share_estimate(hits, ids) for ids in (np.arange(20), np.arange(20) // 2))
     assert alone.value == together.value == 0.9
@@ -67,5 +67,5 @@ def test_an_interval_knows_of_groups_and_is_never_empty() -> None:
     assert (every.value, every.high) == (1.0, 1.0)
     assert every.low == pytest.approx(10 / (10 + 1.959964**2))  # Wilson's for 10 of 10
     assert math.isnan(share_estimate([], []).value)
-    with pytest.raises(DataError, match="do not fit"):
+    with pytest.raises(DataError, match="differ"):
         share_estimate([1, 0], [1])

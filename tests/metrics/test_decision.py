@@ -95,7 +95,7 @@ def draw(rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[n
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2])
-def test_each_class_is_covered_as_promised(alpha: float) -> None:
+def test_each_class_reaches_its_nominal_coverage(alpha: float) -> None:
     rng = np.random.default_rng(7)
     covered = {"tumor": [], "healthy": []}  # type: dict[str, list[float]]
     for _ in range(200):
@@ -117,7 +117,7 @@ def draw_grouped(rng: np.random.Generator, groups: int) -> tuple[NDArray[np.floa
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1])
-def test_groups_widen_the_sets_until_the_promise_holds(alpha: float) -> None:
+def test_grouped_calibration_reaches_nominal_coverage(alpha: float) -> None:
     rng, tests = np.random.default_rng(11), np.random.default_rng(12)
     labels, prob, _ = draw_grouped(tests, 4000)
     kept: dict[str, list[float]] = {"grouped": [], "plain": []}

@@ -1,4 +1,4 @@
-"""Do 95 % intervals hold the truth 95 % of the time? 500 simulated studies with a known truth."""
+"""Coverage of 95 % intervals in 500 simulated studies with a known truth."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def coverage(group_size: int, *, grouped: bool, studies: int = STUDIES) -> dict[
 
 
 @pytest.mark.parametrize("group_size", [1, 3])
-def test_intervals_hold_the_truth_95_times_in_100(group_size: int) -> None:
+def test_intervals_cover_the_truth_in_95_of_100_studies(group_size: int) -> None:
     for name, share in coverage(group_size, grouped=True).items():
         # 3,000 studies give 92.9 to 94.6 %; 500 scatter around that with a deviation of 1 %.
         assert 0.91 <= share <= 0.97, (name, share)
 
 
-def test_scans_taken_for_independent_would_promise_too_much() -> None:
+def test_ignoring_groups_would_undercover() -> None:
     for name, share in coverage(3, grouped=False, studies=120).items():
         assert share < 0.9, (name, share)

@@ -1,4 +1,4 @@
-"""Maps against boxes: small maps whose answers can be counted by hand."""
+"""Localisation metrics on small maps with hand-computed values."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_box_coverage_shares_cells() -> None:
         ([1.0, 2.0], [CORNER]),
     ],
 )
-def test_what_cannot_be_measured_is_an_error(heat: object, boxes: object) -> None:
+def test_invalid_maps_and_boxes_are_rejected(heat: object, boxes: object) -> None:
     for measure in (pointing_hit, energy_in_box, iou_at_area):
         with pytest.raises(DataError):
             measure(heat, boxes)  # type: ignore[operator]

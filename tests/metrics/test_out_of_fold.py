@@ -1,4 +1,4 @@
-"""A temperature from folds, never measured on the fold it came from."""
+"""Out-of-fold temperature, evaluated on folds it was not fitted on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fold(rng: np.random.Generator, n: int, factor: float, fitted: float) -> Pred
     )
 
 
-def test_the_factor_of_three_is_found_and_the_error_shrinks() -> None:
+def test_temperature_three_is_recovered_and_the_ece_falls() -> None:
     rng = np.random.default_rng(0)
     folds = {f"r0/f{k}": fold(rng, 3000, 3.0, 1.0) for k in range(5)}
     found = out_of_fold_temperature(folds)
@@ -37,7 +37,7 @@ def test_the_factor_of_three_is_found_and_the_error_shrinks() -> None:
     assert (found.predictions["r0/f0"].threshold == 0.5).all()
 
 
-def test_a_fold_is_measured_at_the_others_temperature() -> None:
+def test_each_fold_uses_the_temperature_of_the_other_folds() -> None:
     rng = np.random.default_rng(1)
     folds = {"r0/f0": fold(rng, 4000, 1.0, 1.0), "r0/f1": fold(rng, 4000, 4.0, 1.0),
              "r1/f0": fold(rng, 4000, 2.0, 1.0), "r1/f1": fold(rng, 4000, 2.0, 1.0)}  # fmt: skip
@@ -48,7 +48,7 @@ def test_a_fold_is_measured_at_the_others_temperature() -> None:
     assert found.ece.value > 0.05
 
 
-def test_raw_logits_come_back_from_each_folds_own_temperature() -> None:
+def test_raw_logits_are_recovered_from_each_folds_temperature() -> None:
     rng = np.random.default_rng(2)
     fitted = {"r0/f0": 0.5, "r0/f1": 3.0}
     folds = {name: fold(rng, 500, 3.0, value) for name, value in fitted.items()}
@@ -58,9 +58,9 @@ def test_raw_logits_come_back_from_each_folds_own_temperature() -> None:
     assert found.temperature == pytest.approx(fit_temperature(logits, labels), rel=1e-6)
 
 
-def test_a_fold_alone_or_without_temperature_is_refused() -> None:
+def test_a_single_fold_or_a_missing_temperature_is_rejected() -> None:
     one = fold(np.random.default_rng(3), 50, 1.0, 1.0)
-    with pytest.raises(DataError, match="alone in its repeat"):
+    with pytest.raises(DataError, match="only one of its repeat"):
         out_of_fold_temperature({"r0/f0": one, "r1/f0": one})
     with pytest.raises(DataError, match="no temperature is given for the folds r0/f1"):
         out_of_fold_temperature({"r0/f0": one, "r0/f1": one}, {"r0/f0": 1.0})

@@ -1,4 +1,4 @@
-"""Paired differences: of the right sign, on the right scans, narrower than unpaired ones."""
+"""Paired differences: sign, alignment of scans, narrower than unpaired intervals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def noisy(seed: int, n: int = 200) -> tuple[Predictions, Predictions]:
     return table(labels.tolist(), prob[0].tolist()), table(labels.tolist(), prob[1].tolist())
 
 
-def test_the_value_is_the_difference_of_the_two_figures() -> None:
+def test_the_value_is_the_difference_of_the_two_metrics() -> None:
     first = table([1, 1, 0, 0], [0.9, 0.8, 0.4, 0.2])
     second = table([1, 1, 0, 0], [0.9, 0.3, 0.4, 0.2])
     found = paired_difference(first, second, n_boot=50)
@@ -46,7 +46,7 @@ def test_the_value_is_the_difference_of_the_two_figures() -> None:
     assert found["accuracy"].n == 4
 
 
-def test_the_same_answers_in_another_order_differ_by_nothing() -> None:
+def test_reordered_predictions_have_no_difference() -> None:
     first, _ = noisy(1)
     turned = first.take(np.arange(len(first))[::-1])
     for estimate in paired_difference(first, turned, n_boot=100).values():
@@ -68,7 +68,7 @@ def test_pairing_narrows_the_interval_and_keeps_each_table_s_own_thresholds() ->
     assert paired_difference(first, moved, n_boot=20)["accuracy"].value == pytest.approx(expected)
 
 
-def test_groups_are_drawn_whole() -> None:
+def test_groups_are_resampled_whole() -> None:
     # All wrong answers in one group: a resample holds them 0, 1, 2 … times, which is wide.
     labels, right = [0, 1] * 20, [0.1, 0.9] * 20
     wrong = [0.9 if at < 10 and label == 0 else p
@@ -88,12 +88,12 @@ def test_groups_are_drawn_whole() -> None:
         (table([1, 0], [0.9, 0.1], [5, 5]), "different labels or groups"),
     ],
 )
-def test_tables_that_are_no_pair_are_refused(second: Predictions, message: str) -> None:
+def test_tables_of_different_scans_are_rejected(second: Predictions, message: str) -> None:
     with pytest.raises(DataError, match=message):
         paired_difference(table([1, 0], [0.9, 0.1]), second)
 
 
-def test_a_scan_answered_twice_is_refused() -> None:
+def test_a_repeated_scan_is_rejected() -> None:
     first = table([1, 0], [0.9, 0.1])
     with pytest.raises(DataError, match="each scan once"):
         paired_difference(replace(first, keys=("s:0", "s:0")), first)

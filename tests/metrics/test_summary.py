@@ -1,4 +1,4 @@
-"""Tables of answers: by source and view, repeats counted once, calibration error with interval."""
+"""Summaries by source and view; repeats count once; ECE with interval."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_summary_holds_every_metric_and_both_calibration_errors() -> None:
     assert found["ece_mass"].value == ece(answers.labels, answers.prob, 15, "mass")
 
 
-def test_scans_are_told_apart_by_source_and_by_known_view() -> None:
+def test_summaries_by_source_and_by_known_view() -> None:
     answers = table()
     by_source = summarize_by(answers, answers.sources, lambda rows: summarize(rows, n_boot=20))
     assert {name: values["accuracy"].n for name, values in by_source.items()} == {"a": 30, "b": 30}
@@ -49,7 +49,7 @@ def test_scans_are_told_apart_by_source_and_by_known_view() -> None:
     }
 
 
-def test_a_scan_answered_in_several_repeats_counts_once() -> None:
+def test_a_scan_in_several_repeats_counts_once() -> None:
     once, thrice = summarize(table(), n_boot=400), summarize(table(repeats=3), n_boot=400)
     assert thrice["accuracy"].n == once["accuracy"].n == 60
     # Answers of one scan are resampled together: three tables are not thrice the evidence.
@@ -57,7 +57,7 @@ def test_a_scan_answered_in_several_repeats_counts_once() -> None:
     assert widths[1] > 0.6 * widths[0]
 
 
-def test_each_answer_is_judged_at_its_own_threshold() -> None:
+def test_each_prediction_uses_its_own_threshold() -> None:
     labels, prob = np.array([0, 0, 1, 1]), np.array([0.2, 0.6, 0.4, 0.9])
     limit = np.array([0.5, 0.7, 0.3, 0.5])
     assert metrics.evaluate(labels, prob, threshold=limit, n_boot=5)["accuracy"].value == 1
@@ -67,7 +67,7 @@ def test_each_answer_is_judged_at_its_own_threshold() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["width", "mass"])
-def test_the_interval_of_a_calibration_error_holds_it_and_finds_a_wrong_model(scheme: str) -> None:
+def test_ece_intervals_include_the_value_and_detect_miscalibration(scheme: str) -> None:
     rng = np.random.default_rng(1)
     prob = rng.random(900)
     labels = (rng.random(900) < prob).astype(int)
@@ -78,6 +78,6 @@ def test_the_interval_of_a_calibration_error_holds_it_and_finds_a_wrong_model(sc
     assert right.high < wrong.low <= wrong.value <= wrong.high
 
 
-def test_columns_of_different_lengths_are_refused() -> None:
+def test_columns_of_different_lengths_are_rejected() -> None:
     with pytest.raises(DataError, match="columns of one length"):
         Predictions(("a",), *(np.zeros(2),) * 4, ("s",), (None,))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from tumorlens.models.gradcam import grad_cam
 from tumorlens.models.resnet import ResNetClassifier
 
 
-def test_by_hand() -> None:
+def test_metrics_match_hand_computed_values() -> None:
     # Two channels: the picture and its negative. score = 3·mean(first) - mean(second).
     layer = torch.nn.Conv2d(1, 2, 1, bias=False)
     layer.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)

@@ -36,7 +36,7 @@ def test_an_undefined_figure_is_none() -> None:
     assert shown == {"roc_auc": {"value": None, "low": None, "high": None, "n": 4}}
 
 
-def test_misfits_are_refused() -> None:
+def test_mismatched_lengths_are_rejected() -> None:
     with pytest.raises(DataError, match="2 strengths, 1 levels"):
         LevelCurve("noise", "dB", (1, 2), (CLEAN,))
     with pytest.raises(DataError, match="no curves"):

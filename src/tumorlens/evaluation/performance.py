@@ -15,7 +15,7 @@ from tumorlens.data.pixels import read_pixels
 from tumorlens.evaluation.target import EvaluationTarget
 from tumorlens.imaging.image import Image
 from tumorlens.inference.predictor import Predictor
-from tumorlens.metrics.coverage import conformal_report
+from tumorlens.metrics.coverage import conformal_coverage
 from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.shares import share_estimate
 from tumorlens.metrics.summary import Predictions, summarize, summarize_by
@@ -36,7 +36,7 @@ class Evaluation:
         refusals: Their share over all scans (``all``), by source, and by source and view; scans
             known to be no MRI count apart, as ``known to be no MRI``.
         conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
-            as `conformal_report` gives them; empty without conformal sets.
+            as `conformal_coverage` gives them; empty without conformal sets.
         predictions: One row a scan.
         warnings: Reasons to distrust the metrics.
         label_issues: Scans with a known label issue, by kind. All other metrics count
@@ -122,7 +122,7 @@ def measure(
         predictions,
         target.warnings,
         _refusals(is_refused, predictions, not_mri),
-        conformal_report(predictions, card.conformal),
+        conformal_coverage(predictions, card.conformal),
         dict(count_label_issues(target.records)),
         {} if certain.all() or not certain.any() else summary(predictions.take(certain)),
     )

@@ -1,9 +1,8 @@
-"""Every metric of a binary classifier once, and its interval by a grouped bootstrap.
+"""Metrics of a binary classifier with intervals from a grouped bootstrap.
 
 Labels are 0 (healthy) or 1 (tumour), int ``[N]``; ``prob`` is P(tumour), float ``[N]`` in 0..1.
-A metric that the data cannot define (sensitivity without tumours, ROC-AUC with one class)
-is ``nan``, never a guess. All take an optional weight per scan, which is how the bootstrap
-counts a scan drawn several times.
+A metric that is undefined for the data (sensitivity without tumours, ROC-AUC with one class) is
+``nan``. Weights count how often the bootstrap has drawn each scan.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from tumorlens.errors import DataError
 from tumorlens.metrics.intervals import Estimate, Floats, bootstrap
 
-# Probabilities are kept this far from 0 and 1 in the logarithm, as scikit-learn does.
+# Probabilities are clipped to this distance from 0 and 1 in the logarithm, as in scikit-learn.
 _EPS = np.finfo(np.float64).eps
 
 
@@ -36,7 +35,7 @@ def metric_values(
 def weighted_roc_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Floats:
     """Return the ROC-AUC ``[B]`` of scores ``[N]`` of any range, for scan weights ``[B, N]``.
 
-    It is ``nan`` for a row of weights that leaves one class without weight.
+    It is ``nan`` for a row of weights in which one class has no weight.
     """
     y, p = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     return _roc_auc(Ranking(y, p), np.asarray(weights, dtype=np.float64))
@@ -56,14 +55,14 @@ def evaluate(
     Args:
         labels: 0 or 1, ``[N]``.
         prob: P(tumour), ``[N]``.
-        groups: Any hashable ids ``[N]``; None takes each scan for itself.
-        threshold: From this probability on a scan is predicted positive; one, or ``[N]`` where
-            the scans' models have thresholds of their own.
-        n_boot: Resamples.
-        seed: Of the resampling.
+        groups: Any hashable ids ``[N]``; None resamples single scans.
+        threshold: Scans of at least this probability are predicted positive; one number, or
+            ``[N]`` where scans were predicted by models with different thresholds.
+        n_boot: Number of resamples.
+        seed: Seed of the resampling.
 
     Raises:
-        DataError: Empty or ill-matched arrays, labels other than 0 and 1, probabilities
+        DataError: Empty or mismatched arrays, labels other than 0 and 1, probabilities
             outside 0..1.
     """
     y, p, limit = _checked(labels, prob, threshold)
@@ -94,21 +93,17 @@ def _checked(
 def weighted_metrics(
     y: NDArray[np.int64], p: Floats, threshold: ArrayLike, weights: Floats
 ) -> dict[str, Floats]:
-    """Return name → values ``[B]`` for scan weights ``[B, N]``; the arrays are taken as checked."""
+    """Return name → values ``[B]`` for scan weights ``[B, N]``; does not check the arrays."""
     ranking = Ranking(y, p)
     total = weights.sum(axis=1)
+    clipped = np.clip(p, _EPS, 1 - _EPS)
     return {
         **_confusion_metrics(y, p, threshold, weights),
         "roc_auc": _roc_auc(ranking, weights),
         "pr_auc": _pr_auc(ranking, weights),
         "brier": weights @ ((p - y) ** 2) / total,
-        "nll": weights @ _log_losses(y, p) / total,
+        "nll": weights @ -np.where(y == 1, np.log(clipped), np.log1p(-clipped)) / total,
     }
-
-
-def _log_losses(y: NDArray[np.int64], p: Floats) -> Floats:
-    clipped = np.clip(p, _EPS, 1 - _EPS)
-    return np.asarray(-np.where(y == 1, np.log(clipped), np.log1p(-clipped)))
 
 
 def _confusion_metrics(
@@ -132,16 +127,15 @@ def _confusion_metrics(
 
 
 class Ranking:
-    """Scans in falling order of score, with the last index of each run of equal scores."""
+    """Scans in descending order of score, with the last index of each run of tied scores."""
 
     def __init__(self, y: NDArray[np.int64], p: Floats) -> None:
         self.order: NDArray[np.int64] = np.argsort(-p, kind="stable")
-        falling = p[self.order]
-        self.ends = np.append(np.flatnonzero(np.diff(falling)), p.size - 1)
+        self.ends = np.append(np.flatnonzero(np.diff(p[self.order])), p.size - 1)
         self.positive = (y[self.order] == 1).astype(np.float64)
 
-    def cumulated(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return true and false positives ``[B, K]`` when all up to each run are positive."""
+    def cumulative_counts(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return true and false positives ``[B, K]`` with the threshold below each run of ties."""
         ordered = weights[:, self.order]
         tp = np.cumsum(ordered * self.positive, axis=1)[:, self.ends]
         fp = np.cumsum(ordered * (1 - self.positive), axis=1)[:, self.ends]
@@ -149,7 +143,7 @@ class Ranking:
 
 
 def _roc_auc(ranking: Ranking, weights: Floats) -> Floats:
-    tp, fp = ranking.cumulated(weights)
+    tp, fp = ranking.cumulative_counts(weights)
     before = np.concatenate([np.zeros((len(tp), 1)), tp[:, :-1]], axis=1)
     widths = np.diff(fp, axis=1, prepend=0)
     area = (widths * (before + tp) / 2).sum(axis=1)
@@ -158,8 +152,8 @@ def _roc_auc(ranking: Ranking, weights: Floats) -> Floats:
 
 
 def _pr_auc(ranking: Ranking, weights: Floats) -> Floats:
-    tp, fp = ranking.cumulated(weights)
-    gained = np.diff(tp, axis=1, prepend=0)
+    tp, fp = ranking.cumulative_counts(weights)
+    new_tp = np.diff(tp, axis=1, prepend=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        at = np.where(tp + fp > 0, tp / (tp + fp), 0)
-        return np.asarray((gained * at).sum(axis=1) / tp[:, -1])
+        precision = np.where(tp + fp > 0, tp / (tp + fp), 0)
+        return np.asarray((new_tp * precision).sum(axis=1) / tp[:, -1])

@@ -1,6 +1,6 @@
-"""Are the probabilities right? Temperature, expected calibration error, reliability.
+"""Calibration: temperature scaling, expected calibration error, reliability diagram.
 
-Serving needs `sigmoid`, and the base install has no scipy (35 MB) to take it from.
+`sigmoid` is written here because serving needs it and the base install has no scipy (35 MB).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Scheme = Literal["width", "mass"]
 def sigmoid(logit: ArrayLike) -> NDArray[np.float64]:
     """Return ``1 / (1 + exp(-logit))`` as float64 without overflow for any finite logit."""
     values = np.asarray(logit, dtype=np.float64)
-    small = np.exp(-np.abs(values))
-    return np.asarray(np.where(values >= 0, 1 / (1 + small), small / (1 + small)))
+    decay = np.exp(-np.abs(values))
+    return np.asarray(np.where(values >= 0, 1 / (1 + decay), decay / (1 + decay)))
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T > 0 that minimises the NLL of ``sigmoid(logits / T)``.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The NLL is convex in 1/T,
-    so bisection of its slope finds its one minimum; T is kept within 0.02..50, which binds
-    only where the logit's sign (nearly) always is, or is not, the label.
+    so bisection of its derivative finds the minimum. T is limited to 0.02..50; a limit is reached
+    only where the logit's sign is (nearly) always right or always wrong.
 
     Args:
         logits: float ``[N]``, from scans the network was not trained on.
@@ -45,15 +45,15 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
             f"{y.size} labels, {int(y.sum())} tumours"
         )
 
-    def slope(scale: float) -> float:
+    def derivative(scale: float) -> float:
         return float(np.mean((sigmoid(z * scale) - y) * z))
 
-    # The slope of a convex function grows with the scale, so halving brackets its one zero. In
-    # the logarithm, forty halvings leave a relative error below 1e-11.
+    # The derivative of a convex function increases, so bisection brackets its only zero. On a
+    # logarithmic scale, forty steps leave a relative error below 1e-11.
     low, high = math.log(1 / 50), math.log(1 / 0.02)
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if slope(math.exp(middle)) > 0 else (middle, high)
+        low, high = (low, middle) if derivative(math.exp(middle)) > 0 else (middle, high)
     return math.exp(-(low + high) / 2)
 
 
@@ -72,7 +72,7 @@ class Reliability:
 def reliability(
     labels: ArrayLike, prob: ArrayLike, bins: int = 15, scheme: Scheme = "width"
 ) -> Reliability:
-    """Bin P(tumour) by equal width over 0..1 or by equal mass (equally many scans a bin).
+    """Bin P(tumour) by equal width over 0..1 or by equal mass (the same number of scans in each).
 
     Raises:
         DataError: No scans, lengths that differ, a probability outside 0..1, or ``bins`` < 1.
@@ -84,11 +84,11 @@ def reliability(
         raise DataError("reliability needs probabilities in 0..1")
     index = bin_indices(p, bins, scheme)
     count = np.bincount(index, minlength=bins)
-    used = count > 0
-    size = count[used]
+    occupied = count > 0
+    size = count[occupied]
     return Reliability(
-        np.bincount(index, weights=p, minlength=bins)[used] / size,
-        np.bincount(index, weights=y, minlength=bins)[used] / size,
+        np.bincount(index, weights=p, minlength=bins)[occupied] / size,
+        np.bincount(index, weights=y, minlength=bins)[occupied] / size,
         size.astype(np.int64),
     )
 

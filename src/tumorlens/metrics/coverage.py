@@ -1,4 +1,4 @@
-"""Do conformal sets keep their word? Coverage by class and source, and what abstaining buys."""
+"""Empirical coverage and abstention rate of conformal sets, by class and source."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tumorlens.metrics.summary import Predictions
 _CLASSES = ((1, "tumor"), (0, "healthy"))
 
 
-def conformal_report(
+def conformal_coverage(
     predictions: Predictions, conformal: Sequence[Conformal] | None
 ) -> list[dict[str, Any]]:
-    """Measure sets and decisions at each error rate; JSON-ready, undefined values are None.
+    """Return coverage, abstention and accuracy at each error rate; JSON-ready, undefined is None.
 
     Args:
         predictions: Calibrated predictions on scans the quantiles were not fitted on.
-        conformal: The card's; the first entry is the one that decides.
+        conformal: The model card's quantiles; the first entry is the one that decisions use.
 
     Returns:
-        For each entry: ``alpha``, ``decides``, ``coverage`` (the true class is in the set) by
-        class, overall and in ``by_source``; ``uncertain``, the share without a decision, overall
-        and by source; ``certain_accuracy``, that of the decisions which were made. Each estimate
-        has value, low, high and n scans.
+        For each entry: ``alpha`` and ``decides``; then, overall and in ``by_source``: ``coverage``
+        (share of sets that hold the true class) by class, ``uncertain`` (share without a
+        decision) and ``certain_accuracy`` (accuracy of the decisions made). Each estimate has
+        value, low, high and n scans.
     """
     return [_entry(predictions, entry, index == 0) for index, entry in enumerate(conformal or ())]
 
@@ -37,28 +37,33 @@ def _entry(predictions: Predictions, conformal: Conformal, decides: bool) -> dic
     pairs = zip(predictions.prob.tolist(), predictions.threshold.tolist(), strict=True)
     decisions = np.array([decide(p, t, conformal) for p, t in pairs])
     names = np.where(predictions.labels == 1, "tumor", "healthy")
-    sets = [prediction_set(p, conformal) for p in predictions.prob.tolist()]
-    covered = np.array([name in kept for name, kept in zip(names, sets, strict=True)], dtype=bool)
+    covered = np.array(
+        [
+            name in prediction_set(p, conformal)
+            for name, p in zip(names, predictions.prob.tolist(), strict=True)
+        ],
+        dtype=bool,
+    )
     uncertain = decisions == "uncertain"
-    everywhere = np.ones(len(predictions), dtype=bool)
     sources = np.array(predictions.sources)
 
-    def of(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> dict[str, float | int | None]:
+    def share(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> dict[str, float | int | None]:
         return share_estimate(hits[rows], predictions.groups[rows]).to_dict()
 
     def estimates(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return {
             "coverage": {
-                name: of(covered, rows & (predictions.labels == label)) for label, name in _CLASSES
+                name: share(covered, rows & (predictions.labels == label))
+                for label, name in _CLASSES
             },
-            "uncertain": of(uncertain, rows),
-            "certain_accuracy": of(decisions == names, rows & ~uncertain),
+            "uncertain": share(uncertain, rows),
+            "certain_accuracy": share(decisions == names, rows & ~uncertain),
         }
 
     return {
         "alpha": conformal.alpha,
         "decides": decides,
-        **estimates(everywhere),
+        **estimates(np.ones(len(predictions), dtype=bool)),
         "by_source": {
             name: estimates(sources == name) for name in sorted(set(predictions.sources))
         },

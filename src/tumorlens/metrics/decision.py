@@ -1,4 +1,4 @@
-"""From a probability to a decision: threshold for a target, conformal sets, abstention."""
+"""Decisions from probabilities: operating point, conformal prediction sets, abstention."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Decision = Literal["tumor", "healthy", "uncertain"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """The probability from which on a scan is predicted positive.
+    """The decision threshold: scans of at least this P(tumour) are predicted positive.
 
     Attributes:
         value: 0..1.
-        target: The sensitivity it was chosen for, or None where it was not chosen by one.
-        origin: In words, on which scans.
+        target: The sensitivity it was chosen for; None if it was not chosen that way.
+        origin: Description of how it was chosen, and on which scans.
         n: Number of scans it was chosen on.
     """
 
@@ -35,10 +35,10 @@ class Threshold:
 def threshold_for_sensitivity(
     labels: ArrayLike, prob: ArrayLike, target: float, origin: str
 ) -> Threshold:
-    """Return the highest threshold whose sensitivity is still ``target``.
+    """Return the highest threshold with a sensitivity of at least ``target``.
 
-    It lies midway between the last tumour that must be found and the next lower
-    probability, so that rounding cannot lose that tumour.
+    It lies midway between the lowest-scoring tumour that must be detected and the next lower
+    probability, so that rounding cannot miss that tumour.
 
     Raises:
         DataError: No tumours, lengths that differ, or a target outside (0, 1].
@@ -50,9 +50,9 @@ def threshold_for_sensitivity(
             f"a threshold needs tumours and a target in (0, 1]; got {tumours.size} tumours in "
             f"{y.size} scans, target {target}"
         )
-    last = float(tumours[math.ceil(target * tumours.size - 1e-9) - 1])
-    below = p[p < last]
-    value = (last + float(below.max())) / 2 if below.size else last / 2
+    lowest = float(tumours[math.ceil(target * tumours.size - 1e-9) - 1])
+    below = p[p < lowest]
+    value = (lowest + float(below.max())) / 2 if below.size else lowest / 2
     return Threshold(value, target, origin, int(y.size))
 
 
@@ -62,19 +62,18 @@ class Conformal:
 
     A class is in the prediction set when ``1 - P(class)`` is at most its quantile. For a scan
     exchangeable with the calibration scans of its class, the class is in the set with probability
-    at least ``1 - alpha``: on average over scans and calibrations, for each class by itself, at
-    any sample size (Vovk, Conditional validity of inductive conformal predictors, ACML 2012).
-    Near-duplicates and slices of one person are not exchangeable with new scans; there the
-    effective number of scans takes the place of their number, and the promise holds approximately.
-    Nothing is promised for one given scan, one source, or another hospital's scans.
+    at least ``1 - alpha``: marginally over scans and calibration sets, for each class separately,
+    at any sample size (Vovk, Conditional validity of inductive conformal predictors, ACML 2012).
+    Near-duplicates and slices of one patient are not exchangeable with new scans; the effective
+    number of scans then replaces their number, and coverage holds approximately. There is no
+    guarantee for a single scan, a single source, or another hospital's scans.
 
     Attributes:
         alpha: Error rate, 0..1.
         tumor, healthy: The quantiles, 0..1; 1 keeps the class in every set.
-        n_tumor, n_healthy: Calibration scans behind each.
-        groups_tumor, groups_healthy: Groups of near-duplicates among them; None where every scan
-            was taken for its own group.
-        effective_tumor, effective_healthy: How many scans without groups they are worth, or None.
+        n_tumor, n_healthy: Number of calibration scans of each class.
+        groups_tumor, groups_healthy: Number of groups among them; None if fitted without groups.
+        effective_tumor, effective_healthy: Effective number of independent scans, or None.
     """
 
     alpha: float
@@ -95,8 +94,8 @@ def fit_conformal(
 
     The quantile is the ``ceil((n + 1)(1 - alpha))``-th smallest of the class's n scores, or 1 (the
     class is always in the set) when n is too small for that. With groups the rank is
-    ``ceil(n (1 + 1/m)(1 - alpha))`` with the effective number of scans m, which follows from how
-    much a group's scans exceed the quantile together; see `effective_size`.
+    ``ceil(n (1 + 1/m)(1 - alpha))``, where m is the effective number of scans; it depends on how
+    strongly exceeding the quantile is correlated within groups, see `effective_size`.
 
     Args:
         labels: 0 or 1, ``[N]``.
@@ -121,45 +120,45 @@ def fit_conformal(
     counts = (int(tumor.sum()), int(healthy.sum()))
     if groups is None:
         return Conformal(alpha, upper, lower, *counts)
-    kinds = (len(np.unique(ids[tumor])), len(np.unique(ids[healthy])))
-    return Conformal(alpha, upper, lower, *counts, *kinds, m_tumor, m_healthy)
+    group_counts = (len(np.unique(ids[tumor])), len(np.unique(ids[healthy])))
+    return Conformal(alpha, upper, lower, *counts, *group_counts, m_tumor, m_healthy)
 
 
 def effective_size(hits: ArrayLike, groups: ArrayLike) -> float:
-    """Return how many independent scans a share over grouped scans ``[N]`` is worth, 1..N.
+    """Return the effective sample size of a proportion over grouped scans ``[N]``, 1..N.
 
-    ``p (1 - p)`` over the variance of the share ``p`` between groups: Kish, Survey Sampling, 1965.
-    Where all or none of ``hits`` are true nothing tells how alike a group's scans are, and
-    the number of groups is returned.
+    ``p (1 - p)`` over the between-group variance of the proportion ``p`` (Kish, Survey Sampling,
+    1965). Where all or none of ``hits`` are true, the correlation within groups cannot be
+    estimated, and the number of groups is returned.
     """
     h, ids = np.asarray(hits, dtype=np.float64), np.asarray(groups)
     share = float(h.mean())
     _, inverse = np.unique(ids, return_inverse=True)
-    gaps = np.bincount(inverse, weights=h - share)
-    spread, count = share * (1 - share), len(gaps)
-    between = float((gaps**2).sum()) / h.size**2 * count / max(count - 1, 1)
-    if spread <= 0 or between <= 0 or count < 2:
+    deviations = np.bincount(inverse, weights=h - share)
+    variance, count = share * (1 - share), len(deviations)
+    between = float((deviations**2).sum()) / h.size**2 * count / max(count - 1, 1)
+    if variance <= 0 or between <= 0 or count < 2:
         return float(count)
-    return min(float(h.size), max(spread / between, 1.0))
+    return min(float(h.size), max(variance / between, 1.0))
 
 
 def prediction_set(prob: float, conformal: Conformal) -> tuple[Label, ...]:
-    """Return the classes that P(tumour) ``prob`` does not rule out: none, one or both.
+    """Return the conformal prediction set of P(tumour) ``prob``: no, one or both classes.
 
     The order is fixed: ``tumor`` before ``healthy``.
     """
-    kept: tuple[tuple[Label, float, float], ...] = (
+    candidates: tuple[tuple[Label, float, float], ...] = (
         ("tumor", 1 - prob, conformal.tumor),
         ("healthy", prob, conformal.healthy),
     )
-    return tuple(name for name, score, quantile in kept if score <= quantile)
+    return tuple(name for name, score, quantile in candidates if score <= quantile)
 
 
 def decide(prob: float, threshold: float, conformal: Conformal | None) -> Decision:
-    """Return the decision: the label, or ``uncertain`` when the set does not hold just one class.
+    """Return the decision: the label, or ``uncertain`` unless the set is exactly that label.
 
-    The label follows the threshold alone, and the set the quantiles alone; the decision is the
-    label only where they agree. A set of one class that is not the label at the threshold is
+    The label depends on the threshold alone and the set on the quantiles alone; the decision is
+    the label only where they agree. A set of one class that is not the label at the threshold is
     therefore uncertain too. Without conformal quantiles the label is the decision.
     """
     label: Label = "tumor" if prob >= threshold else "healthy"
@@ -171,11 +170,11 @@ def decide(prob: float, threshold: float, conformal: Conformal | None) -> Decisi
 def _upper_quantile(
     scores: NDArray[np.float64], groups: NDArray[np.generic], alpha: float
 ) -> tuple[float, float]:
-    """Return the quantile and the effective number of scans behind it."""
+    """Return the quantile and the effective number of scans it is based on."""
     n, ranked = scores.size, np.sort(scores)
     size = float(n)
     if len(np.unique(groups)) < n:
-        plain = ranked[math.ceil(n * (1 - alpha) - 1e-9) - 1]
-        size = effective_size(scores > plain, groups)
+        ungrouped = ranked[math.ceil(n * (1 - alpha) - 1e-9) - 1]
+        size = effective_size(scores > ungrouped, groups)
     rank = math.ceil(n * (1 + 1 / size) * (1 - alpha) - 1e-9)
     return (float(ranked[rank - 1]) if rank <= n else 1.0), size

@@ -1,8 +1,8 @@
-"""Estimates with 95 % intervals: the grouped bootstrap and Wilson's interval, each once.
+"""Estimates with 95 % intervals: the grouped bootstrap and Wilson's interval.
 
-Scans of one group (near-duplicates, slices of one person) are not independent, and intervals that
-took them so would be too narrow. So whole groups are drawn with replacement (Efron & Tibshirani
-1993, ch. 8); `scipy.stats.bootstrap` draws single scans.
+Scans of one group (near-duplicates, slices of one patient) are not independent; intervals that
+assume they are would be too narrow. Whole groups are therefore resampled with replacement (Efron &
+Tibshirani 1993, ch. 8); `scipy.stats.bootstrap` resamples single scans only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 _Z = 1.959964  # 97.5 % of the standard normal
-_CELLS = 4_000_000  # of a table of weights, so that resamples of many scans take some 30 MB
+_MAX_WEIGHTS = 4_000_000  # in one chunk of resamples: about 30 MB
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Estimate:
     n: int
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return the four fields, JSON-ready: what is not defined is None."""
+        """Return the four fields, JSON-ready; an undefined value is None."""
         return {key: number if math.isfinite(number) else None
                 for key, number in asdict(self).items()}  # fmt: skip
 
@@ -38,7 +38,7 @@ class Estimate:
 
 
 UNDEFINED = Estimate(math.nan, math.nan, math.nan, 0)
-"""What a measurement over no scans gives."""
+"""The estimate over no scans."""
 
 
 def to_dicts(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
@@ -60,36 +60,37 @@ def bootstrap(
         statistics: Takes weights float64 ``[B, N]``, how often each scan counts, and returns
             name → values ``[B]``.
         groups: Ids ``[N]``.
-        n_boot: Resamples; those in which a statistic is undefined are left out of its interval.
-        seed: Of the resampling.
-        interval: Takes a value and its resamples ``[B]``; `percentiles` by default.
+        n_boot: Number of resamples; those in which a statistic is undefined are left out of its
+            interval.
+        seed: Seed of the resampling.
+        interval: Maps a value and its resamples ``[B]`` to an interval; `percentiles` by default.
     """
     n = np.size(groups)
-    chosen = interval or (lambda value, resampled: percentiles(resampled))
     whole = statistics(np.ones((1, n)))
     parts = [statistics(weights) for weights in resample_weights(groups, n_boot, seed)]
     estimates = {}
     for name, (value,) in whole.items():
-        drawn = np.concatenate([part[name] for part in parts])
-        drawn = drawn[np.isfinite(drawn)]
-        defined = math.isfinite(value) and drawn.size
-        low, high = chosen(float(value), drawn) if defined else (math.nan, math.nan)
+        resampled = np.concatenate([part[name] for part in parts])
+        resampled = resampled[np.isfinite(resampled)]
+        low = high = math.nan
+        if math.isfinite(value) and resampled.size:
+            low, high = (interval or percentiles)(float(value), resampled)
         estimates[name] = Estimate(float(value), low, high, n)
     return estimates
 
 
 def resample_weights(groups: ArrayLike, n_boot: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each of N scans is drawn, float64 ``[B, N]``, some resamples at a time."""
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    rng, shares = np.random.default_rng(seed), np.full(names.size, 1 / names.size)
-    chunk = max(1, _CELLS // member.size)
+    """Yield how often each of N scans is drawn, float64 ``[B, N]``, in chunks of resamples."""
+    ids, member = np.unique(np.asarray(groups), return_inverse=True)
+    rng, shares = np.random.default_rng(seed), np.full(ids.size, 1 / ids.size)
+    chunk = max(1, _MAX_WEIGHTS // member.size)
     for start in range(0, n_boot, chunk):
-        counts = rng.multinomial(names.size, shares, size=min(chunk, n_boot - start))
+        counts = rng.multinomial(ids.size, shares, size=min(chunk, n_boot - start))
         yield counts[:, member].astype(np.float64)
 
 
-def percentiles(resampled: Floats) -> tuple[float, float]:
-    """Return the 2.5th and the 97.5th percentile."""
+def percentiles(value: float, resampled: Floats) -> tuple[float, float]:
+    """Return the 2.5th and the 97.5th percentile of the resamples."""
     low, high = np.quantile(resampled, (0.025, 0.975))
     return float(low), float(high)
 
@@ -97,7 +98,7 @@ def percentiles(resampled: Floats) -> tuple[float, float]:
 def wilson_interval(share: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
     """Return Wilson's 95 % interval (JASA 22 (1927) 209) of shares ``[K]`` of ``n`` scans each.
 
-    It is never empty, also where the share is 0 or 1.
+    Its width is never 0, not even for a share of 0 or 1.
     """
     p, count = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
     middle = (p + _Z**2 / (2 * count)) / (1 + _Z**2 / count)

@@ -1,8 +1,8 @@
-"""Does the map point at the tumour? Measures of a class map against boxes.
+"""Localisation metrics: agreement of a class map with annotated boxes.
 
 Maps are float ``[h, w]`` of any resolution; boxes are ``[N, 4]``: ``x0, y0, x1, y1`` as fractions
-of the width and height the map spans, so neither has to know the other's pixels. A cell belongs
-to a box by the share of its area inside it; of overlapping boxes the larger share counts.
+of the map's width and height. A cell counts by the share of its area inside the boxes; where boxes
+overlap, the larger share counts.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ Floats = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
 TOLERANCE = 15 / 256
-"""Fifteen pixels of an image whose longer side is 256: the pointing game's own tolerance."""
+"""The pointing game's tolerance: 15 pixels of an image whose longer side is 256."""
 
 
 def pointing_hit(heat: ArrayLike, boxes: ArrayLike, tolerance: float = 0.0) -> bool:
-    """Return whether the centre of the map's highest cell lies in a box, or near one.
+    """Return whether the centre of the map's peak cell lies in a box, or near one.
 
     The pointing game of Zhang et al., Top-down Neural Attention by Excitation Backprop, IJCV
-    2018. Of equal highest cells the first in reading order counts, so a flat map points at the
-    corner, not at the middle.
+    2018. Of tied peak cells the first in reading order counts, so a constant map points at the
+    corner.
 
     Args:
         heat: The map.
         boxes: The boxes.
-        tolerance: How far from a box still counts, as `pointing_distance` measures it. 0 asks for
-            the box itself (edges count); the paper's own game has 15 pixels, `TOLERANCE` here.
+        tolerance: Distances below this count as hits, in units of `pointing_distance`. With 0 the
+            peak must lie in a box (edges included); the paper uses 15 pixels (`TOLERANCE`).
 
     Raises:
-        DataError: an empty or not finite map, no box, or a box without area.
+        DataError: An empty or non-finite map, no box, or a box without area.
     """
     distance = pointing_distance(heat, boxes)
     return distance == 0 or distance < tolerance
 
 
 def pointing_distance(heat: ArrayLike, boxes: ArrayLike) -> float:
-    """Return how far the centre of the highest cell is from the nearest box, 0 inside one.
+    """Return the distance from the centre of the peak cell to the nearest box, 0 inside one.
 
-    The unit is the longer side of the map, whose cells are taken for square. Raises as
+    The unit is the longer side of the map; cells are assumed to be square. Raises as
     `pointing_hit`.
     """
     values, corners = _checked(heat, boxes)
@@ -60,22 +60,18 @@ def energy_in_box(heat: ArrayLike, boxes: ArrayLike) -> float:
     """Return the share, 0..1, of the map's positive energy that lies inside the boxes.
 
     The energy-based pointing game of Wang et al., Score-CAM, CVPR workshops 2020: the sum of
-    ``max(map, 0)`` inside over its whole sum. A map without positive values gives 0.
-
-    Raises:
-        DataError: as `pointing_hit`.
+    ``max(map, 0)`` inside the boxes over the whole sum, 0 for a map without positive values.
+    Raises as `pointing_hit`.
     """
     values, corners = _checked(heat, boxes)
-    energy = np.maximum(values, 0)
-    total = float(energy.sum())
-    return float((energy * box_coverage(values.shape, corners)).sum()) / total if total else 0.0
+    return energy_in_region(values, box_coverage(values.shape, corners))
 
 
 def energy_in_region(heat: ArrayLike, region: ArrayLike) -> float:
     """Return the share, 0..1, of the map's positive energy in a region, as `energy_in_box`.
 
-    ``region`` is bool, or a share 0..1 of each cell, of the map's shape. Raises `DataError` for
-    another shape, or an empty or not finite map.
+    ``region`` has the map's shape: bool, or the share 0..1 of each cell that counts. Raises
+    `DataError` for another shape, or an empty or non-finite map.
     """
     values, inside = _checked_map(heat), np.asarray(region, dtype=np.float64)
     if inside.shape != values.shape:
@@ -86,62 +82,51 @@ def energy_in_region(heat: ArrayLike, region: ArrayLike) -> float:
 
 
 def iou_at_area(heat: ArrayLike, boxes: ArrayLike) -> float:
-    """Return the intersection over union, 0..1, of the boxes and the map's hottest cells.
+    """Return the intersection over union, 0..1, of the boxes and the map's highest cells.
 
-    As many of the hottest cells are taken as the boxes cover in area (at least one), which
-    spares the choice of a level. Equal cells are taken in reading order.
-
-    Raises:
-        DataError: as `pointing_hit`.
+    The highest cells are taken until they cover the area of the boxes (at least one cell), so no
+    threshold has to be chosen; ties are broken in reading order. Raises as `pointing_hit`.
     """
     values, corners = _checked(heat, boxes)
     covered = box_coverage(values.shape, corners)
     area = float(covered.sum())
-    hottest = np.argsort(-values, axis=None, kind="stable")[: max(1, round(area))]
-    inside = float(covered.ravel()[hottest].sum())
-    return inside / (area + hottest.size - inside)
+    highest = np.argsort(-values, axis=None, kind="stable")[: max(1, round(area))]
+    inside = float(covered.ravel()[highest].sum())
+    return inside / (area + highest.size - inside)
 
 
 def box_from_map(heat: ArrayLike, level: float) -> Box | None:
     """Return the box around the map's main region: ``(x0, y0, x1, y1)`` fractions, or None.
 
-    The region is the four-connected cells of at least ``level`` around the highest cell; None
-    when no cell reaches the level.
-
-    Raises:
-        DataError: an empty or not finite map.
+    The region is the four-connected component of cells of at least ``level`` that holds the peak;
+    None when no cell reaches the level. Raises `DataError` for an empty or non-finite map.
     """
     values = _checked_map(heat)
     if values.max() < level:
         return None
     _, regions = cv2.connectedComponents((values >= level).astype(np.uint8), connectivity=4)
     region = regions == regions.flat[int(values.argmax())]
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    x, y, w, h = cv2.boundingRect(region.astype(np.uint8))
     height, width = values.shape
-    return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
-    )
+    return x / width, y / height, (x + w) / width, (y + h) / height
 
 
 def box_iou(box: Box | None, boxes: ArrayLike) -> float:
-    """Return the intersection over union, 0..1, with the box that fits best; 0 for no box."""
+    """Return the intersection over union, 0..1, with the best-matching box; 0 for None."""
     if box is None:
         return 0.0
-    given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    sides = np.minimum(given[:, 2:], box[2:]) - np.maximum(given[:, :2], box[:2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    areas = (given[:, 2:] - given[:, :2]).prod(axis=1) + (box[2] - box[0]) * (box[3] - box[1])
-    return float((shared / (areas - shared)).max())
+    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    sides = np.minimum(corners[:, 2:], box[2:]) - np.maximum(corners[:, :2], box[:2])
+    intersection = np.clip(sides, 0, None).prod(axis=1)
+    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1) + (box[2] - box[0]) * (box[3] - box[1])
+    return float((intersection / (areas - intersection)).max())
 
 
 def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
-    """Return Spearman's rank correlation of two maps, -1..1; equal cells share their mean rank.
+    """Return Spearman's rank correlation of two maps, -1..1; ties share their mean rank.
 
-    A map without any contrast agrees with nothing: 0. Raises `DataError` when they differ in
-    shape, are empty or not finite. Needs scipy, which the extra 'train' brings.
+    It is 0 if a map is constant. Raises `DataError` when they differ in shape, are empty or not
+    finite. Needs scipy (extra 'train').
     """
     maps = _checked_map(one), _checked_map(other)
     if maps[0].shape != maps[1].shape:

@@ -1,4 +1,4 @@
-"""What metrics are called in reports and cards."""
+"""Display names of metrics in reports and model cards."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ METRIC_NAMES = {
 
 
 def metric_name(key: str) -> str:
-    """Return a metric's name in words; one that has none here is its key with spaces."""
+    """Return a metric's display name; by default its key with spaces for underscores."""
     return METRIC_NAMES.get(key, key.replace("_", " "))

@@ -1,4 +1,4 @@
-"""A temperature from out-of-fold predictions, measured on folds it was not fitted on."""
+"""Temperature from out-of-fold predictions, evaluated on folds it was not fitted on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from tumorlens.metrics.calibration import fit_temperature, sigmoid
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions, ece_estimate
 
-# Probabilities of exactly 0 or 1 are rounded logits of about 37.
-_SMALLEST = 1e-16
+# Probabilities are clipped to this distance from 0 and 1: logits of about ±37.
+_EPS = 1e-16
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What out-of-fold predictions say of a recipe's calibration.
+    """A training recipe's calibration, estimated from out-of-fold predictions.
 
     Attributes:
         temperature: Fitted on every fold's logits: the one for a network trained on all scans.
-        by_fold: Each fold's, fitted on the other folds of its repeat.
-        predictions: Each fold's predictions at its own of ``by_fold``, never fitted on it; the
-            threshold is the 0.5 of a calibrated probability, since the folds' own are on another
-            scale.
-        ece: Of ``predictions`` by bins of equal width, all folds and repeats pooled.
+        by_fold: Fold → temperature, fitted on the other folds of its repeat.
+        predictions: Fold → predictions calibrated with its entry of ``by_fold``. The threshold is
+            0.5, since the folds' thresholds refer to differently scaled probabilities.
+        ece: ECE (bins of equal width) of ``predictions``, all folds and repeats pooled.
     """
 
     temperature: float
@@ -42,17 +41,19 @@ def out_of_fold_temperature(
     """Fit a temperature on out-of-fold logits, leaving each fold out in turn to measure it.
 
     Args:
-        folds: Out-of-fold predictions by ``r0/f0`` (repeat, fold), as `crossvalidate` leaves them.
-            No scan stands in two folds of a repeat, so what is measured was not fitted on.
-        fitted: The temperature each fold's probabilities were made with, which takes them back to
-            raw logits; None takes 1, and the result is then a correction on top of theirs.
-        seed: Of the bootstrap.
+        folds: Out-of-fold predictions by ``r0/f0`` (repeat, fold), as `crossvalidate` writes them.
+            No scan is in two folds of a repeat.
+        fitted: The temperature of each fold's probabilities, to recover the raw logits; None
+            assumes 1, and the result then corrects the folds' own temperatures.
+        seed: Seed of the bootstrap.
 
     Raises:
         DataError: A repeat has one fold only, ``fitted`` misses a fold, or a class is missing.
     """
     if fitted is not None and (missing := sorted(set(folds) - set(fitted))):
-        raise DataError(f"no temperature is given for the folds {', '.join(missing)}")
+        raise DataError(
+            f"no temperature for the folds {', '.join(missing)}; give one for each fold"
+        )
     logits = {name: _logit(table.prob) * (fitted or {}).get(name, 1.0)
               for name, table in folds.items()}  # fmt: skip
     by_fold, predictions = {}, {}
@@ -60,21 +61,20 @@ def out_of_fold_temperature(
         repeat = name.partition("/")[0]
         others = [each for each in folds if each != name and each.partition("/")[0] == repeat]
         if not others:
-            raise DataError(f"fold {name} is alone in its repeat; nothing is left to fit on")
+            raise DataError(
+                f"fold {name} is the only one of its repeat; temperatures need at least two"
+            )
         by_fold[name] = _fit(folds, logits, others)
         predictions[name] = replace(
             table,
             prob=sigmoid(logits[name] / by_fold[name]),
             threshold=np.full(len(table), 0.5),
         )
-    tables = list(predictions.values())
-    ece = ece_estimate(
-        np.concatenate([table.labels for table in tables]),
-        np.concatenate([table.prob for table in tables]),
-        "width",
-        groups=np.concatenate([table.groups for table in tables]),
-        seed=seed,
+    labels, prob, groups = (
+        np.concatenate([getattr(table, column) for table in predictions.values()])
+        for column in ("labels", "prob", "groups")
     )
+    ece = ece_estimate(labels, prob, "width", groups=groups, seed=seed)
     return OutOfFold(_fit(folds, logits, list(folds)), by_fold, predictions, ece)
 
 
@@ -88,5 +88,5 @@ def _fit(
 
 
 def _logit(prob: NDArray[np.float64]) -> NDArray[np.float64]:
-    kept = np.clip(prob, _SMALLEST, 1 - _SMALLEST)
-    return np.asarray(np.log(kept) - np.log1p(-kept))
+    clipped = np.clip(prob, _EPS, 1 - _EPS)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))

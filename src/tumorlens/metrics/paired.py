@@ -1,4 +1,4 @@
-"""Two tables of predictions on the same scans: how much they differ, with a paired interval."""
+"""Differences of metrics between two models on the same scans, with paired intervals."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def paired_difference(
     """Return every metric of ``first`` minus ``second`` with its 95 % interval.
 
     Both tables hold the same scans, each once, in any order. Groups of scans are drawn with
-    replacement, the same for both tables: what makes a scan hard is common to both and cancels
-    (the paired bootstrap of Efron & Tibshirani 1993, ch. 8). A resample in which a metric is
-    undefined for either is left out.
+    replacement, the same for both tables, so that the difficulty of a scan, which both share,
+    cancels (paired bootstrap; Efron & Tibshirani 1993, ch. 8). Resamples in which a metric is
+    undefined for either table are left out.
 
     Raises:
-        DataError: No predictions, a scan that stands twice, or tables of different scans, labels or
+        DataError: No predictions, a scan listed twice, or tables of different scans, labels or
             groups.
     """
-    order = _aligned(first, second)
+    order = _row_order(first, second)
     labels = first.labels
     tables = (
         (first.prob, first.threshold),
@@ -39,15 +39,15 @@ def paired_difference(
     return bootstrap(difference, first.groups, n_boot=n_boot, seed=seed)
 
 
-def _aligned(first: Predictions, second: Predictions) -> NDArray[np.int64]:
-    """Return the rows of ``second`` in the order of ``first``."""
+def _row_order(first: Predictions, second: Predictions) -> NDArray[np.int64]:
+    """Return the index of each row of ``first`` in ``second`` ``[N]``."""
     if not len(first) or len(set(first.keys)) < len(first):
         raise DataError("a paired comparison needs tables that hold each scan once")
     if len(second) != len(first) or set(first.keys) != set(second.keys):
         missing = sorted(set(first.keys) ^ set(second.keys))[:3]
-        raise DataError(f"a paired comparison needs the same scans twice; only in one: {missing}")
-    at = {key: row for row, key in enumerate(second.keys)}
-    order = np.array([at[key] for key in first.keys], dtype=np.int64)
+        raise DataError(f"a paired comparison needs the same scans in both; only in one: {missing}")
+    row_of = {key: row for row, key in enumerate(second.keys)}
+    order = np.array([row_of[key] for key in first.keys], dtype=np.int64)
     if not (
         np.array_equal(first.labels, second.labels[order])
         and np.array_equal(first.groups, second.groups[order])

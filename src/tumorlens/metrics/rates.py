@@ -1,4 +1,4 @@
-"""ROC and precision–recall curves with a grouped-bootstrap band, for drawing."""
+"""ROC and precision–recall curves with a grouped-bootstrap band, for plots."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def rate_curve(
     Args:
         labels: 0 or 1, ``[N]``. prob: P(tumour), ``[N]``.
         kind: Which curve.
-        groups: Ids ``[N]`` that are resampled whole; None takes each scan for itself.
-        n_boot: Resamples; those that hold one class only are left out.
-        seed: Of the resampling.
+        groups: Ids ``[N]`` that are resampled whole; None resamples single scans.
+        n_boot: Number of resamples; those with only one class are left out.
+        seed: Seed of the resampling.
 
     Raises:
         DataError: Lengths that differ, or only one class.
@@ -61,29 +61,31 @@ def rate_curve(
         )
     ranking = Ranking(y, p)
     grid = np.linspace(0, 1, 101)
-    drawn = [
-        _at(grid, *_points(tp, fp, kind), kind)
+    resampled = [
+        _interpolate(grid, *_points(tp, fp, kind), kind)
         for weights in resample_weights(ids, n_boot, seed)
-        for tp, fp in zip(*ranking.cumulated(weights), strict=True)
+        for tp, fp in zip(*ranking.cumulative_counts(weights), strict=True)
         if tp[-1] > 0 and fp[-1] > 0
     ]
-    tp, fp = ranking.cumulated(np.ones((1, y.size)))
+    tp, fp = ranking.cumulative_counts(np.ones((1, y.size)))
     x, height = _points(tp[0], fp[0], kind)
-    band = np.quantile(drawn, [0.025, 0.975], axis=0) if drawn else np.full((2, 101), np.nan)
+    band = (
+        np.quantile(resampled, [0.025, 0.975], axis=0) if resampled else np.full((2, 101), np.nan)
+    )
     return RateCurve(x, height, grid, band[0], band[1])
 
 
 def _points(tp: Floats, fp: Floats, kind: Kind) -> tuple[Floats, Floats]:
     """Return the curve's points ``[K]`` from true and false positives down the ranking."""
-    kept = tp + fp > 0
-    tp, fp = tp[kept], fp[kept]
+    nonempty = tp + fp > 0
+    tp, fp = tp[nonempty], fp[nonempty]
     if kind == "roc":
         return np.append(0, fp / fp[-1]), np.append(0, tp / tp[-1])
     precision = tp / (tp + fp)
     return np.append(0, tp / tp[-1]), np.append(precision[0], precision)
 
 
-def _at(grid: Floats, x: Floats, y: Floats, kind: Kind) -> Floats:
+def _interpolate(grid: Floats, x: Floats, y: Floats, kind: Kind) -> Floats:
     if kind == "roc":
         return np.asarray(np.interp(grid, x, y))
     return np.asarray(y[np.minimum(np.searchsorted(x, grid - 1e-12), y.size - 1)])

@@ -1,4 +1,4 @@
-"""Means, shares and areas with intervals that know of groups, for what is no plain metric."""
+"""Means, proportions and ROC-AUCs with grouped intervals, for measures beyond `binary`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from tumorlens.metrics.intervals import UNDEFINED, Estimate, Floats, bootstrap, 
 def mean_estimate(
     values: ArrayLike, groups: ArrayLike, *, n_boot: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the mean of numbers, or the share of truths, ``[N]``; without values `UNDEFINED`.
+    """Return the mean of numbers or booleans ``[N]``; `UNDEFINED` without values.
 
-    A share of exactly 0 or 1 has an interval without width: no resample can hold what no scan
-    showed. `share_estimate` gives one that has.
-
-
-    Raises `DataError` when values and group ids do not fit together, or a value is not finite.
+    The bootstrap interval of a proportion of exactly 0 or 1 has no width; `share_estimate` gives
+    one that has. Raises `DataError` when values and group ids differ in shape, or a value is not
+    finite.
     """
     numbers, ids = np.asarray(values, dtype=np.float64), np.asarray(groups)
     if numbers.shape != ids.shape or numbers.ndim != 1 or not np.isfinite(numbers).all():
-        raise DataError(f"{numbers.shape} finite numbers and {ids.shape} group ids do not fit")
+        raise DataError(f"{numbers.shape} finite numbers and {ids.shape} group ids differ in shape")
     if not numbers.size:
         return UNDEFINED
 
@@ -35,17 +33,15 @@ def mean_estimate(
 
 
 def share_estimate(hits: ArrayLike, groups: ArrayLike) -> Estimate:
-    """Return the share of truths ``[N]`` with a 95 % interval that knows of groups ``[N]``.
+    """Return the proportion of true values ``[N]`` with a 95 % interval for grouped scans.
 
-    Wilson's interval at the effective number of scans, which follows from how alike a group's scans
-    are, and is the number of groups where all or none are true (`effective_size`); so a share of 0
-    or 1 still has an interval. Without scans `UNDEFINED`.
-
-    Raises `DataError` when the lengths differ.
+    Wilson's interval at the effective number of scans (`effective_size`), so that a proportion of
+    0 or 1 has an interval too; `UNDEFINED` without scans. Raises `DataError` when the lengths
+    differ.
     """
     h, ids = np.asarray(hits, dtype=np.float64), np.asarray(groups)
     if h.shape != ids.shape:
-        raise DataError(f"{h.shape} truths and {ids.shape} group ids do not fit")
+        raise DataError(f"{h.shape} values and {ids.shape} group ids differ in shape")
     if not h.size:
         return UNDEFINED
     share = float(h.mean())
@@ -58,46 +54,44 @@ def auc_estimate(
 ) -> Estimate:
     """Return the ROC-AUC of scores ``[N]`` of any range; ``nan`` with one class only.
 
-    Raises `DataError` when labels, scores and group ids do not fit together.
+    Raises `DataError` when labels, scores and group ids differ in length.
     """
     truth = np.asarray(labels)
     table = np.asarray(scores, dtype=np.float64)
     if truth.shape != table.shape:
-        raise DataError(f"{truth.shape} labels and {table.shape} scores do not fit")
+        raise DataError(f"{truth.shape} labels and {table.shape} scores differ in shape")
     return macro_auc_estimate(truth, table[:, None], groups, n_boot=n_boot, seed=seed)
 
 
 def macro_auc_estimate(
     classes: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, n_boot: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the mean one-against-rest ROC-AUC of K classes (Hand & Till 2001 compare pairs).
+    """Return the macro-averaged one-versus-rest ROC-AUC of K classes.
 
     Args:
-        classes: int ``[N]``; column k of the scores belongs to class k, or, of a single column,
-            to class 1.
+        classes: int ``[N]``; column k of the scores belongs to class k, a single column to class 1.
         scores: float ``[N, K]`` of any range.
-        groups: Ids ``[N]``, resampled whole. A resample without one of the classes is left out.
-        n_boot: Resamples.
-        seed: Of the resampling.
+        groups: Ids ``[N]``, resampled whole. Resamples that lack one of the classes are left out.
+        n_boot: Number of resamples.
+        seed: Seed of the resampling.
 
     Raises:
-        DataError: Shapes that do not fit together.
+        DataError: Classes, scores and group ids differ in length.
     """
-    truth, table, ids = (
-        np.asarray(classes),
-        np.asarray(scores, dtype=np.float64),
-        np.asarray(groups),
-    )
+    truth, ids = np.asarray(classes), np.asarray(groups)
+    table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or truth.shape != ids.shape or truth.shape != table.shape[:1]:
-        raise DataError(f"{truth.shape} classes, {table.shape} scores, {ids.shape} group ids")
+        raise DataError(
+            f"{truth.shape} classes, {table.shape} scores, {ids.shape} ids differ in length"
+        )
     if not truth.size:
         return UNDEFINED
-    wanted = [1] if table.shape[1] == 1 else range(table.shape[1])
+    numbers = [1] if table.shape[1] == 1 else range(table.shape[1])
 
     def area(weights: Floats) -> dict[str, Floats]:
         areas = [
-            weighted_roc_auc((truth == name).astype(np.int64), table[:, column], weights)
-            for column, name in enumerate(wanted)
+            weighted_roc_auc((truth == number).astype(np.int64), table[:, column], weights)
+            for column, number in enumerate(numbers)
         ]
         return {"area": np.asarray(np.mean(areas, axis=0))}
 

@@ -1,4 +1,4 @@
-"""Predictions on scans, and their metrics: over all, by source, by view."""
+"""Predictions on scans, and their metrics overall and by subgroup."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SCHEMES: tuple[Scheme, ...] = ("width", "mass")
 
 @dataclass(frozen=True)
 class Predictions:
-    """A table of predictions, one row each; in repeated cross-validation a scan has several.
+    """A table with one prediction a row; repeated cross-validation has several for each scan.
 
     Attributes:
         keys: Names of the scans ``[N]``.
         labels: int64 ``[N]``, 0 healthy or 1 tumour.
         prob: float64 ``[N]``, calibrated P(tumour).
-        threshold: float64 ``[N]``, that of the model that predicted.
+        threshold: float64 ``[N]``, the threshold of the model that made the prediction.
         groups: int64 ``[N]``; scans of one group are resampled together.
         sources: Data sets ``[N]``.
         views: ``axial``, ``coronal``, ``sagittal`` or None (not known) ``[N]``.
@@ -44,19 +44,19 @@ class Predictions:
     def __post_init__(self) -> None:
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(sizes.values())) != 1:
-            raise DataError(f"a table of predictions has columns of one length; got {sizes}")
+            raise DataError(f"the columns of a table of predictions differ in length: {sizes}")
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def take(self, rows: ArrayLike) -> Predictions:
-        """Return some rows, by index or by mask ``[N]``."""
+        """Return the rows selected by indices or a mask ``[N]``."""
         index = np.arange(len(self))[np.asarray(rows)]
         columns: dict[str, Any] = {}
         for field in fields(self):
             column = getattr(self, field.name)
-            taken = tuple(column[i] for i in index) if isinstance(column, tuple) else column[index]
-            columns[field.name] = taken
+            is_tuple = isinstance(column, tuple)
+            columns[field.name] = tuple(column[i] for i in index) if is_tuple else column[index]
         return Predictions(**columns)
 
 
@@ -65,8 +65,8 @@ def summarize(
 ) -> dict[str, Estimate]:
     """Return every metric, ECE included, with its 95 % grouped-bootstrap interval.
 
-    ``n`` counts scans: a scan tested in several repeats counts once, and since its predictions
-    share its group, they are resampled together.
+    ``n`` counts scans: one tested in several repeats counts once; its predictions share a group
+    and are resampled together.
 
     Raises:
         DataError: No predictions, or values out of range.
@@ -87,7 +87,7 @@ def every_metric(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Return what `evaluate` does, and the ECE by both binning schemes."""
+    """Return the metrics of `evaluate`, and the ECE with both binning schemes."""
     options: dict[str, Any] = {"groups": groups, "n_boot": n_boot, "seed": seed}
     found = evaluate(labels, prob, threshold=threshold, **options)
     return found | {
@@ -100,7 +100,7 @@ def summarize_by(
     names: Sequence[str | None],
     summary: Callable[[Predictions], dict[str, Estimate]] = summarize,
 ) -> dict[str, dict[str, Estimate]]:
-    """Return name → metrics over the rows that bear the name; None bears none, and is left out."""
+    """Return name → metrics over the rows with this name; rows named None are left out."""
     labels = np.array([name or "" for name in names], dtype=object)
     return {
         name: summary(predictions.take(labels == name))
@@ -119,9 +119,9 @@ def ece_estimate(
 ) -> Estimate:
     """Return the expected calibration error (15 bins) with its grouped-bootstrap interval.
 
-    Resampling adds calibration error of its own, so plain percentiles lie too high; these are
-    bias-corrected (Efron & Tibshirani 1993, ch. 14.3) and always hold the value. The bins are
-    those of the whole sample.
+    Resampling adds to the calibration error, so plain percentiles are biased upwards; these are
+    bias-corrected (Efron & Tibshirani 1993, ch. 14.3) and extended to include the value. The bins
+    are those of the whole sample.
     """
     y, p = np.asarray(labels, dtype=np.float64), np.asarray(prob, dtype=np.float64)
     value = ece(y, p, ECE_BINS, scheme)
@@ -136,10 +136,10 @@ def ece_estimate(
     return replace(found, value=value)
 
 
-def _bias_corrected(value: float, drawn: Floats) -> tuple[float, float]:
-    normal, n = NormalDist(), drawn.size
-    share = min(max(float(np.mean(drawn < value)), 1 / (n + 1)), n / (n + 1))
+def _bias_corrected(value: float, resampled: Floats) -> tuple[float, float]:
+    normal, n = NormalDist(), resampled.size
+    share = min(max(float(np.mean(resampled < value)), 1 / (n + 1)), n / (n + 1))
     shift = 2 * normal.inv_cdf(share)
     levels = [normal.cdf(shift + normal.inv_cdf(level)) for level in (0.025, 0.975)]
-    low, high = np.quantile(drawn, levels)
+    low, high = np.quantile(resampled, levels)
     return min(float(low), value), max(float(high), value)

@@ -1,4 +1,4 @@
-"""Explanation scores on drawn discs with a bright square, whose answers can be told beforehand."""
+"""Localisation scores on drawn discs with a bright square, whose values are known."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def scores(records: list[Record], predictor: Predictor) -> ExplanationScores:
         return explanation_scores(predictor, records, network=brightness(), n_boot=50, occluded=1)
 
 
-def test_each_map_is_scored_by_source_with_its_n(scores: ExplanationScores) -> None:
+def test_each_map_has_scores_by_source_with_n(scores: ExplanationScores) -> None:
     own = scores.scores["class map"]
     assert {name: values["pointing"].value for name, values in own.items()} == {
         "all": pytest.approx(2 / 3), "a": 0.5, "b": 1.0,
@@ -121,7 +121,7 @@ def test_each_map_is_scored_by_source_with_its_n(scores: ExplanationScores) -> N
     assert scores.scores["centre prior"]["all"]["pointing"].value == 0
 
 
-def test_the_network_s_own_tests(scores: ExplanationScores) -> None:
+def test_checks_that_need_the_network(scores: ExplanationScores) -> None:
     assert scores.skipped == ()
     assert scores.parity is not None
     assert scores.parity.n == 3
@@ -137,7 +137,7 @@ def test_scores_become_json(scores: ExplanationScores) -> None:
     assert set(plain["measures"]) == set(MEASURES)
 
 
-def test_without_a_network_what_needs_one_is_left_out(
+def test_without_a_network_its_checks_are_skipped(
     records: list[Record], predictor: Predictor
 ) -> None:
     found = explanation_scores(predictor, records[:1], part=None, n_boot=10)
@@ -147,7 +147,7 @@ def test_without_a_network_what_needs_one_is_left_out(
     assert set(found.scores["class map"]) == {"a"}  # of one source there is no "all" beside it
 
 
-def test_what_cannot_be_measured_is_refused(
+def test_invalid_input_is_rejected(
     records: list[Record], predictor: Predictor, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="boxes"):
@@ -164,7 +164,9 @@ def test_what_cannot_be_measured_is_refused(
         load_network(tmp_path, predictor.card)
 
 
-def test_a_run_s_weights_make_its_network(predictor: Predictor, tmp_path: Path, case: Case) -> None:
+def test_a_network_loads_the_weights_of_its_run(
+    predictor: Predictor, tmp_path: Path, case: Case
+) -> None:
     torch.save(brightness().state_dict(), tmp_path / "weights.pt")
     found = parity(predictor, load_network(tmp_path, predictor.card), case.inputs[None])
     assert found.logit < 1e-5
@@ -174,7 +176,7 @@ def test_a_run_s_weights_make_its_network(predictor: Predictor, tmp_path: Path, 
     )
 
 
-def test_where_the_lesion_is_all_measures_agree(case: Case) -> None:
+def test_a_map_on_the_lesion_scores_well_on_every_measure(case: Case) -> None:
     values = score_map(class_map(case), case)
     assert values["pointing"] == values["pointing_15px"] == 1
     assert values["distance"] == 0
@@ -191,7 +193,7 @@ def test_where_the_lesion_is_all_measures_agree(case: Case) -> None:
     assert score_map(case.rim.astype(np.float32), case)["energy_on_rim"] == 1
 
 
-def test_of_pixels_at_the_end_of_the_scale_the_most_evidence_is_the_peak(case: Case) -> None:
+def test_saturated_pixels_are_ranked_by_evidence(case: Case) -> None:
     heat, order = np.zeros((2, SIDE, SIDE), np.float32)
     heat[20:160, 64:96] = 1  # the first in reading order lies above the box
     order[130, 70], order[0, 0] = 5, 9  # the latter is not among the highest
@@ -199,7 +201,7 @@ def test_of_pixels_at_the_end_of_the_scale_the_most_evidence_is_the_peak(case: C
     assert score_map(heat, case, order)["pointing"] == 1
 
 
-def test_a_flat_map_points_nowhere(case: Case) -> None:
+def test_a_constant_map_is_a_miss(case: Case) -> None:
     values = score_map(np.zeros((SIDE, SIDE), np.float32), case)
     assert values["pointing"] == values["pointing_15px"] == values["energy_in_box"] == 0
     assert values["distance"] == 1
@@ -237,7 +239,7 @@ def test_positive_evidence_is_the_map_where_it_is_above_neutral(case: Case) -> N
     np.testing.assert_array_equal(heat[spread > 0], spread[spread > 0])
 
 
-def test_occlusion_is_the_fall_of_the_logit(case: Case, predictor: Predictor) -> None:
+def test_occlusion_is_the_drop_of_the_logit(case: Case, predictor: Predictor) -> None:
     heat = occlusion(predictor)(case)
     top, left = np.unravel_index(int(heat.argmax()), heat.shape)
     assert 64 <= left < 96
@@ -250,7 +252,7 @@ def test_occlusion_is_the_fall_of_the_logit(case: Case, predictor: Predictor) ->
     assert heat[centre_y, centre_x] == pytest.approx(fall, rel=0.05)
 
 
-def test_randomisation_goes_from_the_answer_down(predictor: Predictor) -> None:
+def test_randomisation_cascades_from_the_output(predictor: Predictor) -> None:
     before = torch.random.get_rng_state()
     fresh = random_network(predictor.card, seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -264,7 +266,7 @@ def test_randomisation_goes_from_the_answer_down(predictor: Predictor) -> None:
     assert network.scale.weight.item() == 4  # the network itself is untouched
 
 
-def test_the_gallery_shows_misses_first_and_nothing_from_elsewhere(
+def test_the_gallery_is_self_contained_and_shows_misses_first(
     records: list[Record], predictor: Predictor, scores: ExplanationScores, tmp_path: Path
 ) -> None:
     page = tmp_path / "new" / "page.html"
@@ -278,7 +280,7 @@ def test_the_gallery_shows_misses_first_and_nothing_from_elsewhere(
     assert f"{far} px off" in text
 
 
-def test_a_drawn_case_bears_box_and_peak(case: Case) -> None:
+def test_a_drawn_case_shows_box_and_peak(case: Case) -> None:
     drawn = draw_case(case)
     assert drawn.shape == (SIDE, SIDE, 3)
     assert drawn[128, 70].tolist() == [0, 220, 90]

@@ -1,4 +1,4 @@
-"""Features before the last layer, against a network whose features are known."""
+"""Input features of the last layer, for a network with known features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPEC = PreprocessSpec(size=32)
 
 
 class Doubling(nn.Module):
-    """Two features, once and twice the picture, and a last layer that must not be seen."""
+    """Two features, once and twice the picture, and a last layer that must not be included."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Doubling(nn.Module):
         return out
 
 
-def test_the_last_layer_s_input_is_averaged_over_places() -> None:
+def test_the_last_layer_s_input_is_averaged_over_positions() -> None:
     pictures = [np.full((1, 4, 4), level, dtype=np.float32) for level in np.linspace(0, 1, 20)]
     pictures[3][0, :2] += 0.5
     found = last_inputs(Doubling(), pictures)
@@ -44,7 +44,7 @@ def test_the_last_layer_s_input_is_averaged_over_places() -> None:
     np.testing.assert_allclose(found, np.stack([means, 2 * means], axis=1), atol=1e-6)
 
 
-def test_weights_must_be_the_measured_model_s(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_rejected(tmp_path: Path) -> None:
     torch.manual_seed(0)
     arguments = {"widths": [4, 8], "in_channels": 1}
     network = build("cnn", **arguments).eval()

@@ -1,4 +1,4 @@
-"""What is taken out, put in or exchanged, against pictures whose answer is plain."""
+"""Interventions on scans, on images with predictable results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_patch(level: float, mask: Mask, inside: float) -> ModelInput:
     return np.where(mask, np.float32(inside), flat(level)).astype(np.float32)
 
 
-def test_border_only_keeps_the_border_and_nothing_else() -> None:
+def test_border_only_removes_the_whole_head() -> None:
     head = square(10, 10, 30)
     picture = with_patch(0.1, head, 0.8)
     picture[0, 2, 3] = 0.9  # a letter
@@ -39,7 +39,7 @@ def test_border_only_keeps_the_border_and_nothing_else() -> None:
     assert picture[0, 20, 20] == np.float32(0.8), "the given picture must stay"
 
 
-def test_a_head_that_fills_the_picture_leaves_black() -> None:
+def test_a_head_that_fills_the_image_leaves_black() -> None:
     assert (interventions.remove_head(flat(0.7), np.ones((SIDE, SIDE), dtype=bool)) == 0).all()
 
 
@@ -64,7 +64,7 @@ def test_grey_is_the_rest_of_the_heads_median() -> None:
     assert (filled[0, ~head] == 0).all()
 
 
-def test_inpainting_takes_the_surroundings_and_no_skull() -> None:
+def test_inpainting_uses_the_surroundings_but_not_the_skull() -> None:
     head, tumour = square(5, 5, 40), square(20, 5, 10)
     picture = with_patch(0.0, head, 0.4)
     picture[0, tumour] = 0.9
@@ -87,7 +87,7 @@ def test_a_tumour_is_filled_with_tissue_at_its_own_brightness() -> None:
     assert (filled[0, :, 25:] == picture[0, :, 25:]).all()
 
 
-def test_a_graft_keeps_its_contrast_and_says_where_it_is() -> None:
+def test_an_inserted_patch_keeps_its_contrast_and_is_located() -> None:
     patch = square(5, 5, 10)
     donor = with_patch(0.2, patch, 0.5)
     result, place = interventions.insert_patch(
@@ -101,7 +101,7 @@ def test_a_graft_keeps_its_contrast_and_says_where_it_is() -> None:
     assert edge[0] < 0.45 < edge[-1]
 
 
-def test_a_place_is_the_only_one_there_is() -> None:
+def test_a_single_fitting_shift_is_found() -> None:
     patch = np.zeros((SIDE, SIDE), dtype=bool)
     patch[2:5, 2:8] = patch[2:8, 2:4] = True  # an L
     allowed = np.zeros_like(patch)
@@ -115,7 +115,7 @@ def test_a_place_is_the_only_one_there_is() -> None:
     )
 
 
-def test_every_drawn_place_is_allowed() -> None:
+def test_random_shifts_stay_inside_the_allowed_region() -> None:
     patch, allowed = square(0, 0, 7), interventions.grow(square(10, 10, 30), -0.02)
     allowed[20:24, 20:24] = False
     seen = set()

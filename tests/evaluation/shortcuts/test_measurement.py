@@ -1,4 +1,4 @@
-"""A shortcut test's limit is missed, or not, and says so."""
+"""Limits of shortcut tests and their findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tumorlens.metrics.intervals import Estimate
      (0.61, None, 0.6, True), (0.25, 0.3, 0.7, True), (float("nan"), 0.9, None, False),
      (0.1, None, None, False)],
 )  # fmt: skip
-def test_a_limit_is_missed_by_the_value_itself(
+def test_a_limit_is_compared_with_the_value(
     value: float, at_least: float | None, at_most: float | None, fails: bool
 ) -> None:
     found = Measurement("t", "n", Estimate(value, 0.0, 1.0, 9), at_least, at_most, "So {}")

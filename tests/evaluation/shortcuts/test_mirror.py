@@ -1,4 +1,4 @@
-"""Heads of one half and its mirror image: where the axis lies, and which half is clear."""
+"""Mirror symmetry: where the axis lies, and which half is free of lesion."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_the_axis_is_found(tilt: float, right: float) -> None:
         assert axis.offset == pytest.approx(expected, abs=0.03)
 
 
-def test_unlike_halves_have_no_axis() -> None:
+def test_asymmetric_scans_have_no_axis() -> None:
     y, x = np.indices((SIDE, SIDE))
     assert not find_axis(((x > 20) & (x < 40) & (y > 10)).astype(np.float32)[None]).found
 
 
 @pytest.mark.parametrize(("column", "side"), [(30, 1), (48, 0), (66, -1)])
-def test_the_clear_side_is_the_one_without_a_lesion(column: int, side: int) -> None:
+def test_lesion_free_side(column: int, side: int) -> None:
     assert clear_side(lesion_at(column), UPRIGHT) == side
     assert clear_side(np.zeros((SIDE, SIDE), dtype=bool), UPRIGHT) == 0
 

@@ -1,4 +1,4 @@
-"""The shortcut tests on models whose way of predicting is known: they must tell them apart."""
+"""The shortcut tests distinguish models that use the lesion from models that use a shortcut."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def value(found: ShortcutResults, test: str, name: str) -> Estimate:
         ("swapped background", "of the same class: predictions flip", 0.0, 0.0),
     ],
 )
-def test_a_lesion_reader_is_told_from_a_mark_reader(
+def test_a_model_that_uses_the_lesion_passes_and_one_that_uses_a_mark_fails(
     honest: ShortcutResults,
     cheat: ShortcutResults,
     test: str,
@@ -164,7 +164,7 @@ def halves(records: list[Record], *, honest: bool) -> tuple[Estimate, Estimate]:
     return still.estimate, healthy.estimate
 
 
-def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_path: Path) -> None:
+def test_mirroring_the_healthy_half_removes_the_tumour_for_an_honest_model(tmp_path: Path) -> None:
     beside = drawn(tmp_path, 46, "axial")  # the clear half is the one with the mark
     for honest, share in ((True, 0.0), (False, 1.0)):
         still, healthy = halves(beside, honest=honest)
@@ -175,7 +175,7 @@ def test_a_head_without_the_tumours_half_is_no_tumour_to_a_lesion_reader(tmp_pat
         assert still.n == 0
 
 
-def test_n_counts_what_each_test_was_done_on(honest: ShortcutResults) -> None:
+def test_n_counts_the_scans_of_each_test(honest: ShortcutResults) -> None:
     assert value(honest, "unmodified", "ROC-AUC").n == 40
     assert value(honest, "masked tumour", "grey: mean drop").n == 20
     assert value(honest, "inserted lesion", "predicted positive").n == 20
@@ -210,7 +210,7 @@ def test_the_results_as_json(cheat: ShortcutResults) -> None:
     }  # fmt: skip
 
 
-def test_sources_that_look_alike_cannot_be_told(honest: ShortcutResults) -> None:
+def test_indistinguishable_sources_cannot_be_read(honest: ShortcutResults) -> None:
     for word in ("healthy", "tumour"):
         told = value(honest, "source from map and logit", f"macro ROC-AUC among {word}")
         assert told.low <= 0.5 <= told.high
@@ -222,7 +222,7 @@ def test_sources_that_look_alike_cannot_be_told(honest: ShortcutResults) -> None
     )
 
 
-def test_a_source_that_shows_is_found(tmp_path: Path, records: list[Record]) -> None:
+def test_a_visible_source_is_read(tmp_path: Path, records: list[Record]) -> None:
     # One source's healthy heads carry a dot that the model's map shows.
     marked = []
     for record in records:
@@ -267,15 +267,13 @@ def test_records_must_be_labelled_and_grouped(records: list[Record]) -> None:
         results(without, honest=True)
 
 
-def test_the_missing_package_is_named(
-    records: list[Record], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named(records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorlens.evaluation.shortcuts.probes.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="audit"):
         results(records, honest=True)
 
 
-def test_a_scan_knows_where_its_tumour_is(records: list[Record]) -> None:
+def test_a_scan_locates_its_tumour(records: list[Record]) -> None:
     tumour = read_scan(cast("Predictor", Model(honest=True)), records[0])
     where = tumour.tensor[0] > 0.9
     assert where.any()
