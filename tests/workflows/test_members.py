@@ -13,7 +13,7 @@ import torch
 from tests.drawn_data import evidence_settings
 from tumorlens.data.splits import make_split, read_split, write_split
 from tumorlens.errors import ConfigError, LeakageError
-from tumorlens.evaluation.localization.sanity import random_network, randomised_from_above
+from tumorlens.evaluation.localization.sanity import cascading_randomisation, untrained_network
 from tumorlens.inference.predictor import Predictor
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_network, read_weights
@@ -258,8 +258,8 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(
 
 def test_randomising_replaces_a_layer_in_every_member(joined: RunResult) -> None:
     card = Predictor.open(joined.model, threads=1).card
-    network, fresh = random_network(card, 1), random_network(card, 2)
-    steps = randomised_from_above(network, fresh)
+    network, fresh = untrained_network(card, 1), untrained_network(card, 2)
+    steps = cascading_randomisation(network, fresh)
     name, changed = next(steps)
     assert name == "head"
     for at in (0, 1):

@@ -1,8 +1,8 @@
-"""What goes wrong with scans on their way to a model, in five steps each, the third the middle.
+"""Image corruptions that scans undergo in practice, at five levels each.
 
 Every function takes a whole image uint8 ``[H, W]``, a strength and a generator, and returns an
-image uint8 ``[H', W']``. Strengths are given relative to the head, so that they mean the same for
-images of every size. `CORRUPTIONS` names them with their five strengths.
+image uint8 ``[H', W']``. Strengths are relative to the head, so that they are comparable between
+images of different size. `CORRUPTIONS` lists them with their five strengths.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ GreyImage = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 MIDDLE = 3
 
-_WORDS = ("T1 SE", "R", "512 x 512", "L 12/24", "HFS", "A", "SP: 43.2", "W 180", "10 cm", "P")
-# Where words begin, as shares of width and height: corners, edges, then over the head.
-_SPOTS = (
+_TEXTS = ("T1 SE", "R", "512 x 512", "L 12/24", "HFS", "A", "SP: 43.2", "W 180", "10 cm", "P")
+# Positions of the texts, as shares of width and height: corners, edges, then over the head.
+_TEXT_POSITIONS = (
     *((0.02, 0.08), (0.72, 0.08), (0.02, 0.97), (0.72, 0.97)),
     *((0.02, 0.5), (0.86, 0.5), (0.4, 0.08), (0.4, 0.97)),
     *((0.3, 0.35), (0.5, 0.65), (0.4, 0.5), (0.25, 0.75)),
@@ -31,12 +31,12 @@ _SPOTS = (
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to corrupt an image.
+    """A kind of image corruption.
 
     Attributes:
-        name: Short, for tables and the JSON.
-        unit: What the strengths are, for a plot's axis.
-        strengths: Five, from mild to severe.
+        name: Short name for tables and the JSON.
+        unit: Unit of the strengths, for a plot's axis.
+        strengths: Five strengths, from mild to severe.
         apply: ``(image, strength, generator) -> image``.
     """
 
@@ -47,28 +47,28 @@ class Corruption:
 
 
 def rotate(image: GreyImage, degrees: float, rng: np.random.Generator) -> GreyImage:
-    """Turn one way or the other on a canvas that loses nothing, filled with the darkest grey."""
+    """Rotate in a random direction on an enlarged canvas, filled with the darkest grey."""
     angle = degrees * _sign(rng)
     height, width = image.shape
-    turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, 1.0)
-    cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
-    # A hair less, or rounding at a quarter turn adds a row.
-    reach = height * sin + width * cos, height * cos + width * sin
-    size = (int(np.ceil(reach[0] - 1e-6)), int(np.ceil(reach[1] - 1e-6)))
-    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
-    return _levels(cv2.warpAffine(image, turn, size, borderValue=float(image.min())))
+    matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, 1.0)
+    cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
+    extent = height * sin + width * cos, height * cos + width * sin
+    # Without the tolerance, rounding errors at 90 degrees add a row.
+    size = (int(np.ceil(extent[0] - 1e-6)), int(np.ceil(extent[1] - 1e-6)))
+    matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    return _levels(cv2.warpAffine(image, matrix, size, borderValue=float(image.min())))
 
 
 def blur(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
-    """Blur by a Gaussian; the strength is its standard deviation in % of the head's side."""
+    """Blur with a Gaussian; the strength is its standard deviation in % of the head's side."""
     return _levels(cv2.GaussianBlur(image.astype(np.float32), (0, 0), _side(image) * percent / 100))
 
 
 def noise(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
-    """Make the magnitude of a complex signal with Gaussian noise in both parts (Rician).
+    """Add Rician noise, as in magnitude images (Gudbjartsson & Patz, Magn. Reson. Med. 1995).
 
-    The strength is the noise's standard deviation in % of the head's bright tissue; an image of
-    magnitudes has Rician noise (Gudbjartsson & Patz, Magn. Reson. Med. 1995).
+    The strength is the standard deviation of the noise in both channels of the complex signal, in
+    % of the head's bright tissue.
     """
     sigma = percent / 100 * _bright(image)
     real = image + rng.normal(0, sigma, image.shape)
@@ -76,7 +76,7 @@ def noise(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyIma
 
 
 def contrast(image: GreyImage, factor: float, rng: np.random.Generator) -> GreyImage:
-    """Divide the contrast by a factor, or multiply by it until both ends of the range saturate."""
+    """Divide or multiply the contrast by a factor; the multiplied one may saturate."""
     gain = factor if _sign(rng) > 0 else 1 / factor
     _, head = find_head(image)
     middle = float(image[head].mean()) if head.any() else 127.5
@@ -84,24 +84,24 @@ def contrast(image: GreyImage, factor: float, rng: np.random.Generator) -> GreyI
 
 
 def resolution(image: GreyImage, pixels: float, rng: np.random.Generator) -> GreyImage:
-    """Shrink until the head's side has so many pixels, and enlarge to the old size again."""
-    shrink = min(1.0, pixels / _side(image))
+    """Downscale until the head's side has this many pixels, and upscale to the original size."""
+    scale = min(1.0, pixels / _side(image))
     height, width = image.shape
-    small = (max(4, round(width * shrink)), max(4, round(height * shrink)))
-    less = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return _levels(cv2.resize(less, (width, height), interpolation=cv2.INTER_LINEAR))
+    small = (max(4, round(width * scale)), max(4, round(height * scale)))
+    downscaled = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return _levels(cv2.resize(downscaled, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def jpeg(image: GreyImage, quality: float, rng: np.random.Generator) -> GreyImage:
-    """Compress to JPEG of a quality (100 best)."""
+    """Compress as JPEG with a quality of 1 to 100 (best)."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     return _levels(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)))
 
 
 def bias_field(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
-    """Multiply by a smooth field; the strength is its largest change in %, either way.
+    """Multiply by a smooth field; the strength is its largest change in % up or down.
 
-    The field is a random polynomial of third order over the image, as MONAI's bias field is.
+    The field is a random polynomial of third order, as in MONAI's ``RandBiasField``.
     """
     height, width = image.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
@@ -110,26 +110,26 @@ def bias_field(image: GreyImage, percent: float, rng: np.random.Generator) -> Gr
     field = np.sum(terms, axis=0)
     _, head = find_head(image)
     inside = field[head] if head.any() else field
-    reach = np.quantile(np.abs(inside - inside.mean()), 0.9)
-    field = np.clip((field - inside.mean()) / max(float(reach), 1e-6), -1, 1)
+    amplitude = np.quantile(np.abs(inside - inside.mean()), 0.9)
+    field = np.clip((field - inside.mean()) / max(float(amplitude), 1e-6), -1, 1)
     return _levels(image * np.exp(np.log1p(percent / 100) * field))
 
 
 def gamma(image: GreyImage, power: float, rng: np.random.Generator) -> GreyImage:
-    """Raise the brightness to a power or its inverse, between the darkest and the brightest."""
+    """Raise the brightness, scaled to its range, to a power or the inverse of it."""
     low, high = float(image.min()), max(float(image.max()), float(image.min()) + 1)
     exponent = power if _sign(rng) > 0 else 1 / power
     return _levels(low + (high - low) * ((image - low) / (high - low)) ** exponent)
 
 
 def burned_in_text(image: GreyImage, words: float, rng: np.random.Generator) -> GreyImage:
-    """Write white words: first in the corners, then at the edges and, at last, over the head."""
+    """Write white text: first in the corners, then at the edges and finally over the head."""
     marked = image.copy()
     height, width = image.shape
     scale = min(height, width) / 400
     ink = float(max(image.max(), 128))
-    for x, y in _SPOTS[: round(words)]:
-        text = _WORDS[rng.integers(len(_WORDS))]
+    for x, y in _TEXT_POSITIONS[: round(words)]:
+        text = _TEXTS[rng.integers(len(_TEXTS))]
         corner = (round(x * width), round(y * height))
         cv2.putText(
             marked, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, [ink], max(1, round(2 * scale))
@@ -138,13 +138,13 @@ def burned_in_text(image: GreyImage, words: float, rng: np.random.Generator) -> 
 
 
 def page(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImage:
-    """Put the image on a white page with a caption, half of the time in a drawn frame.
+    """Place the image on a white page with a caption, framed half of the time.
 
-    The strength is the page's mean breadth on each side, in % of the image's longer side.
+    The strength is the mean width of the page's margins in % of the image's longer side.
     """
     height, width = image.shape
-    reach = percent / 100 * max(height, width)
-    left, right, top, bottom = (round(reach * part) for part in rng.uniform(0.6, 1.4, 4))
+    margin = percent / 100 * max(height, width)
+    left, right, top, bottom = (round(margin * factor) for factor in rng.uniform(0.6, 1.4, 4))
     white = int(max(image.max(), 128))
     framed = image.copy()
     if _sign(rng) > 0:
@@ -153,9 +153,11 @@ def page(image: GreyImage, percent: float, rng: np.random.Generator) -> GreyImag
     paper = cv2.copyMakeBorder(
         framed, top, bottom, left, right, cv2.BORDER_CONSTANT, value=[float(white)]
     )
-    foot = (left, top + height + bottom // 2)
+    position = (left, top + height + bottom // 2)
     scale = bottom / 80
-    cv2.putText(paper, "Fig. 2", foot, cv2.FONT_HERSHEY_SIMPLEX, scale, [0.0], max(1, bottom // 30))
+    cv2.putText(
+        paper, "Fig. 2", position, cv2.FONT_HERSHEY_SIMPLEX, scale, [0.0], max(1, bottom // 30)
+    )
     return _levels(paper)
 
 

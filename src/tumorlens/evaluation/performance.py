@@ -1,4 +1,4 @@
-"""A model file measured on labelled scans: the same code path that serves, no torch."""
+"""Performance of a model file on labelled scans, with the code that serves and without torch."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from tumorlens.metrics.summary import Predictions, summarize, summarize_by
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model file is worth on some scans.
+    """Performance of a model file on a set of scans.
 
     Attributes:
         model: Name, version and sha256 of the file.
-        temperature, threshold, threshold_origin: The card's, which all metrics are at.
-        part: Part of the split that was measured; None for all of the data.
+        temperature, threshold, threshold_origin: From the card; all metrics use them.
+        part: The measured part of the split; None without a split.
         overall: Metric → estimate with a 95 % grouped-bootstrap interval and n.
-        by_source: The same for each source.
-        by_view: The same for each view, over the scans whose view is known.
-        refused: Scans that the service would call no usable slice of a head; they count.
-        refusals: Their share over all scans (``all``), by source, and by source and view; scans
-            known to be no MRI count apart, as ``known to be no MRI``.
-        conformal: Coverage, abstention and accuracy of the rest at each of the card's error rates,
-            as `conformal_coverage` gives them; empty without conformal sets.
+        by_source: Source → metric → estimate.
+        by_view: View → metric → estimate, over the scans whose view is known.
+        refused: Number of scans that the service would refuse as not being a brain MRI; the
+            metrics include them.
+        refusals: Share of refused scans over all (``all``), by source, and by source and view.
+            Scans known not to be MRI are excluded there and listed as ``known to be no MRI``.
+        conformal: The result of `conformal_coverage`; empty without conformal quantiles.
         predictions: One row a scan.
-        warnings: Reasons to distrust the metrics.
-        label_issues: Scans with a known label issue, by kind. All other metrics count
-            them as their collections label them.
-        without_label_issues: Every metric over the other scans; empty where none has an issue.
+        warnings: Reasons to doubt the metrics.
+        label_issues: Number of scans with a known label issue, by kind. All other metrics include
+            them with their published labels.
+        without_label_issues: Metric → estimate over the other scans; empty if there is no issue.
     """
 
     model: dict[str, str]
@@ -61,7 +61,7 @@ class Evaluation:
     without_label_issues: dict[str, Estimate] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single predictions, JSON-ready; an undefined value is None."""
+        """Return everything but the predictions, JSON-ready; an undefined value is None."""
         return {
             "model": self.model,
             "temperature": self.temperature,
@@ -88,15 +88,15 @@ def measure(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Measure a model on the scans chosen for it, at its card's temperature and threshold.
+    """Evaluate a model on its scans, at the temperature and threshold of its card.
 
     Args:
-        target: Model and scans, as `choose_target` gives them.
-        n_boot, seed: Of the bootstrap, which resamples groups of near-duplicates and patients.
-        progress: Called with scans done and scans in all.
+        target: Model and scans from `choose_target`.
+        n_boot, seed: Resamples and seed of the grouped bootstrap.
+        progress: Called with the number of scans done and in total.
 
     Raises:
-        InputError: A file cannot be decoded; none is passed over in silence.
+        InputError: A file cannot be decoded; none is skipped.
     """
     predictor = target.predictor
     predictions, refused = _predict(predictor, target.records, progress)
@@ -107,7 +107,7 @@ def measure(
 
     is_refused = np.array(refused, dtype=bool)
     issues = [label_issue_of(record) for record in target.records]
-    certain = ~np.array([disputes_label(issue) for issue in issues], dtype=bool)
+    undisputed = ~np.array([disputes_label(issue) for issue in issues], dtype=bool)
     not_mri = np.array([issue == "not_mri" for issue in issues], dtype=bool)
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
@@ -124,7 +124,7 @@ def measure(
         _refusals(is_refused, predictions, not_mri),
         conformal_coverage(predictions, card.conformal),
         dict(count_label_issues(target.records)),
-        {} if certain.all() or not certain.any() else summary(predictions.take(certain)),
+        {} if undisputed.all() or not undisputed.any() else summary(predictions.take(undisputed)),
     )
 
 
@@ -156,7 +156,7 @@ def _predict(
 def _refusals(
     refused: NDArray[np.bool_], predictions: Predictions, not_mri: NDArray[np.bool_]
 ) -> dict[str, Estimate]:
-    """Return the share of scans refused, with intervals that are never empty."""
+    """Return the share of refused scans by kind, see `Evaluation.refusals`."""
     sources = np.array(predictions.sources)
     views = np.array([view or "view not known" for view in predictions.views])
     kinds = {"all": ~not_mri}

@@ -1,4 +1,4 @@
-"""How robust a model file is: metrics over five levels of ten image corruptions."""
+"""Robustness of a model file: metrics at five levels of ten image corruptions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TARGET = 0.95
-"""ROC-AUC that the middle level of every corruption should keep."""
+"""ROC-AUC that a model should reach at the middle level of every corruption."""
 METRICS = ("roc_auc", "sensitivity", "specificity")
 Progress = Callable[[int, int], None]
 _BATCH = 32
@@ -31,15 +31,16 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Robustness:
-    """What `robustness_curves` found.
+    """The result of `robustness_curves`.
 
     Attributes:
-        part: Part of the split that was measured, or ``all records``.
-        images: Scans measured; ``drawn_from``: scans they were drawn from.
-        seed: Of the draw, the corruptions and the intervals.
-        threshold: The card's, at which sensitivity and specificity are.
+        part: The measured part of the split, or ``all records``.
+        images: Number of scans measured.
+        drawn_from: Number of scans they were sampled from.
+        seed: Seed of the sampling, the corruptions and the intervals.
+        threshold: The card's threshold, used for sensitivity and specificity.
         clean: Metric → estimate without corruption.
-        curves: One a corruption.
+        curves: One for each corruption.
     """
 
     part: str
@@ -89,17 +90,17 @@ def robustness_curves(
     corruptions: Sequence[Corruption] = CORRUPTIONS,
     progress: Progress | None = None,
 ) -> Robustness:
-    """Corrupt whole images before preprocessing, and measure at the card's threshold.
+    """Corrupt whole images before preprocessing, and evaluate at the card's threshold.
 
     Args:
         predictor: The opened model.
-        records: Labelled and grouped, as `choose_target` gives them.
-        part: Name of the part of a split that they are.
-        limit: Take about so many, see `draw_by_group`; None takes all.
-        seed: Of the draw, the corruptions and the bootstrap.
-        n_boot: Resamples of the grouped bootstrap.
-        corruptions: What to try.
-        progress: Called with rounds over the scans done and in all.
+        records: Labelled and grouped, as in `EvaluationTarget`.
+        part: Name of the part of a split they belong to.
+        limit: Sample about this many, see `draw_by_group`; None takes all.
+        seed: Seed of the sampling, the corruptions and the bootstrap.
+        n_boot: Number of resamples of the grouped bootstrap.
+        corruptions: Corruptions to apply.
+        progress: Called with the number of passes over the scans done and in total.
 
     Raises:
         InputError: A file cannot be decoded.
@@ -110,24 +111,24 @@ def robustness_curves(
     groups = np.array([record.group for record in chosen], dtype=np.int64)
     threshold = predictor.card.threshold.value
     total = 1 + sum(len(corruption.strengths) for corruption in corruptions)
-    rounds = 0
+    passes = 0
 
-    def measured(
+    def measure(
         corrupt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
     ) -> dict[str, Estimate]:
-        nonlocal rounds
+        nonlocal passes
         prob = _probabilities(predictor, images, corrupt)
-        found = evaluate(labels, prob, groups=groups, threshold=threshold, n_boot=n_boot, seed=seed)
-        rounds += 1
+        every = evaluate(labels, prob, groups=groups, threshold=threshold, n_boot=n_boot, seed=seed)
+        passes += 1
         if progress is not None:
-            progress(rounds, total)
-        return {name: found[name] for name in METRICS}
+            progress(passes, total)
+        return {name: every[name] for name in METRICS}
 
-    clean = measured(lambda image, row: image)
+    clean = measure(lambda image, row: image)
     curves = []
     for kind in corruptions:
         levels = [
-            measured(lambda image, row, kind=kind, strength=strength: kind.apply(  # type: ignore[misc]
+            measure(lambda image, row, kind=kind, strength=strength: kind.apply(  # type: ignore[misc]
                 image, strength, _generator(seed, chosen[row], kind)))
             for strength in kind.strengths
         ]  # fmt: skip
@@ -140,14 +141,14 @@ def _probabilities(
     images: Sequence[NDArray[np.uint8]],
     corrupt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
 ) -> NDArray[np.float64]:
-    found = []
+    prob = []
     for start in range(0, len(images), _BATCH):
         rows = range(start, min(start + _BATCH, len(images)))
         inputs = [prepare_image(predictor, corrupt(images[row], row)).tensor for row in rows]
-        found.append(infer_all(predictor, inputs).prob)
-    return np.concatenate(found)
+        prob.append(infer_all(predictor, inputs).prob)
+    return np.concatenate(prob)
 
 
 def _generator(seed: int, record: Record, kind: Corruption) -> np.random.Generator:
-    """Return the same generator for all levels, so that a curve differs in strength alone."""
+    """Return a generator that is the same at all levels, so that they differ in strength alone."""
     return np.random.default_rng([seed, zlib.crc32(f"{kind.name} {record.key}".encode())])

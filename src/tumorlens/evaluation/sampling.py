@@ -1,4 +1,4 @@
-"""Which scans are measured, drawn by group, and the model's outputs for modified ones."""
+"""Stratified sampling of scans for a measurement, and a model's outputs for modified scans."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ ModelInput = NDArray[np.float32]
 """The network's input for one scan, ``[C, S, S]`` in 0..1."""
 Mask = NDArray[np.bool_]
 WORKING_SIDE = 256
-"""Images are shrunk to this longest side before anything is done to them, so that a strength in
-pixels means the same for all; no network here sees more of them."""
+"""Images are downscaled to this longer side before they are modified, so that strengths in pixels
+are comparable; no network of this package uses a higher resolution."""
 _BATCH = 16
 
 
 def working_copy(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return decoded pixels as shown, grey uint8, shrunk to at most `WORKING_SIDE` a side."""
+    """Return decoded pixels as displayed: uint8 ``[H, W]``, at most `WORKING_SIDE` a side."""
     grey = to_display(pixels)
-    shrink = WORKING_SIDE / max(grey.shape)
-    if shrink >= 1:
+    scale = WORKING_SIDE / max(grey.shape)
+    if scale >= 1:
         return grey
-    size = (max(1, round(grey.shape[1] * shrink)), max(1, round(grey.shape[0] * shrink)))
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def prepare_image(predictor: Predictor, image: NDArray[np.uint8]) -> NetworkInput:
-    """Return the network's input for a whole image, and where it lies on it."""
+    """Return the network's input for a whole image uint8 ``[H, W]``, and its frame."""
     return predictor.prepare(Image(image, "array", "image"))
 
 
 def draw_by_group(records: Sequence[Record], limit: int | None, seed: int) -> list[Record]:
-    """Draw at most ``limit`` records that keep the mix of labels and sources, spread over groups.
+    """Draw about ``limit`` records, stratified by label and source and spread over groups.
 
-    Each pair of label and source gets its share of the limit, at least one. Inside it every group
-    gives one record before any gives a second, for near-duplicates of a scan add little. The same
-    seed draws the same records; their order stays. None takes all.
+    Each stratum gets its share of the limit, at least one record. Within a stratum every group
+    gives one record before any gives a second, since near-duplicates add little information. The
+    order of the records is kept. None takes all.
     """
     if limit is None or limit >= len(records):
         return list(records)
@@ -56,14 +56,14 @@ def draw_by_group(records: Sequence[Record], limit: int | None, seed: int) -> li
     chosen: list[int] = []
     for _, members in sorted(strata.items()):
         share = max(1, round(limit * len(members) / len(records)))
-        chosen += _by_turns(members, records, rng)[:share]
+        chosen += _round_robin(members, records, rng)[:share]
     return [records[index] for index in sorted(chosen)]
 
 
-def _by_turns(
+def _round_robin(
     members: Sequence[int], records: Sequence[Record], rng: np.random.Generator
 ) -> list[int]:
-    """Order members so that all groups give their first before any gives its second."""
+    """Order members so that every group gives its first before any gives its second."""
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for index in rng.permutation(members).tolist():
         groups[records[index].group].append(index)
@@ -73,7 +73,7 @@ def _by_turns(
 
 @dataclass(frozen=True, eq=False)
 class ModelOutputs:
-    """What a model gives for N inputs.
+    """A model's outputs for N inputs.
 
     Attributes:
         prob: float64 ``[N]``, calibrated P(tumour).

@@ -1,4 +1,4 @@
-"""The evaluation target: a model file, labelled scans, and reasons to distrust the results."""
+"""The evaluation target: a model file, labelled scans, and warnings about data leakage."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class EvaluationTarget:
     Attributes:
         predictor: The opened model file.
         records: Labelled and grouped.
-        part: Part of the split that they are; None for all of the data.
-        warnings: Reasons to distrust results on these scans, such as an overlap with training.
+        part: The part of the split they belong to; None without a split.
+        warnings: Reasons to doubt results on these scans, such as an overlap with training data.
     """
 
     predictor: Predictor
@@ -41,14 +41,14 @@ def choose_target(
     part: str = "test",
     threads: int | None = None,
 ) -> EvaluationTarget:
-    """Open a model file and choose the scans to measure it on.
+    """Open a model file and select the scans to evaluate it on.
 
     Args:
-        model: The file; None takes the default, as `Predictor.open` does.
+        model: The file; None takes the default as in `Predictor.open`.
         data: Folders, manifests or names of sources, as `load_source` takes them.
-        split: Only the records that this split file holds in ``part``.
-        part: ``train``, ``validation``, ``calibration`` or ``test``; without a split all count.
-        threads: Threads of the network.
+        split: A split file; only the records in its ``part`` are used. None uses all records.
+        part: ``train``, ``validation``, ``calibration`` or ``test``.
+        threads: Number of inference threads.
 
     Raises:
         ModelFileError: The model cannot be used.
@@ -56,15 +56,20 @@ def choose_target(
     """
     predictor = Predictor.open(model, threads=threads)
     loaded = group_records([record for each in data for record in load_source(each)])
-    given = None if split is None else read_split(split)
-    chosen = loaded if given is None else _part_of(given, part, loaded)
+    if split is None:
+        _check_labelled(loaded)
+        run_split = _split_of_run(model, predictor.card)
+        warnings = (
+            _source_warnings(predictor.card, loaded)
+            if run_split is None
+            else _overlap_warnings(run_split, loaded, loaded)
+        )
+        return EvaluationTarget(predictor, tuple(loaded), None, tuple(warnings))
+    given = read_split(split)
+    chosen = _part_of(given, part, loaded)
     _check_labelled(chosen)
-    warnings = _warnings(predictor.card, chosen, loaded, given, part)
-    if given is None and (beside := _split_beside(model, predictor.card)) is not None:
-        warnings = _overlap(beside, chosen, loaded)
-    return EvaluationTarget(
-        predictor, tuple(chosen), None if given is None else part, tuple(warnings)
-    )
+    warnings = _split_warnings(predictor.card, chosen, loaded, given, part)
+    return EvaluationTarget(predictor, tuple(chosen), part, tuple(warnings))
 
 
 def _part_of(split: Split, part: str, loaded: Sequence[Record]) -> list[Record]:
@@ -75,7 +80,7 @@ def _part_of(split: Split, part: str, loaded: Sequence[Record]) -> list[Record]:
     if not chosen:
         raise SplitError(
             f"none of the {len(keys)} records of part '{part}' of split '{split.name}' are in the "
-            "data given; name the sources the split was made for, as it was made"
+            "data given; give the same sources that the split was made from"
         )
     return chosen
 
@@ -89,58 +94,61 @@ def _check_labelled(records: Sequence[Record]) -> None:
         )
 
 
-def _warnings(
+def _source_warnings(card: ModelCard, chosen: Sequence[Record]) -> list[str]:
+    """Return a warning for each source the model was trained on, for want of a split."""
+    trained = {source.source: source.n for source in card.data}
+    return [
+        f"the model was trained on {trained[source]} images of {source}, and no split says which: "
+        f"the metrics on its {n} images may be optimistically biased; give the run's --split"
+        for source, n in sorted(Counter(record.source for record in chosen).items())
+        if source in trained
+    ]
+
+
+def _split_warnings(
     card: ModelCard,
     chosen: Sequence[Record],
     loaded: Sequence[Record],
-    split: Split | None,
+    split: Split,
     part: str,
 ) -> list[str]:
-    """Return the reasons to distrust results that card and split tell of."""
-    learned = {source.source: source.n for source in card.data}
-    if split is None:
-        return [
-            f"the model learned from {learned[source]} images of {source}, and no split says "
-            f"which: the metrics on its {n} images may be optimistically biased; give the run's "
-            "--split"
-            for source, n in sorted(Counter(record.source for record in chosen).items())
-            if source in learned
-        ]
-    warnings = _overlap(split, chosen, loaded)
-    if sum(learned.values()) != len(split.train):
+    """Return the warnings about a part of a split, from the split and the model's card."""
+    warnings = _overlap_warnings(split, chosen, loaded)
+    trained = sum(source.n for source in card.data)
+    if trained != len(split.train):
         warnings.append(
             f"the split has {len(split.train)} training images and the model's card "
-            f"{sum(learned.values())}: perhaps the model was trained by another split"
+            f"{trained}: perhaps the model was trained with another split"
         )
-    held = len(split.parts()[part])
-    if len(chosen) < held:
+    size = len(split.parts()[part])
+    if len(chosen) < size:
         warnings.append(
-            f"only {len(chosen)} of the {held} records of part '{part}' are in the data"
+            f"only {len(chosen)} of the {size} records of part '{part}' are in the data"
         )
     if note := grouping_note(split):
         warnings.append(note)
     elif data_digest(loaded) != split.data_sha256:
-        warnings.append(_difference(loaded, split))
+        warnings.append(_describe_difference(loaded, split))
     return warnings
 
 
-def _difference(loaded: Sequence[Record], split: Split) -> str:
-    """Say that a split was made for other data, or that this cannot be told.
+def _describe_difference(loaded: Sequence[Record], split: Split) -> str:
+    """Return a warning that the data differ from the split's, or that this cannot be checked.
 
-    A run takes some slices of each volume, a folder of volumes gives all of them.
+    A training run uses some slices of each volume; a folder of volumes yields all of them.
     """
-    known = {key for keys in split.parts().values() for key in keys}
-    spare = sum(record.is_slice and record.key not in known for record in loaded)
-    if not spare:
+    split_keys = {key for keys in split.parts().values() for key in keys}
+    unlisted = sum(record.is_slice and record.key not in split_keys for record in loaded)
+    if not unlisted:
         return "the split was made for other data: files, labels or groups differ"
     return (
-        f"{spare} slices of the volumes are in no part of the split, and were not measured; with "
-        "them it cannot be told whether files, labels or groups have changed since it was made"
+        f"{unlisted} slices of the volumes are in no part of the split and were not measured; "
+        "because of them, changes of files, labels or groups since then cannot be detected"
     )
 
 
-def _split_beside(model: str | Path | None, card: ModelCard) -> Split | None:
-    """Return the split of the run folder that the model lies in, when it is the model's."""
+def _split_of_run(model: str | Path | None, card: ModelCard) -> Split | None:
+    """Return the split of the run folder that holds the model, if the model was trained with it."""
     path = find_model(model).parent / "split.json"
     if not path.is_file():
         return None
@@ -148,21 +156,23 @@ def _split_beside(model: str | Path | None, card: ModelCard) -> Split | None:
     return split if sum(source.n for source in card.data) == len(split.train) else None
 
 
-def _overlap(split: Split, chosen: Sequence[Record], loaded: Sequence[Record]) -> list[str]:
-    """Tell how many records training has seen: themselves, near-duplicates, the same patient."""
+def _overlap_warnings(
+    split: Split, chosen: Sequence[Record], loaded: Sequence[Record]
+) -> list[str]:
+    """Return warnings about records that training used, or near-duplicates or patients of them."""
     train, total = set(split.train), len(chosen)
-    groups = {record.group for record in loaded if record.key in train}
-    seen = sum(record.key in train for record in chosen)
-    akin = sum(record.key not in train and record.group in groups for record in chosen)
-    tuned = {*split.validation, *split.calibration}
-    used = sum(record.key in tuned for record in chosen)
+    train_groups = {record.group for record in loaded if record.key in train}
+    trained = sum(record.key in train for record in chosen)
+    related = sum(record.key not in train and record.group in train_groups for record in chosen)
+    tuning = {*split.validation, *split.calibration}
+    tuned = sum(record.key in tuning for record in chosen)
     counts = (
-        (seen, "were in the model's training part"),
-        (akin, "are near-duplicates or patients of training images"),
-        (used, "were used to choose the epoch or the threshold"),
+        (trained, "were in the model's training part"),
+        (related, "are near-duplicates of training images or show the same patients"),
+        (tuned, "were used to choose the epoch or the threshold"),
     )
     return [
-        f"{count} of {total} images {what}: their metrics are optimistically biased"
-        for count, what in counts
+        f"{count} of {total} images {reason}: their metrics are optimistically biased"
+        for count, reason in counts
         if count
     ]

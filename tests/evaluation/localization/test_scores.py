@@ -24,10 +24,10 @@ from tumorlens.evaluation.localization.baselines import (
 from tumorlens.evaluation.localization.cases import Case, read_case, regions, score_map
 from tumorlens.evaluation.localization.gallery import draw_case, write_gallery
 from tumorlens.evaluation.localization.sanity import (
+    cascading_randomisation,
     load_network,
     parity,
-    random_network,
-    randomised_from_above,
+    untrained_network,
 )
 from tumorlens.evaluation.localization.scores import MEASURES, ExplanationScores, explanation_scores
 from tumorlens.inference.predictor import Predictor
@@ -254,12 +254,12 @@ def test_occlusion_is_the_drop_of_the_logit(case: Case, predictor: Predictor) ->
 
 def test_randomisation_cascades_from_the_output(predictor: Predictor) -> None:
     before = torch.random.get_rng_state()
-    fresh = random_network(predictor.card, seed=3)
+    fresh = untrained_network(predictor.card, seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
-    again = random_network(predictor.card, seed=3)
+    again = untrained_network(predictor.card, seed=3)
     assert torch.equal(fresh.state_dict()["features.weight"], again.state_dict()["features.weight"])
     network, seen = brightness(), []
-    for name, stage in randomised_from_above(network, fresh):
+    for name, stage in cascading_randomisation(network, fresh):
         kept = torch.equal(stage.state_dict()["features.weight"], network.features.weight)
         seen.append((name, kept))
     assert seen == [("scale", True), ("features", False)]

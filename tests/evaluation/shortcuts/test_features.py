@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.errors import ExportError, ModelNotFoundError
-from tumorlens.evaluation.shortcuts.features import decoder_features, last_inputs
+from tumorlens.evaluation.shortcuts.features import decoder_features, last_layer_inputs
 from tumorlens.export.onnx import write_weights
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
@@ -39,7 +39,7 @@ class Doubling(nn.Module):
 def test_the_last_layer_s_input_is_averaged_over_positions() -> None:
     pictures = [np.full((1, 4, 4), level, dtype=np.float32) for level in np.linspace(0, 1, 20)]
     pictures[3][0, :2] += 0.5
-    found = last_inputs(Doubling(), pictures)
+    found = last_layer_inputs(Doubling(), pictures)
     means = np.array([picture.mean() for picture in pictures])
     np.testing.assert_allclose(found, np.stack([means, 2 * means], axis=1), atol=1e-6)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tumorlens.evaluation.sampling import Mask, ModelInput
-from tumorlens.evaluation.shortcuts.mirror import Axis, clear_side, find_axis, mirror_half
+from tumorlens.evaluation.shortcuts.mirror import Axis, find_axis, lesion_free_side, mirror_half
 
 SIDE = 96
 UPRIGHT = Axis(0.0, 0.0, 0.0)
@@ -50,8 +50,8 @@ def test_asymmetric_scans_have_no_axis() -> None:
 
 @pytest.mark.parametrize(("column", "side"), [(30, 1), (48, 0), (66, -1)])
 def test_lesion_free_side(column: int, side: int) -> None:
-    assert clear_side(lesion_at(column), UPRIGHT) == side
-    assert clear_side(np.zeros((SIDE, SIDE), dtype=bool), UPRIGHT) == 0
+    assert lesion_free_side(lesion_at(column), UPRIGHT) == side
+    assert lesion_free_side(np.zeros((SIDE, SIDE), dtype=bool), UPRIGHT) == 0
 
 
 @pytest.mark.parametrize(("kept", "half"), [(1, slice(SIDE // 2, None)), (-1, slice(SIDE // 2))])

@@ -238,7 +238,7 @@ def test_a_visible_source_is_read(tmp_path: Path, records: list[Record]) -> None
     assert value(found, "logit by source", "north against others, healthy").value == 1.0
     said = " ".join(found.findings())
     assert "The source of healthy scans can be read from the map and logit" in said
-    assert "Among healthy scans the prediction leans on the source: it tells north" in said
+    assert "Among healthy scans the prediction depends on the source: it separates north" in said
 
 
 def test_tumours_alone_without_boxes_leave_most_undefined(records: list[Record]) -> None:

@@ -1,7 +1,7 @@
-"""The maps that are measured beside each other: the model's own and baselines without torch.
+"""The explanation maps that are compared: the model's class map, and baselines without torch.
 
-A method turns a case into a map float32 ``[H, W]`` on the image's pixels, in units of its own:
-every measure is a matter of order or of shares.
+A method returns a map float32 ``[H, W]`` on the image's pixels. Its unit is arbitrary, since every
+measure depends on ranks or on shares only.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tumorlens.evaluation.localization.cases import Case, Heat
+from tumorlens.evaluation.localization.cases import Case, HeatMap
 from tumorlens.inference.predictor import Predictor
 
-MapMethod = Callable[[Case], Heat]
+MapMethod = Callable[[Case], HeatMap]
 
-# The patch is twice as wide as the step, so that every point is covered by four patches.
+# The patch is twice as wide as the stride, so that every point is covered by four patches.
 _STEPS = 8
 
 
-def class_map(case: Case) -> Heat:
-    """Return the heat map as users are shown it."""
+def class_map(case: Case) -> HeatMap:
+    """Return the heat map as it is displayed to users."""
     return case.explanation.heatmap
 
 
-def positive_evidence(case: Case) -> Heat:
-    """Return the class map where it speaks for a tumour, in logit units; 0 elsewhere."""
+def positive_evidence(case: Case) -> HeatMap:
+    """Return the positive part of the class map, in logit units."""
     return np.maximum(case.evidence, np.float32(0))
 
 
-def centre_prior(case: Case) -> Heat:
-    """Return what a guess without looking is worth: a Gaussian at the head's centre.
+def centre_prior(case: Case) -> HeatMap:
+    """Return a map that ignores the image: a Gaussian at the head's centre.
 
     Its standard deviations are a quarter of the head's width and height.
     """
@@ -43,11 +43,11 @@ def centre_prior(case: Case) -> Heat:
 def occlusion(predictor: Predictor) -> MapMethod:
     """Return the method of occlusion maps (Zeiler & Fergus, ECCV 2014) of a model file.
 
-    A grey patch (the input's mean, a quarter of its side wide) is laid on 8 × 8 places; a
-    cell's value is how far the logit falls. One image costs 64 forward passes, in batches of 32.
+    A grey patch (the input's mean, a quarter of its side wide) covers 8 × 8 positions in turn; the
+    value is the drop of the logit. One image takes 64 forward passes, in batches of 32.
     """
 
-    def method(case: Case) -> Heat:
+    def method(case: Case) -> HeatMap:
         size = case.inputs.shape[-1]
         edges = np.round((np.arange(_STEPS)[:, None] + np.array([-0.5, 1.5])) * size / _STEPS)
         spans = [slice(max(int(low), 0), int(high)) for low, high in edges]

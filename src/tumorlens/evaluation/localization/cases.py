@@ -1,4 +1,4 @@
-"""Annotated tumour images, ready to be explained, and what the measures need beside the map."""
+"""Annotated tumour images with a model's explanation, and the measures of one map on them."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from tumorlens.metrics.localization import (
     pointing_distance,
 )
 
-Heat = NDArray[np.float32]
+HeatMap = NDArray[np.float32]
 
-# Scalp and skull of an adult are some 12 to 15 mm thick, and a slice of the head has the area of
-# a square of some 150 mm: the rim is this share of that square's side.
+# An adult's scalp and skull are about 12 to 15 mm thick, and a slice of the head has the area of a
+# square with sides of about 150 mm: the rim is this share of that square's side.
 RIM = 0.08
-# The box of a map goes round its cells of at least this share of the highest: a level of each
-# map's own, because the baselines have no common scale.
+# The box of a map encloses its cells of at least this share of the peak: a relative level, because
+# the baselines have no common scale.
 BOX_LEVEL = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One annotated tumour image under one model.
+    """One annotated tumour image with one model's outputs.
 
     Attributes:
-        record: With boxes.
+        record: The record, with boxes.
         boxes: float64 ``[K, 4]``, fractions of the image.
-        frame: Where the input lies on the image.
-        inputs: float32 ``[C, S, S]``, what the network saw.
+        frame: Position of the input on the image.
+        inputs: The network's input, float32 ``[C, S, S]``.
         class_map: float32 ``[h, w]`` in logit units.
-        explanation: What a user is shown.
-        centre, extent: Of the head's box, x and y in fractions of the image.
+        explanation: The explanation as displayed to users.
+        centre, extent: Centre and size of the head's box, x and y in fractions of the image.
         background: bool ``[H, W]``, outside the head and the boxes.
-        rim: bool ``[H, W]``, scalp and skull: the head's outermost band, without the boxes.
+        rim: bool ``[H, W]``, scalp and skull: the head's outermost band without the boxes.
     """
 
     record: Record
     boxes: NDArray[np.float64]
     frame: Frame
     inputs: NDArray[np.float32]
-    class_map: Heat
+    class_map: HeatMap
     explanation: Explanation
     centre: tuple[float, float]
     extent: tuple[float, float]
@@ -66,7 +66,7 @@ class Case:
     rim: NDArray[np.bool_]
 
     @property
-    def evidence(self) -> Heat:
+    def evidence(self) -> HeatMap:
         """The class map on the image's pixels, float32 ``[H, W]`` in logit units."""
         return self.frame.map_to_image(self.class_map)
 
@@ -108,11 +108,11 @@ def read_case(record: Record, predictor: Predictor) -> Case:
 def regions(
     head: NDArray[np.bool_], boxes: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where no evidence should be: background and rim, bool ``[H, W]`` each.
+    """Return background and rim, where no evidence should be: bool ``[H, W]`` each.
 
-    The background is what is neither head nor box. The rim is the part of the head within 8 % of
-    the side of a square of its area from its outline, without the boxes: many meningiomas grow on
-    the skull. Where the image's edge cuts the head there is no rim.
+    The background is what is neither head nor box. The rim is the band inside the head's outline,
+    8 % of the square root of the head's area wide. It excludes the boxes, since many meningiomas
+    lie at the skull. Where the image's edge cuts the head there is no rim.
     """
     free = box_coverage(head.shape, boxes) < 0.5
     depth = cv2.distanceTransform(head.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -120,20 +120,19 @@ def regions(
     return ~head & free, rim
 
 
-def score_map(heat: Heat, case: Case, order: Heat | None = None) -> dict[str, float]:
+def score_map(heat: HeatMap, case: Case, tie_break: HeatMap | None = None) -> dict[str, float]:
     """Return every measure of one map on its image; see `scores.MEASURES`.
 
     Args:
-        heat: float32 ``[H, W]`` on the image's pixels. A map that is the same everywhere points
-            nowhere: a miss, a whole image's side away.
+        heat: float32 ``[H, W]`` on the image's pixels. A constant map is a miss at a distance of
+            the image's longer side.
         case: The image.
-        order: Decides which of several highest pixels is the peak, as a heat that has run into
-            the end of its scale leaves them.
+        tie_break: Ranks the pixels that share the maximum, as in a saturated heat map.
     """
     flat = float(np.ptp(heat)) == 0
-    top = heat if order is None else np.where(heat == heat.max(), order, -np.inf)
-    # The lowest finite value stands for all that is not highest.
-    ranked = np.maximum(top, np.finfo(np.float32).min)
+    ranked = heat
+    if tie_break is not None:
+        ranked = np.where(heat == heat.max(), tie_break, np.finfo(np.float32).min)
     distance = 1.0 if flat else pointing_distance(ranked, case.boxes)
     peak = float(heat.max())
     box = box_from_map(heat, BOX_LEVEL * peak) if peak > 0 else None

@@ -1,4 +1,4 @@
-"""Hits and misses of a model's map as one page that needs nothing beside it; misses first."""
+"""Hits and misses of a model's class map as one self-contained HTML page, misses first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tumorlens.pages.render import data_uri, render
 _SIDE = 256  # pixels of an image's longer side
 _BOX = (0, 220, 90)
 _PEAK = (80, 220, 255)
-# Outlines of the heat at these levels, from weak to strong, in RGB.
+# Contours of the heat map at these levels, from weak to strong, in RGB.
 _LEVELS: tuple[tuple[float, tuple[int, int, int]], ...] = (
     (0.1, (70, 130, 255)),
     (0.5, (255, 190, 0)),
@@ -39,16 +39,16 @@ def write_gallery(
     hits: int = 24,
     seed: int = 0,
 ) -> None:
-    """Write the page: the worst misses, then a draw of the hits, each with box and map.
+    """Write the page: the worst misses, then a random sample of the hits, each with box and map.
 
-    It holds the images themselves, so it belongs beside the data and not into a repository.
+    The page embeds the images, so treat it like the data itself.
 
     Args:
-        predictor, records: As `explanation_scores` got them.
-        scores: What it gave.
-        path: Where the page goes.
-        misses, hits: How many of each are shown; the page says of how many.
-        seed: Of the draw of hits.
+        predictor, records: The same as given to `explanation_scores`.
+        scores: Its result.
+        path: The file to write.
+        misses, hits: Largest number of each; the page states the totals.
+        seed: Seed of the sample of hits.
 
     Raises:
         OutputError: The page cannot be written.
@@ -58,11 +58,11 @@ def write_gallery(
         (row for row in scores.images[MODEL_MAP] if not row.values["pointing"]),
         key=lambda row: -row.values["distance"],
     )
-    held = [row for row in scores.images[MODEL_MAP] if row.values["pointing"]]
-    drawn = np.random.default_rng(seed).permutation(len(held))[:hits]
+    hit = [row for row in scores.images[MODEL_MAP] if row.values["pointing"]]
+    sample = np.random.default_rng(seed).permutation(len(hit))[:hits]
     shown = {
         "Misses": (missed[:misses], len(missed)),
-        "Hits": ([held[int(at)] for at in drawn], len(held)),
+        "Hits": ([hit[int(index)] for index in sample], len(hit)),
     }
     card, part = predictor.card, scores.part or "all records"
     page = render(
@@ -72,7 +72,7 @@ def write_gallery(
         sections=[
             {
                 "title": title,
-                "cases": [_described(read_case(by_key[row.key], predictor), row) for row in rows],
+                "cases": [_page_entry(read_case(by_key[row.key], predictor), row) for row in rows],
                 "total": total,
             }
             for title, (rows, total) in shown.items()
@@ -83,17 +83,17 @@ def write_gallery(
 
 
 def draw_case(case: Case) -> NDArray[np.uint8]:
-    """Return one image with boxes, peak and the heat's outlines: RGB uint8, longer side 256."""
+    """Return the image with boxes, peak and heat map contours: RGB uint8, longer side 256."""
     scan, heat = case.explanation.scan, case.explanation.heatmap
     scale = _SIDE / max(scan.shape)
     size = (max(1, round(scan.shape[1] * scale)), max(1, round(scan.shape[0] * scale)))
     canvas: NDArray[Any] = cv2.cvtColor(
         cv2.resize(scan, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB
     )
-    spread = cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR)
     for level, colour in _LEVELS:
         lines, _ = cv2.findContours(
-            (spread >= level).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+            (resized >= level).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
         )
         canvas = cv2.drawContours(canvas, lines, -1, colour, 1)
     for x0, y0, x1, y1 in case.boxes * np.array([*size, *size]):
@@ -104,12 +104,12 @@ def draw_case(case: Case) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def _described(case: Case, row: MapScore) -> dict[str, str]:
-    """Return what the page shows of one image: the image itself, where the peak lies, words."""
+def _page_entry(case: Case, row: MapScore) -> dict[str, str]:
+    """Return an image's entry on the page: the image, where the peak lies, and details."""
     place = "hit" if row.values["pointing"] else f"{row.values['distance'] * _SIDE:.0f} px off"
     if not case.explanation.heatmap.any():
         place = "no evidence"
-    measured = (
+    details = (
         f"P {case.explanation.prediction.prob:.2f}",
         f"energy in box {row.values['energy_in_box']:.2f}",
         case.record.tumour_type,
@@ -118,6 +118,6 @@ def _described(case: Case, row: MapScore) -> dict[str, str]:
     return {
         "uri": data_uri(encode_png(draw_case(case)), "png"),
         "place": place,
-        "words": ", ".join(each for each in measured if each),
+        "words": ", ".join(each for each in details if each),
         "key": row.key,
     }

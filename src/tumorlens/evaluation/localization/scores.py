@@ -1,7 +1,7 @@
-"""Explanation scores: does a model's map lie on the tumour, and does any baseline's lie better?
+"""Localisation scores: do a model's class map and the baseline maps lie on the tumour?
 
-Measured on annotated tumour images only, on each image's own pixels. Every score has a 95 %
-interval that resamples groups of near-duplicates and patients.
+Measured on the pixels of annotated tumour images. Every score has a 95 % interval from a bootstrap
+over groups of near-duplicates and patients.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class MapScore:
     """The scores of one map on one image.
 
     Attributes:
-        key, source, group: Of the record; no group stands for a group of its own.
-        values: Measure → value; ``distance`` from the peak to the nearest box beside them, in
-            units of the image's longer side.
+        key, source, group: Of the record; a record without a group has its own group number.
+        values: Measure → value, and ``distance`` from the peak to the nearest box in units of the
+            image's longer side.
     """
 
     key: str
@@ -65,17 +65,16 @@ class MapScore:
 
 @dataclass(frozen=True)
 class ExplanationScores:
-    """What a model's explanations are worth.
+    """Localisation scores of a model's class map and of the baselines.
 
     Attributes:
-        part: Part of the split that was measured; None for all of the data.
+        part: The measured part of the split; None without a split.
         scores: Map → source, or ``all`` → measure → estimate.
-        images: Map → one entry an image, in the records' order.
-        randomised: Layers randomised from the output down to the named one → Spearman's rank
-            correlation of the map with the original (Adebayo et al., NeurIPS 2018); empty
-            without the run's weights.
-        parity: How far torch and the model file are apart; None without the run's weights.
-        skipped: What was not measured, and why.
+        images: Map → one entry for each image, in the order of the records.
+        randomised: Last layer randomised, from the output down → Spearman's rank correlation of
+            the map with the original (Adebayo et al., NeurIPS 2018); empty without the weights.
+        parity: Difference between torch and the model file; None without the weights.
+        skipped: Reasons why something was not measured.
     """
 
     part: str | None
@@ -86,7 +85,7 @@ class ExplanationScores:
     skipped: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single images, JSON-ready; an undefined value is None."""
+        """Return everything but ``images``, JSON-ready; an undefined value is None."""
         return {
             "part": self.part,
             "measures": dict(MEASURES),
@@ -113,19 +112,20 @@ def explanation_scores(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExplanationScores:
-    """Measure a model's class map, and its baselines, on the annotated tumours among records.
+    """Score a model's class map and the baselines on the annotated tumours among records.
 
     Args:
         predictor: The opened model file.
-        records: Any records; those without a tumour or without boxes are passed over.
-        part: What the records are, to name it in the results.
+        records: Any records; those without a tumour or without boxes are skipped.
+        part: The part of a split they belong to, for the results.
         network: The torch network the file was exported from (`sanity.load_network`, or
             the one just trained), for Grad-CAM, random weights, weight randomisation and parity.
-        limit: Measure this many images, drawn by ``seed``; None measures all.
-        occluded: Occlusion is measured on this many images of each source, drawn by ``seed``.
-        randomised: Weight randomisation is measured on this many images.
-        n_boot, seed: Of the bootstrap; the seed also of the draws and of the random weights.
-        progress: Called with images done and images in all.
+        limit: Random sample of this many images; None takes all.
+        occluded: Number of images of each source for occlusion maps.
+        randomised: Number of images for weight randomisation.
+        n_boot: Number of resamples of the grouped bootstrap.
+        seed: Seed of the bootstrap, the samples and the random weights.
+        progress: Called with the number of images done and in total.
 
     Raises:
         DataError: No record has a tumour and boxes.
@@ -137,50 +137,50 @@ def explanation_scores(
     if not chosen:
         raise DataError("no tumour image with boxes; explanations need a manifest with boxes")
     if limit is not None:
-        chosen = [chosen[at] for at in sorted(_spread(np.arange(len(chosen)), limit, seed))]
+        chosen = [chosen[index] for index in sorted(_sample(np.arange(len(chosen)), limit, seed))]
     methods: dict[str, MapMethod] = {
         MODEL_MAP: class_map,
         "positive evidence": positive_evidence,
         "centre prior": centre_prior,
     }
-    few = {"occlusion": _draw_by_source(chosen, occluded, seed)}
-    tests = None
+    subsets = {"occlusion": _sample_by_source(chosen, occluded, seed)}
+    checks = None
     if network is not None:
-        from tumorlens.evaluation.localization.sanity import NetworkTests
+        from tumorlens.evaluation.localization.sanity import NetworkChecks
 
-        tests = NetworkTests(predictor, network, seed)
-        methods |= tests.methods()
-        few["randomised"] = _spread(np.arange(len(chosen)), randomised, seed)
+        checks = NetworkChecks(predictor, network, seed)
+        methods |= checks.methods()
+        subsets["randomised"] = _sample(np.arange(len(chosen)), randomised, seed)
     methods["occlusion"] = occlusion(predictor)
     rows: dict[str, list[MapScore]] = {name: [] for name in methods}
     for number, (record, group) in enumerate(zip(chosen, group_numbers(chosen), strict=True)):
         case = read_case(record, predictor)
         for name, method in methods.items():
-            if number in few.get(name, {number}):
-                order = case.evidence if name == MODEL_MAP else None
-                values = score_map(method(case), case, order)
+            if number in subsets.get(name, {number}):
+                tie_break = case.evidence if name == MODEL_MAP else None
+                values = score_map(method(case), case, tie_break)
                 rows[name].append(MapScore(record.key, record.source, int(group), values))
-        if tests is not None:
-            tests.add(case, int(group), randomise=number in few["randomised"])
+        if checks is not None:
+            checks.add(case, int(group), randomise=number in subsets["randomised"])
         if progress is not None:
             progress(number + 1, len(chosen))
     return ExplanationScores(
         part,
         {name: _by_source(each, n_boot, seed) for name, each in rows.items()},
         {name: tuple(each) for name, each in rows.items()},
-        {} if tests is None else tests.randomised(n_boot, seed),
-        None if tests is None else tests.parity,
-        () if tests is not None else (_NEEDS_WEIGHTS,),
+        {} if checks is None else checks.randomised(n_boot, seed),
+        None if checks is None else checks.parity,
+        () if checks is not None else (_NEEDS_WEIGHTS,),
     )
 
 
 def _by_source(rows: Sequence[MapScore], n_boot: int, seed: int) -> dict[str, dict[str, Estimate]]:
     sources = sorted({row.source for row in rows})
-    columns = {name: [row for row in rows if row.source == name] for name in sources}
+    subsets = {name: [row for row in rows if row.source == name] for name in sources}
     if len(sources) > 1:
-        columns = {ALL: list(rows), **columns}
+        subsets = {ALL: list(rows), **subsets}
     return {
-        column: {
+        name: {
             measure: mean_estimate(
                 [row.values[measure] for row in members],
                 [row.group for row in members],
@@ -189,19 +189,19 @@ def _by_source(rows: Sequence[MapScore], n_boot: int, seed: int) -> dict[str, di
             )
             for measure in MEASURES
         }
-        for column, members in columns.items()
+        for name, members in subsets.items()
     }
 
 
-def _draw_by_source(records: Sequence[Record], count: int, seed: int) -> set[int]:
+def _sample_by_source(records: Sequence[Record], count: int, seed: int) -> set[int]:
     sources = np.array([record.source for record in records])
     return {
         index
         for name in np.unique(sources)
-        for index in _spread(np.flatnonzero(sources == name), count, seed)
+        for index in _sample(np.flatnonzero(sources == name), count, seed)
     }
 
 
-def _spread(indices: np.ndarray[Any, np.dtype[np.int64]], count: int, seed: int) -> set[int]:
-    drawn = np.random.default_rng(seed).choice(indices, min(count, indices.size), replace=False)
-    return {int(index) for index in drawn}
+def _sample(indices: np.ndarray[Any, np.dtype[np.int64]], count: int, seed: int) -> set[int]:
+    rng = np.random.default_rng(seed)
+    return set(rng.choice(indices, min(count, indices.size), replace=False).tolist())

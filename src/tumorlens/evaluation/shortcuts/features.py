@@ -1,4 +1,4 @@
-"""What a network's last decoder stage makes of scans, from the weights of a run folder."""
+"""Features before a network's last layer, from the weights of a run folder."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _BATCH = 16
 def decoder_features(
     run_dir: str | Path, card: ModelCard, inputs: Sequence[ModelInput]
 ) -> NDArray[np.float64]:
-    """Return what the network's last layer is given, averaged over positions: float64 ``[N, F]``.
+    """Return the last layer's input features, averaged over positions: float64 ``[N, F]``.
 
     Args:
-        run_dir: The run folder that the model came from; its ``weights.pt`` is read.
-        card: Of the measured model; the weights must answer its self-test.
-        inputs: Inputs float32 ``[C, S, S]``.
+        run_dir: The run folder that the model was exported from; its ``weights.pt`` is read.
+        card: The model's card; the weights must pass its self-test.
+        inputs: N network inputs, float32 ``[C, S, S]``.
 
     Raises:
         ModelNotFoundError: The folder has no ``weights.pt``.
-        ConfigError: It is damaged, or of another architecture.
-        ExportError: It is another model's.
+        ConfigError: The weights are damaged, or of another architecture.
+        ExportError: The weights are another model's.
     """
     network = load_network(Path(run_dir), card).float().cpu()
     with torch.no_grad():
@@ -41,19 +41,21 @@ def decoder_features(
             lambda batch: float(network(torch.from_numpy(batch)).logit[0]), card
         )
     if failure:
-        raise ExportError(f"{run_dir}: {failure}; name the run folder that the model came from")
-    return last_inputs(network, inputs)
+        raise ExportError(
+            f"{run_dir}: {failure}; give the run folder that the model was exported from"
+        )
+    return last_layer_inputs(network, inputs)
 
 
-def last_inputs(network: nn.Module, inputs: Sequence[ModelInput]) -> NDArray[np.float64]:
-    """Return what the last convolution or linear layer is given, averaged over positions."""
+def last_layer_inputs(network: nn.Module, inputs: Sequence[ModelInput]) -> NDArray[np.float64]:
+    """Return the input of the last convolution or linear layer, averaged over positions."""
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    seen: list[NDArray[np.float64]] = []
+    features: list[NDArray[np.float64]] = []
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        given: Tensor = inputs[0].detach()
-        pooled = given.mean(dim=(2, 3)) if given.ndim == 4 else given
-        seen.append(pooled.double().numpy())
+        values: Tensor = inputs[0].detach()
+        pooled = values.mean(dim=(2, 3)) if values.ndim == 4 else values
+        features.append(pooled.double().numpy())
 
     handle = layers[-1].register_forward_pre_hook(keep)
     try:
@@ -62,4 +64,4 @@ def last_inputs(network: nn.Module, inputs: Sequence[ModelInput]) -> NDArray[np.
                 network(torch.from_numpy(np.stack(inputs[start : start + _BATCH])))
     finally:
         handle.remove()
-    return np.concatenate(seen)
+    return np.concatenate(features)

@@ -1,4 +1,4 @@
-"""What a shortcut test gives: one number with its interval, its limit, and what a miss means."""
+"""The result of a shortcut test: an estimate, its limit, and the finding if it is missed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tumorlens.metrics.intervals import Estimate
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number that a shortcut test measured.
+    """One quantity that a shortcut test measured.
 
     Attributes:
-        test: Which test, such as ``masked tumour``.
-        name: What was measured, such as ``inpainted: probability drops``.
-        estimate: With its 95 % interval and n.
-        at_least, at_most: What a good model reaches; None where no limit is stated.
-        meaning: What a missed limit means, with ``{}`` for the number.
-        percent: Whether it is shown in %.
+        test: Name of the test, such as ``masked tumour``.
+        name: Name of the quantity, such as ``inpainted: probability drops``.
+        estimate: Value with 95 % interval and n.
+        at_least, at_most: Limits that a good model meets; None for no limit.
+        meaning: The finding if a limit is missed, with ``{}`` for the value.
+        percent: Whether the value is displayed in %.
     """
 
     test: str
@@ -32,7 +32,7 @@ class Measurement:
 
     @property
     def fails(self) -> bool:
-        """Whether the value itself misses a stated limit; False when it is not defined."""
+        """Whether the value, regardless of its interval, misses a limit; False if undefined."""
         value = self.estimate.value
         if not math.isfinite(value):
             return False
@@ -41,7 +41,7 @@ class Measurement:
         return not low <= value <= high
 
     def finding(self) -> str:
-        """Return what a missed limit means, as a sentence with value, interval and n."""
+        """Return the finding for a missed limit: a sentence with value, interval and n."""
         e = self.estimate
         if self.percent:
             shown = f"{100 * e.value:.0f} %"

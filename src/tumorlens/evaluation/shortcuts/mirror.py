@@ -1,7 +1,7 @@
-"""Heads made of one half and its mirror image: what a scan would be without its tumour.
+"""Scans in which one half of the head is replaced by the mirror image of the other.
 
-Coordinates are halves of the side from the middle, x to the right and y downwards, so that -1 and 1
-are the edges.
+Coordinates are relative to the centre in halves of the side, x to the right and y downwards; -1 and
+1 are the edges. Needs scipy (extra 'audit').
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from tumorlens.evaluation.sampling import Mask, ModelInput
 
 Floats = NDArray[np.float64]
 SYMMETRIC_VIEWS = ("axial", "coronal")
-"""Views of two like halves."""
+"""Views in which the head is symmetric."""
 
-_CLEAR = 0.02  # a lesion lies to one side when it keeps this far from the axis
-_ASYMMETRIC = 0.35  # a scan that differs by more from its mirror image has no axis
+_CLEAR = 0.02  # smallest distance from the axis of a lesion that lies on one side only
+_ASYMMETRIC = 0.35  # scans with a larger asymmetry have no axis
 _TILT, _OFFSET = math.radians(5), 0.03
-# The axis is sought on coarse pictures first: side, steps of tilt and offset, size of the steps.
+# Coarse-to-fine search: side of the image, numbers of steps of tilt and offset, size of the steps.
 _SEARCH = ((32, 3, 4, 1.0), (64, 2, 2, 0.25))
 
 
 class Axis(NamedTuple):
-    """The line that a head is mirrored at.
+    """The line of symmetry of a head.
 
     Attributes:
-        tilt: Radians against upright, clockwise.
-        offset: From the middle to the right.
-        asymmetry: Mean absolute difference of the scan and its mirror image, over its mean.
+        tilt: Radians from vertical, clockwise.
+        offset: Distance from the centre, to the right.
+        asymmetry: Mean absolute difference of scan and mirror image, relative to the mean.
     """
 
     tilt: float
@@ -40,21 +40,21 @@ class Axis(NamedTuple):
 
     @property
     def found(self) -> bool:
-        """Whether the halves are like enough for the line to be the head's."""
+        """Whether the halves are similar enough for the head to have an axis."""
         return self.asymmetry < _ASYMMETRIC
 
 
 def find_axis(scan: ModelInput) -> Axis:
-    """Return the axis at which a scan float32 ``[C, S, S]`` is most like its mirror image.
+    """Return the axis with the least asymmetry of a scan float32 ``[C, S, S]``.
 
-    Sought up to 17.5 degrees of tilt and 0.14 from the middle.
+    Tilts up to 17.5 degrees and offsets up to 0.14 are searched.
     """
     grey, axis = scan.mean(axis=0, dtype=np.float64), Axis(0.0, 0.0, math.inf)
     for side, tilts, offsets, size in _SEARCH:
         small = _pooled(grey, side)
         steps = np.mgrid[-tilts : tilts + 1, -offsets : offsets + 1].reshape(2, -1) * size
         tilt, offset = axis.tilt + steps[0] * _TILT, axis.offset + steps[1] * _OFFSET
-        mirrored = _sampled(small[None], *_mirror_points(tilt, offset, side))[0]
+        mirrored = _sample(small, *_mirror_points(tilt, offset, side))
         asymmetry = np.abs(mirrored - small).mean(axis=(1, 2)) / max(float(small.mean()), 1e-3)
         best = int(asymmetry.argmin())
         axis = Axis(float(tilt[best]), float(offset[best]), float(asymmetry[best]))
@@ -62,16 +62,16 @@ def find_axis(scan: ModelInput) -> Axis:
 
 
 def mirror_half(scan: ModelInput, axis: Axis, kept: int) -> ModelInput:
-    """Return a scan ``[C, S, S]`` made of one half and its mirror image: 1 right, -1 left."""
+    """Return a scan ``[C, S, S]`` made of one half (1 right, -1 left) and its mirror image."""
     tilt, offset = np.array([axis.tilt]), np.array([axis.offset])
     x, y = _mirror_points(tilt, offset, scan.shape[-1], kept)
-    return _sampled(scan, x[0], y[0]).astype(np.float32)
+    return np.stack([_sample(plane, x[0], y[0]) for plane in scan]).astype(np.float32)
 
 
-def clear_side(marked: Mask, axis: Axis) -> int:
-    """Return the side, 1 right or -1 left, that ``marked`` ``[S, S]`` leaves clear; 0 without one.
+def lesion_free_side(marked: Mask, axis: Axis) -> int:
+    """Return the side, 1 right or -1 left, that is free of ``marked`` ``[S, S]``.
 
-    A mask on neither side, or on both, has none.
+    It is 0 if the mask is empty or on both sides.
     """
     across, _ = _along_axis(np.array([axis.tilt]), np.array([axis.offset]), len(marked))
     left, right = marked & (across[0] < _CLEAR), marked & (across[0] > -_CLEAR)
@@ -79,7 +79,7 @@ def clear_side(marked: Mask, axis: Axis) -> int:
 
 
 def _along_axis(tilt: Floats, offset: Floats, side: int) -> tuple[Floats, Floats]:
-    """Return each pixel's distance from K axes, to the right, and along them, ``[K, S, S]``."""
+    """Return each pixel's coordinates across (to the right) and along K axes, ``[K, S, S]``."""
     line = (np.arange(side) + 0.5) / side * 2 - 1
     x, y = line[None, None, :], line[None, :, None]
     cos, sin = np.cos(tilt)[:, None, None], np.sin(tilt)[:, None, None]
@@ -89,9 +89,9 @@ def _along_axis(tilt: Floats, offset: Floats, side: int) -> tuple[Floats, Floats
 def _mirror_points(
     tilt: Floats, offset: Floats, side: int, kept: int | None = None
 ) -> tuple[Floats, Floats]:
-    """Return where each pixel is taken from, x and y ``[K, S, S]``: from its mirror point.
+    """Return the mirror point of each pixel at K axes, x and y ``[K, S, S]``.
 
-    With ``kept``, 1 right or -1 left, pixels of that side are taken from where they are.
+    With ``kept``, 1 right or -1 left, pixels on that side are their own mirror points.
     """
     across, along = _along_axis(tilt, offset, side)
     across = -across if kept is None else np.abs(across) * kept
@@ -100,25 +100,22 @@ def _mirror_points(
     return cos * across - sin * along, sin * across + cos * along
 
 
-def _sampled(planes: NDArray[np.floating], x: Floats, y: Floats) -> Floats:
-    """Return planes ``[C, S, S]`` at points of any shape, bilinear and 0 outside: ``[C, …]``.
+def _sample(plane: NDArray[np.floating], x: Floats, y: Floats) -> Floats:
+    """Return a plane ``[S, S]`` at points of any shape, bilinearly interpolated and 0 outside.
 
-    OpenCV's remap rounds points to 1/32 of a pixel; this does not.
+    OpenCV's remap rounds points to 1/32 of a pixel.
     """
-    side = planes.shape[-1]
-    padded = np.pad(planes.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
-    column, row = (np.clip(((points + 1) * side + 1) / 2, 0, side + 1) for points in (x, y))
-    x0, y0 = (np.minimum(points.astype(np.int64), side) for points in (column, row))
-    u, v = column - x0, row - y0
-    upper = padded[:, y0, x0] * (1 - u) + padded[:, y0, x0 + 1] * u
-    lower = padded[:, y0 + 1, x0] * (1 - u) + padded[:, y0 + 1, x0 + 1] * u
-    return np.asarray(upper * (1 - v) + lower * v)
+    from scipy.ndimage import map_coordinates
+
+    row, column = (((points + 1) * len(plane) - 1) / 2 for points in (y, x))
+    values = plane.astype(np.float64)
+    return np.asarray(map_coordinates(values, [row, column], order=1, mode="grid-constant"))
 
 
 def _pooled(plane: Floats, side: int) -> Floats:
-    """Return a plane ``[S, S]`` averaged over ``side`` × ``side`` windows that cover it."""
+    """Return a plane ``[S, S]`` average-pooled adaptively to ``side`` × ``side``."""
     start = np.arange(side) * len(plane) // side
     end = -(-np.arange(1, side + 1) * len(plane) // side)
-    place = np.arange(len(plane))
-    windows = ((place >= start[:, None]) & (place < end[:, None])) / (end - start)[:, None]
+    index = np.arange(len(plane))
+    windows = ((index >= start[:, None]) & (index < end[:, None])) / (end - start)[:, None]
     return np.asarray(windows @ plane @ windows.T)

@@ -1,14 +1,14 @@
-"""Can source, view and resolution be read from what the model makes of a scan?
+"""Linear probes: can source, view and resolution be predicted from a model's outputs?
 
-A logistic regression tries to name them from the class map and the logit (or from features of the
-network), on scans of groups it has not seen, and only among scans of one label, so that it cannot
-go by the label. That something can be read does not say that the prediction uses it; the
-association of the logit itself, again inside one label, does.
+A logistic regression predicts them from the class map and the logit (or from features of the
+network), cross-validated by group and within one label, so that it cannot use the label. A property
+that can be predicted need not be used by the model; an association of the logit itself with the
+property, again within one label, shows that it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
 import numpy as np
@@ -20,89 +20,78 @@ from tumorlens.evaluation.shortcuts.scans import ScanSet
 from tumorlens.metrics.shares import auc_estimate, macro_auc_estimate
 
 _FOLDS = 5
-_FEWEST_GROUPS = 5  # of each class, one a fold; below, nothing is tried
-_PENALTY = 0.01  # inverse strength of the regression's L2 penalty; features outnumber scans
+_FEWEST_GROUPS = 5  # of each class, one a fold; classes with fewer are left out
+_PENALTY = 0.01  # inverse strength of the L2 penalty; there are more features than scans
 _READABLE = 0.8
 _ASSOCIATED = (0.3, 0.7)
-_WORDS = {0: "healthy", 1: "tumour"}
+_LABEL_NAMES = {0: "healthy", 1: "tumour"}
 
 
 def check_installed() -> None:
-    """Raise `MissingExtraError` unless the classifiers can be trained here."""
+    """Raise `MissingExtraError` unless scikit-learn is installed."""
     if find_spec("sklearn") is None:
         raise MissingExtraError("the classifiers of the shortcut tests", "audit")
 
 
 def probes(data: ScanSet, features: Mapping[str, NDArray[np.float64]]) -> list[Measurement]:
-    """Return how well each property is read from each set of features, inside each label.
+    """Return how well each property is predicted from each set of features, within each label.
 
     Args:
         data: The scans and the model's outputs for them.
-        features: Name → numbers float64 ``[N, F]``, a row a scan.
+        features: Name → features float64 ``[N, F]``.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     check_installed()
     found = []
-    for attribute, values in properties(data).items():
-        for label, word in _WORDS.items():
-            rows = _usable(values, data, label)
-            classes, codes = np.unique(values[rows], return_inverse=True)
-            if classes.size < 2:
-                continue
-            for name, table in features.items():
-                scores = _out_of_fold(table[rows], codes, data.groups[rows], data.seed)
-                if classes.size == 2:
-                    scores = scores[:, 1:]
-                auc = macro_auc_estimate(
-                    codes, scores, data.groups[rows], n_boot=data.n_boot, seed=data.seed
-                )
-                meaning = (
-                    f"The {attribute} of {word} scans can be read from the {name}: "
-                    "macro ROC-AUC {}"
-                )
-                limit = _READABLE if label == 0 else None
-                found.append(
-                    Measurement(f"{attribute} from {name}", f"macro ROC-AUC among {word}", auc,
-                           None, limit, meaning, percent=False)
-                )  # fmt: skip
+    for attribute, label, values, rows in _testable(data):
+        _, codes = np.unique(values, return_inverse=True)
+        for name, table in features.items():
+            scores = _out_of_fold(table[rows], codes, data.groups[rows], data.seed)
+            if scores.shape[1] == 2:
+                scores = scores[:, 1:]
+            auc = macro_auc_estimate(
+                codes, scores, data.groups[rows], n_boot=data.n_boot, seed=data.seed
+            )
+            meaning = f"The {attribute} of {label} scans can be read from the {name}: "
+            limit = _READABLE if label == "healthy" else None
+            found.append(
+                Measurement(f"{attribute} from {name}", f"macro ROC-AUC among {label}", auc,
+                            None, limit, meaning + "macro ROC-AUC {}", percent=False)
+            )  # fmt: skip
     return found
 
 
 def associations(data: ScanSet) -> list[Measurement]:
-    """Return how far the logit alone tells one source, view or size from the rest.
+    """Return how well the logit alone separates one source, view or resolution from the others.
 
-    A ROC-AUC of the logit among scans of one label: one half when the logit does not depend on
-    it, above when scans of this kind are given higher probabilities than the others.
+    This is a ROC-AUC among scans of one label: 0.5 if the logit is independent of the property,
+    above if scans with it get higher probabilities than the others.
     """
     found = []
-    for attribute, values in properties(data).items():
-        for label, word in _WORDS.items():
-            rows = _usable(values, data, label)
-            classes = np.unique(values[rows])
-            if classes.size < 2:
-                continue
-            for name in classes[:1] if classes.size == 2 else classes:
-                auc = auc_estimate(
-                    (values[rows] == name).astype(np.int64), data.outputs.logits[rows],
-                    data.groups[rows], n_boot=data.n_boot, seed=data.seed,
-                )  # fmt: skip
-                meaning = (
-                    f"Among {word} scans the prediction leans on the {attribute}: it tells {name} "
-                    "from the others with ROC-AUC {}"
-                )
-                found.append(
-                    Measurement(f"logit by {attribute}", f"{name} against others, {word}", auc,
-                           *_ASSOCIATED, meaning, percent=False)
-                )  # fmt: skip
+    for attribute, label, values, rows in _testable(data):
+        classes = np.unique(values)
+        for name in classes[:1] if classes.size == 2 else classes:
+            auc = auc_estimate(
+                (values == name).astype(np.int64), data.outputs.logits[rows], data.groups[rows],
+                n_boot=data.n_boot, seed=data.seed,
+            )  # fmt: skip
+            meaning = (
+                f"Among {label} scans the prediction depends on the {attribute}: it separates "
+                f"{name} from the others with ROC-AUC {{}}"
+            )
+            found.append(
+                Measurement(f"logit by {attribute}", f"{name} against others, {label}", auc,
+                            *_ASSOCIATED, meaning, percent=False)
+            )  # fmt: skip
     return found
 
 
 def properties(data: ScanSet) -> dict[str, NDArray[np.str_]]:
-    """Return source, view and resolution of each scan, ``[N]`` words; "" is not known.
+    """Return source, view and resolution of each scan as strings ``[N]``; "" if not known.
 
-    The resolution is the longer side of the image as read, cut at its tertiles.
+    The resolution is the longer side of the original image, binned at its tertiles.
     """
     records = [scan.record for scan in data.scans]
     sides = np.array([scan.side for scan in data.scans])
@@ -116,17 +105,18 @@ def properties(data: ScanSet) -> dict[str, NDArray[np.str_]]:
 
 
 def skipped(data: ScanSet) -> tuple[str, ...]:
-    """Return what was not tried for want of groups, in words."""
+    """Return what was left out for too few groups, one sentence each."""
+    tested = {(attribute, label) for attribute, label, *_ in _testable(data)}
     return tuple(
-        f"{attribute} among {word}: fewer than two classes with {_FEWEST_GROUPS} groups of scans"
-        for attribute, values in properties(data).items()
-        for label, word in _WORDS.items()
-        if np.unique(values[_usable(values, data, label)]).size < 2
+        f"{attribute} among {label}: fewer than two classes with {_FEWEST_GROUPS} groups of scans"
+        for attribute in properties(data)
+        for label in _LABEL_NAMES.values()
+        if (attribute, label) not in tested
     )
 
 
 def map_features(data: ScanSet) -> dict[str, NDArray[np.float64]]:
-    """Return what the model file itself shows: the logit, and the map's cells where it has one."""
+    """Return the model file's outputs as features: the logit, and the map's cells if it has one."""
     logits = data.outputs.logits[:, None]
     if data.outputs.maps is None:
         return {"logit": logits}
@@ -134,8 +124,17 @@ def map_features(data: ScanSet) -> dict[str, NDArray[np.float64]]:
     return {"map and logit": np.concatenate([cells, logits], axis=1)}
 
 
+def _testable(data: ScanSet) -> Iterator[tuple[str, str, NDArray[np.str_], NDArray[np.int64]]]:
+    """Yield property, label, values ``[K]`` and rows ``[K]`` where at least two classes occur."""
+    for attribute, values in properties(data).items():
+        for label, name in _LABEL_NAMES.items():
+            rows = _usable(values, data, label)
+            if np.unique(values[rows]).size >= 2:
+                yield attribute, name, values[rows], rows
+
+
 def _usable(values: NDArray[np.str_], data: ScanSet, label: int) -> NDArray[np.int64]:
-    """Return the rows of one label whose class is known and has groups enough."""
+    """Return the rows of one label whose class is known and has enough groups."""
     kept = []
     for name in np.unique(values[values != ""]):
         rows = np.flatnonzero((values == name) & (data.labels == label))
@@ -147,7 +146,7 @@ def _usable(values: NDArray[np.str_], data: ScanSet, label: int) -> NDArray[np.i
 def _out_of_fold(
     table: NDArray[np.float64], codes: NDArray[np.int64], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """Return class scores ``[K, classes]``, each from a model that saw none of the scan's group."""
+    """Return class scores ``[K, classes]`` from a cross-validation that keeps groups together."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline

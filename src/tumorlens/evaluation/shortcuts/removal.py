@@ -1,4 +1,4 @@
-"""Tests that take something away: the head, the middle, the tumour, the skull, the detail."""
+"""Shortcut tests that remove the head, its centre, the tumour, the skull, or fine detail."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tumorlens.evaluation.shortcuts.interventions import (
 from tumorlens.evaluation.shortcuts.measurement import Measurement
 from tumorlens.evaluation.shortcuts.mirror import (
     SYMMETRIC_VIEWS,
-    clear_side,
     find_axis,
+    lesion_free_side,
     mirror_half,
 )
 from tumorlens.evaluation.shortcuts.scans import Scan, ScanSet
@@ -32,22 +32,22 @@ from tumorlens.imaging.skull_strip import keeps_lesion, strip_skull
 from tumorlens.metrics.intervals import Estimate
 
 CENTRE_RADIUS = 0.6
-"""Of half the head's longer side: the disc covers most of the brain and leaves skull and scalp."""
+"""Relative to half the head's longer side: covers most of the brain but not skull and scalp."""
 THUMBNAIL_SIDE = 16
 BLUR_SHARE = 0.05
-"""Standard deviation of the strong blur, of the side of the network's input."""
+"""Standard deviation of the blur, relative to the side of the network's input."""
 
-_COVERED = 0.9  # of the tumour must lie in the disc for the scan to count as without it
+_COVERED = 0.9  # share of the tumour that must lie in the disc for it to count as removed
 Fill = Callable[[ModelInput, Mask, Mask], ModelInput]
 
 
 def unmodified(data: ScanSet) -> list[Measurement]:
-    """What the model reaches on these scans as they are, to compare the rest with."""
+    """ROC-AUC on the unmodified scans, for reference."""
     return [Measurement("unmodified", "ROC-AUC", data.auc(data.outputs), percent=False)]
 
 
 def without_head(data: ScanSet) -> list[Measurement]:
-    """Only border and background are left: nobody can tell a tumour, so ROC-AUC should be 0.5."""
+    """Remove the head: border and background alone should give a ROC-AUC of 0.5."""
     outputs = data.infer([remove_head(scan.tensor, scan.head) for scan in data.scans])
     meaning = "Border and background alone, with the head taken out, give a ROC-AUC of {}"
     positive = data.mean(data.is_positive(outputs), np.arange(len(data.scans)))
@@ -58,7 +58,7 @@ def without_head(data: ScanSet) -> list[Measurement]:
 
 
 def without_detail(data: ScanSet) -> list[Measurement]:
-    """Thumbnails and blurred scans: what is left shows shape, view and large tumours only."""
+    """Thumbnails and blurred scans, which show only shape, view and large tumours."""
     changes: dict[str, Callable[[ModelInput], ModelInput]] = {
         f"thumbnail {THUMBNAIL_SIDE} × {THUMBNAIL_SIDE}": partial(thumbnail, side=THUMBNAIL_SIDE),
         f"blur of {100 * BLUR_SHARE:.0f} %": partial(blurred, share=BLUR_SHARE),
@@ -72,10 +72,10 @@ def without_detail(data: ScanSet) -> list[Measurement]:
 
 
 def without_centre(data: ScanSet) -> list[Measurement]:
-    """Take the middle of the head out: a tumour that lay there must not be predicted any more.
+    """Remove the centre of the head: tumours that lay there should become negative.
 
-    The disc is filled with pixels drawn from its healthy part; a grey disc would itself be taken
-    for a mass. Healthy scans that flip to tumour tell how far the filling still is.
+    The disc is filled with pixels drawn from its healthy part, since a grey disc looks like a mass.
+    Healthy scans that flip to tumour show how much the filling itself does.
     """
     discs = [centre_disc(scan.head, CENTRE_RADIUS) for scan in data.scans]
     outputs = data.infer(
@@ -98,14 +98,14 @@ def without_centre(data: ScanSet) -> list[Measurement]:
 
 
 def without_tumour(data: ScanSet) -> list[Measurement]:
-    """Fill the annotated tumour, and as a control as much of the same head elsewhere."""
+    """Fill the annotated tumour and, as a control, a region of the same shape elsewhere."""
     rows = [row for row, scan in enumerate(data.scans) if scan.tumour.any()]
     shifts = {}
     for row in rows:
         tumour = data.scans[row].tumour
         if (shift := data.random_shift(tumour, row, tumour)) is not None:
             shifts[row] = shift
-    free = list(shifts)
+    shifted_rows = list(shifts)
     fills: dict[str, Fill] = {"inpainted": fill_inpainted, "grey": fill_grey}
     found = []
     for name, fill in fills.items():
@@ -115,20 +115,20 @@ def without_tumour(data: ScanSet) -> list[Measurement]:
             fill(scan.tensor, shifted(scan.tumour, shift), scan.head)
             for scan, shift in ((data.scans[row], shift) for row, shift in shifts.items())
         ]
-        found += _masked_elsewhere(data, free, elsewhere, name)
+        found += _masked_elsewhere(data, shifted_rows, elsewhere, name)
     tissue = [
         fill_tissue(data.scans[row].tensor, data.scans[row].tumour, shift)
         for row, shift in shifts.items()
     ]
-    return found + _masked(data, free, tissue, "own tissue")
+    return found + _masked(data, shifted_rows, tissue, "own tissue")
 
 
 def without_tumour_half(data: ScanSet) -> list[Measurement]:
-    """Make axial and coronal heads of the half without a tumour and its mirror image.
+    """Replace the half with the tumour by the mirror image of the other (axial and coronal views).
 
-    What is left is a head of the same scanner and sequence with nothing to find; where that is
-    still predicted positive, contrast medium, source or scanner is what is read. Healthy heads are
-    mirrored as a control. A tumour across the middle, and one of unknown position, are left out.
+    The result is a tumour-free head of the same scanner and sequence; if it is still predicted
+    positive, the model uses contrast medium, source or scanner. Healthy heads are mirrored as a
+    control. Tumours across the midline, or of unknown position, are left out.
     """
     rows, inputs = [], []
     for row, scan in enumerate(data.scans):
@@ -136,7 +136,7 @@ def without_tumour_half(data: ScanSet) -> list[Measurement]:
         if scan.record.view not in SYMMETRIC_VIEWS or tumour != scan.tumour.any():
             continue
         axis = find_axis(scan.tensor)
-        kept = clear_side(scan.tumour, axis) if tumour else 1
+        kept = lesion_free_side(scan.tumour, axis) if tumour else 1
         if axis.found and kept:
             rows.append(row)
             inputs.append(mirror_half(scan.tensor, axis, kept))
@@ -152,17 +152,17 @@ def without_tumour_half(data: ScanSet) -> list[Measurement]:
 
 
 def without_skull(data: ScanSet) -> list[Measurement]:
-    """Strip the skull, as research archives do: the brain alone must be predicted as before.
+    """Strip the skull, as in research archives: the prediction should not change.
 
-    Scans whose known tumour would be cut away, or in which no brain is found, are left out.
+    Scans in which no brain is found, or whose known tumour would be removed, are left out.
     """
     spec = data.predictor.card.preprocess
     rows, inputs = [], []
     for row, scan in enumerate(data.scans):
-        found = strip_skull(scan.tensor[0], data.generator(row))
-        if found is not None and keeps_lesion(scan.tumour, found[1]):
+        stripped = strip_skull(scan.tensor[0], data.generator(row))
+        if stripped is not None and keeps_lesion(scan.tumour, stripped[1]):
             rows.append(row)
-            inputs.append(preprocess(found[0], spec))
+            inputs.append(preprocess(stripped[0], spec))
     still, flipped = data.flips(data.infer(inputs), rows)
     return [
         Measurement("skull stripped", "still predicted positive", still, 0.85, None,

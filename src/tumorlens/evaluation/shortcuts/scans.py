@@ -1,4 +1,4 @@
-"""Scans as the shortcut tests need them: the network's input, head, lesion, and predictions."""
+"""Scans prepared for the shortcut tests: network input, head, lesion, and predictions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tumorlens.metrics.shares import auc_estimate, mean_estimate
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One scan and what is known of where things lie in it.
+    """One scan with the positions of head and lesion.
 
     Attributes:
-        record: Where it comes from.
-        side: Longer side of the image as it was read, in pixels.
+        record: The scan's record.
+        side: Longer side of the image before downscaling, in pixels.
         image: uint8 ``[H, W]``, at most `WORKING_SIDE` a side.
         tensor: The network's input, float32 ``[C, S, S]``.
         head: The head's convex outline in the input, bool ``[S, S]``.
@@ -47,28 +47,28 @@ class Scan:
 
     @cached_property
     def tumour(self) -> Mask:
-        """What is masked or cut out as the tumour: outline or ellipse, grown by 3 % of the side.
+        """The tumour mask, bool ``[S, S]``: the annotation dilated by 3 % of the side.
 
         All False without annotation.
         """
         return grow(self.lesion == LESION, 0.03)
 
     def free_regions(self, excluded: Mask | None = None) -> tuple[Mask, Mask]:
-        """Return where in the head something can be put: the brain, then anywhere."""
+        """Return where a patch may be inserted: inside the brain, and inside the whole head."""
         free = np.ones_like(self.head) if excluded is None else ~excluded
         return grow(self.head, -0.08) & free, grow(self.head, -0.03) & free
 
 
 @dataclass(frozen=True, eq=False)
 class ScanSet:
-    """A model, scans, and the model's outputs for them unmodified.
+    """A model, scans, and the model's outputs for the unmodified scans.
 
     Attributes:
         predictor: The opened model.
-        scans: Labelled and grouped; N of them.
-        outputs: For ``scans``.
-        seed: Of locations, partners and the bootstrap.
-        n_boot: Resamples.
+        scans: N labelled and grouped scans.
+        outputs: The model's outputs for ``scans``.
+        seed: Seed of the random positions, of partner scans and of the bootstrap.
+        n_boot: Number of resamples of the bootstrap.
     """
 
     predictor: Predictor
@@ -89,7 +89,7 @@ class ScanSet:
 
     @cached_property
     def positive(self) -> NDArray[np.bool_]:
-        """Which scans are predicted positive, unmodified ``[N]``."""
+        """Which unmodified scans are predicted positive, bool ``[N]``."""
         return self.is_positive(self.outputs)
 
     def is_positive(self, outputs: ModelOutputs) -> NDArray[np.bool_]:
@@ -101,19 +101,20 @@ class ScanSet:
         return infer_all(self.predictor, inputs)
 
     def mean(self, values: ArrayLike, rows: ArrayLike) -> Estimate:
-        """Return the mean of ``values`` ``[K]`` that belong to the scans ``rows`` ``[K]``."""
+        """Return the mean of ``values`` ``[K]`` for the scans with the indices ``rows`` ``[K]``."""
         index = np.asarray(rows, dtype=np.int64)
         return mean_estimate(values, self.groups[index], n_boot=self.n_boot, seed=self.seed)
 
     def auc(self, outputs: ModelOutputs) -> Estimate:
         """Return the ROC-AUC of outputs for all scans, in their order."""
-        options = {"n_boot": self.n_boot, "seed": self.seed}
-        return auc_estimate(self.labels, outputs.logits, self.groups, **options)
+        return auc_estimate(
+            self.labels, outputs.logits, self.groups, n_boot=self.n_boot, seed=self.seed
+        )
 
     def flips(self, outputs: ModelOutputs, rows: Sequence[int]) -> tuple[Estimate, Estimate]:
-        """Return which share of positive tumour scans stays positive, and of healthy ones turns so.
+        """Return the shares of true positives and of true negatives that are now positive.
 
-        ``outputs`` belong to the modified scans ``rows``; only scans predicted as labelled count.
+        ``outputs`` belong to the modified scans with the indices ``rows``.
         """
         index = np.array(rows, dtype=np.int64)
         now, before, tumour = (
@@ -121,16 +122,16 @@ class ScanSet:
             self.positive[index],
             self.labels[index] == 1,
         )
-        kept, clear = before & tumour, ~before & ~tumour
-        return self.mean(now[kept], index[kept]), self.mean(now[clear], index[clear])
+        hit, reject = before & tumour, ~before & ~tumour
+        return self.mean(now[hit], index[hit]), self.mean(now[reject], index[reject])
 
     def generator(self, row: int) -> np.random.Generator:
-        """Return the scan's own generator, so that a draw does not depend on the other scans."""
+        """Return a generator seeded by the scan's key, independent of the other scans."""
         key = self.scans[row].record.key.encode()
         return np.random.default_rng([self.seed, *key])
 
     def random_shift(self, patch: Mask, row: int, excluded: Mask | None = None) -> Shift | None:
-        """Draw a shift that puts a patch into the head of a scan, into the brain if it fits."""
+        """Draw a shift that moves a patch into the head of a scan, into its brain if it fits."""
         rng = self.generator(row)
         for allowed in self.scans[row].free_regions(excluded):
             shift = random_shift(patch, allowed, rng)
@@ -140,7 +141,7 @@ class ScanSet:
 
 
 def read_scan(predictor: Predictor, record: Record) -> Scan:
-    """Read one record for the tests; raises `InputError` when its file cannot be decoded."""
+    """Read and prepare one record; raises `InputError` when its file cannot be decoded."""
     pixels = read_pixels(record)
     image = working_copy(pixels)
     ready = prepare_image(predictor, image)

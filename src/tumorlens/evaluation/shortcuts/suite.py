@@ -1,8 +1,7 @@
-"""The shortcut tests: does a model predict by the tumour, or by what happens to come with it?
+"""The shortcut tests: does a model use the tumour, or features correlated with it?
 
-Each test changes a scan so that it is known what must happen to the prediction;
-`docs/evaluation.md` says what every measurement means. The model file is run through `Predictor`,
-without torch.
+Each test modifies scans in a way whose effect on the prediction of a good model is known;
+`docs/evaluation.md` explains every measurement. The model file runs in `Predictor`, without torch.
 """
 
 from __future__ import annotations
@@ -46,15 +45,15 @@ _TESTS: tuple[Callable[[ScanSet], list[Measurement]], ...] = (
 
 @dataclass(frozen=True)
 class ShortcutResults:
-    """What the shortcut tests found.
+    """The results of the shortcut tests.
 
     Attributes:
-        part: Part of the split that was measured, or ``all records``.
-        images: Scans the tests were done on.
-        drawn_from: Scans they were drawn from; the same number when all were taken.
-        seed: Of the draw, the locations, the partners and the intervals.
-        measurements: All, each with its limit where one is stated.
-        skipped: What could not be tried on these scans, and why.
+        part: The measured part of the split, or ``all records``.
+        images: Number of scans tested.
+        drawn_from: Number of scans they were sampled from.
+        seed: Seed of the sampling, the random positions, the partner scans and the intervals.
+        measurements: All measurements.
+        skipped: Reasons why something could not be tested on these scans.
     """
 
     part: str
@@ -96,14 +95,14 @@ def run_shortcut_tests(
 
     Args:
         predictor: The opened model.
-        records: As `choose_target` gives them.
-        part: Name of the part of a split that they are, for the card.
-        limit: Take about so many, see `draw_by_group`; None takes all.
-        seed: Of the draw, the locations, the partners and the bootstrap.
-        n_boot: Resamples of the grouped bootstrap.
-        weights: Run folder the model came from: the classifiers are tried on features of its last
-            decoder stage as well (needs torch).
-        progress: Called with steps done and steps in all.
+        records: Labelled and grouped, as in `EvaluationTarget`.
+        part: Name of the part of a split they belong to, for the card.
+        limit: Sample about this many, see `draw_by_group`; None takes all.
+        seed: Seed of the sampling, the random positions, the partner scans and the bootstrap.
+        n_boot: Number of resamples of the grouped bootstrap.
+        weights: Run folder the model was exported from; the probes then also use the features of
+            its last decoder stage (needs torch).
+        progress: Called with the number of steps done and in total.
 
     Raises:
         DataError: A record has no label or no group.
