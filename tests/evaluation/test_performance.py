@@ -153,8 +153,8 @@ def test_a_near_duplicate_of_a_training_image_is_a_warning(heads: Path, tmp_path
     model = write_tiny_model(tmp_path / "m.onnx", data=(learned(6),))
     found = evaluate_model(model, [data], split=tmp_path / "split.json", part="test", n_boot=10)
     assert found.warnings == (
-        "1 of 1 images are near-duplicates or patients of training images: their metrics are "
-        "optimistically biased",
+        "1 of 1 images are near-duplicates of training images or show the same patients: "
+        "their metrics are optimistically biased",
     )
     # Without --split the one beside the model is found.
     found = evaluate_model(model, [data], n_boot=10)
@@ -241,7 +241,7 @@ def test_the_command(heads: Path, tmp_path: Path, capsys: Capture) -> None:
     assert lines[0].startswith("model: tiny 1.0 (")
     assert lines[2] == "data: all records, 16 images"
     (warning,) = [line for line in lines if line.startswith("warning: ")]
-    assert "learned from 8 images of heads" in warning
+    assert "was trained on 8 images of heads" in warning
     (accuracy,) = [line for line in lines if line.startswith("accuracy ")]
     found = evaluate_model(model, [heads]).overall["accuracy"]
     assert accuracy.split()[1:] == [
@@ -253,7 +253,7 @@ def test_the_command(heads: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run([*arguments, "--format", "json", "--output", str(target)]) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "warning: the model learned from" in printed.err
+    assert "warning: the model was trained on" in printed.err
     stated = json.loads(target.read_text())
     assert stated["overall"]["accuracy"] == found.to_dict()
     assert stated["images"] == 16

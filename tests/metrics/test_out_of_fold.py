@@ -62,5 +62,5 @@ def test_a_single_fold_or_a_missing_temperature_is_rejected() -> None:
     one = fold(np.random.default_rng(3), 50, 1.0, 1.0)
     with pytest.raises(DataError, match="only one of its repeat"):
         out_of_fold_temperature({"r0/f0": one, "r1/f0": one})
-    with pytest.raises(DataError, match="no temperature is given for the folds r0/f1"):
+    with pytest.raises(DataError, match="no temperature for the folds r0/f1"):
         out_of_fold_temperature({"r0/f0": one, "r0/f1": one}, {"r0/f0": 1.0})

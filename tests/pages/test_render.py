@@ -34,8 +34,8 @@ def test_a_value_that_is_missing_is_an_error() -> None:
 def test_estimates_that_are_not_defined_say_so() -> None:
     filters = _environment().filters
     nothing = SimpleNamespace(low=math.nan, high=math.nan)
-    assert filters["figure"](math.nan) == "–"
-    assert filters["figure"](0.12345) == "0.123"
+    assert filters["number"](math.nan) == "–"
+    assert filters["number"](0.12345) == "0.123"
     assert filters["interval"](nothing) == "not defined"
     assert filters["interval"](SimpleNamespace(low=0.1, high=0.25)) == "0.100 to 0.250"
 

@@ -136,11 +136,11 @@ def test_the_forest_plot_draws_intervals_and_says_what_is_not_defined() -> None:
 
 def test_the_sample_is_random_but_the_same_for_a_seed_and_tells_right_from_wrong() -> None:
     images = [np.full((6, 5), index, dtype=np.uint8) for index in range(10)]
-    chosen = galleries.choose(10, 4, seed=1)
+    chosen = galleries.sample_indices(10, 4, seed=1)
     shown = [images[index] for index in chosen]
     figure = galleries.sample_gallery(shown, LABELS[chosen], PROB[chosen], 0.5)
     assert [int(panel.images[0].get_array()[0, 0]) for panel in figure.axes] == chosen.tolist()
-    assert chosen.tolist() != galleries.choose(10, 4, seed=2).tolist()
+    assert chosen.tolist() != galleries.sample_indices(10, 4, seed=2).tolist()
     for panel, index in zip(figure.axes, chosen, strict=True):
         wrong = (PROB[index] >= 0.5) != LABELS[index]
         assert ("✗" in panel.get_title()) == wrong

@@ -1,4 +1,4 @@
-"""Templates of the package, rendered with Jinja: pages that need nothing beside them, and cards."""
+"""Self-contained HTML pages and Markdown cards, rendered from Jinja templates."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template of ``pages/templates`` filled in, with a line break at its end.
+    """Return a rendered template of ``pages/templates``, ending in a line break.
 
-    In HTML every value is escaped. In Markdown the filter ``cell`` makes a value fit for a table.
+    HTML values are escaped; in Markdown tables the filter ``cell`` escapes them.
 
     Args:
-        template: Its file name without ``.j2``, such as ``report.html``.
-        values: What it names; a name without a value is an error of ours.
+        template: File name without ``.j2``, such as ``report.html``.
+        values: The template's variables; each must be given.
     """
     text = _environment().get_template(f"{template}.j2").render(**values)
     return re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n"
 
 
 def data_uri(content: bytes, kind: Literal["svg", "png", "jpeg"]) -> str:
-    """Return an image as a ``data:`` address, to be shown without a request."""
-    media = {"svg": "svg+xml"}.get(kind, kind)
+    """Return an image as a ``data:`` URI."""
+    media = "svg+xml" if kind == "svg" else kind
     return f"data:image/{media};base64,{base64.b64encode(content).decode()}"
 
 
@@ -40,7 +40,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": _cell,
-        "figure": _figure,
+        "number": _number,
         "interval": _interval,
         "settings": _settings,
     }
@@ -48,11 +48,11 @@ def _environment() -> Environment:
 
 
 def _cell(value: object) -> str:
-    """Return a Markdown table's cell: on one line, pipes escaped."""
+    """Return a value as the cell of a Markdown table: on one line, pipes escaped."""
     return " ".join(str(value).replace("|", "\\|").split())
 
 
-def _figure(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
 
 

@@ -1,15 +1,15 @@
-"""Plots of what was measured. Plain arrays in, a matplotlib ``Figure`` out.
+"""Plots of metrics: arrays in, a matplotlib ``Figure`` out.
 
 Labels are 0 (healthy) or 1 (tumour), int ``[N]``; ``prob`` is P(tumour), float ``[N]`` in 0..1;
-``threshold`` is one number, or float ``[N]`` where each scan has its own (out-of-fold predictions).
-Every function raises `MissingExtraError` without the extra 'train', and `DataError` for arrays
-that do not fit together. No pyplot state is touched; images of scans are in `galleries`.
+``threshold`` is one number, or float ``[N]`` with one for each scan (out-of-fold predictions).
+Every function raises `MissingExtraError` without the extra 'train', and `DataError` for arrays of
+different length. pyplot's global state is not used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from tumorlens.errors import DataError
 from tumorlens.metrics.binary import metric_values
 from tumorlens.metrics.calibration import ece, reliability
 from tumorlens.metrics.intervals import Estimate, wilson_interval
+from tumorlens.metrics.names import metric_name
 from tumorlens.metrics.rates import Kind, rate_curve
 from tumorlens.plots.style import (
     CYCLE,
@@ -26,18 +27,17 @@ from tumorlens.plots.style import (
     INK,
     TUMOUR,
     new_figure,
+    panel_grid,
     styled,
-    unit_axes,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 @styled
 def confusion_matrix(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike = 0.5) -> Figure:
-    """Draw the 2 × 2 table, truth by row: counts, and their share of the row as colour and text."""
+    """Draw the 2 × 2 confusion matrix, truth by row: counts, and shares of the row."""
     import seaborn
 
     truth, predicted = _predicted(labels, prob, threshold)
@@ -78,64 +78,80 @@ def rate_plot(
     groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> Figure:
-    """Draw the ROC or precision–recall curve with its 95 % band and the operating point.
-
-    The band is a grouped bootstrap's. Precision is not defined without a predicted positive; then
-    there is no operating point.
-    """
+    """Draw the ``roc`` or ``pr`` curve, its 95 % band (grouped bootstrap) and operating point."""
+    truth, predicted = _predicted(labels, prob, threshold)
+    curve = rate_curve(labels, prob, kind, groups=groups, seed=seed)
+    values = metric_values(labels, prob)
+    recall = float(np.mean(predicted[truth == 1]))
     figure = new_figure(4.6, 4.6)
     axes = figure.subplots()
-    _curve_with_band(axes, labels, prob, kind, groups, seed)
-    truth, predicted = _predicted(labels, prob, threshold)
-    area, recall = metric_values(labels, prob)[f"{kind}_auc"], float(np.mean(predicted[truth == 1]))
-    dotted: dict[str, Any] = {"color": FAINT, "linestyle": ":", "linewidth": 1.2}
+    if np.isfinite(curve.low).all():
+        axes.fill_between(
+            curve.grid, curve.low, curve.high, color=HEALTHY, alpha=0.18, linewidth=0,
+            label="95 % band",
+        )  # fmt: skip
+    steps = "default" if kind == "roc" else "steps-pre"
+    axes.plot(curve.x, curve.y, color=HEALTHY, drawstyle=steps, label=f"n = {np.size(labels)}")
     if kind == "roc":
-        axes.plot([0, 1], [0, 1], label="chance", **dotted)
-        _operating_point(axes, float(np.mean(predicted[truth == 0])), recall)
-        axes.set(title=f"ROC: area {area:.3f}", xlabel="1 − specificity", ylabel="sensitivity")
+        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2, label="chance")
+        point = float(np.mean(predicted[truth == 0])), recall
+        axes.set(
+            title=f"ROC curve: AUC {values['roc_auc']:.3f}",
+            xlabel="1 − specificity (false positive rate)",
+            ylabel="sensitivity (true positive rate)",
+        )
     else:
         share = float(np.mean(truth))
-        axes.axhline(share, label=f"chance {share:.2f}", **dotted)
-        if predicted.any():
-            _operating_point(axes, recall, float(np.mean(truth[predicted])))
-        title = f"Precision–recall: average precision {area:.3f}"
-        axes.set(title=title, xlabel="recall (sensitivity)", ylabel="precision")
+        axes.axhline(share, color=FAINT, linestyle=":", linewidth=1.2, label=f"chance {share:.2f}")
+        point = recall, float(np.mean(truth[predicted])) if predicted.any() else np.nan
+        axes.set(
+            title=f"Precision–recall curve: average precision {values['pr_auc']:.3f}",
+            xlabel="recall (sensitivity)",
+            ylabel="precision (positive predictive value)",
+        )
+    if np.isfinite(point).all():
+        axes.plot(
+            *point, "D", color=TUMOUR, markersize=8, markeredgecolor="white", linestyle="none",
+            label=f"at the threshold: {point[0]:.2f}, {point[1]:.2f}",
+        )  # fmt: skip
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(True)
     axes.legend(loc="lower right" if kind == "roc" else "lower left")
     return figure
 
 
 @styled
 def reliability_plot(labels: ArrayLike, prob: ArrayLike, bins: int = 10) -> Figure:
-    """Draw the share of tumours over stated probability, in bins of equally many scans.
+    """Draw the reliability diagram in bins of equal mass, and the histogram of probabilities.
 
-    Bars are 95 % Wilson intervals (Wilson, JASA 1927) of each bin's share; below, the counts.
+    Error bars are 95 % Wilson intervals (Wilson, JASA 1927).
     """
     bins = max(1, min(bins, np.asarray(prob).size // 8))
-    found = reliability(labels, prob, bins, "mass")
-    low, high = wilson_interval(found.frequency, found.count)
+    diagram = reliability(labels, prob, bins, "mass")
+    low, high = wilson_interval(diagram.frequency, diagram.count)
     figure = new_figure(4.6, 5.4)
     axes, below = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2, label="perfect")
-    error = [found.frequency - low, high - found.frequency]
+    error = [diagram.frequency - low, high - diagram.frequency]
     axes.errorbar(
-        found.confidence, found.frequency, yerr=error, color=HEALTHY, marker="o", capsize=2,
+        diagram.confidence, diagram.frequency, yerr=error, color=HEALTHY, marker="o", capsize=2,
         elinewidth=1, label="scans",
     )  # fmt: skip
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.grid(True)
     axes.set(
-        title=f"Reliability: ECE {ece(labels, prob, 15, 'mass'):.3f} (equal mass)",
+        title=f"Reliability diagram: ECE {ece(labels, prob, 15, 'mass'):.3f} (equal mass)",
         ylabel="share of tumours",
     )
     axes.legend(loc="upper left")
     below.hist(np.asarray(prob), bins=np.linspace(0, 1, 21).tolist(), color=HEALTHY, alpha=0.7)
-    below.set(xlabel="stated P(tumour)", ylabel="scans")
+    below.set(xlabel="predicted P(tumour)", ylabel="scans")
     return figure
 
 
 @styled
 def score_distributions(labels: ArrayLike, prob: ArrayLike, threshold: ArrayLike = 0.5) -> Figure:
-    """Draw how P(tumour) is spread in each class, with the threshold (or thresholds)."""
+    """Draw histograms of P(tumour) by class, with the threshold or thresholds."""
     truth, _ = _predicted(labels, prob, threshold)
     p = np.asarray(prob, dtype=np.float64)
     figure = new_figure(6.4, 3.6)
@@ -173,32 +189,29 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> Figure:
     panels = list(dict.fromkeys(name.partition("/")[2] for name in names))
     if not panels:
         raise DataError("no learning curves: expected names such as train/loss and val/loss")
-    figure = new_figure(4.2 * min(3, len(panels)), 3.2 * -(-len(panels) // 3))
-    grid = figure.subplots(-(-len(panels) // 3), min(3, len(panels)), squeeze=False).flat
-    for axes, panel in zip(grid, panels, strict=False):
+    figure, grid = panel_grid(len(panels), columns=3, width=4.2, height=3.2)
+    for axes, panel in zip(grid, panels, strict=True):
         for part, colour, dash in (("train", HEALTHY, "-"), ("val", TUMOUR, "--")):
             points = sorted(curves.get(f"{part}/{panel}", {}).items())
             if points:
                 epochs, values = zip(*points, strict=True)
-                few = "." if len(points) < 60 else None
-                axes.plot(epochs, values, dash, color=colour, marker=few, label=part)
+                marker = "." if len(points) < 60 else None
+                axes.plot(epochs, values, dash, color=colour, marker=marker, label=part)
         axes.set(title=panel.replace("_", " "), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(True)
         axes.legend()
-    for axes in list(figure.axes)[len(panels) :]:
-        axes.set_axis_off()
     return figure
 
 
 @styled
 def forest_plot(rows: Mapping[str, Mapping[str, Estimate]], metrics: Sequence[str]) -> Figure:
-    """Draw metrics with their intervals, a panel a metric, a line a row (such as a source).
+    """Draw a forest plot: metrics with their intervals, a panel for each metric.
 
     Args:
-        rows: Row → metric → estimate; the first row (everything) is drawn stronger. What is not
-            defined (nan, or missing) is said in words.
-        metrics: Which, in this order.
+        rows: Row (such as a source) → metric → estimate; the first row, of all scans, is
+            emphasised. Missing and nan estimates are labelled as not defined.
+        metrics: The metrics, in order.
     """
     if not rows or not metrics:
         raise DataError("a forest plot needs rows and metrics")
@@ -206,43 +219,26 @@ def forest_plot(rows: Mapping[str, Mapping[str, Estimate]], metrics: Sequence[st
     figure = new_figure(1.8 + 2.4 * len(metrics), 1.3 + 0.42 * len(rows))
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for at, values in enumerate(rows.values()):
+        for position, values in enumerate(rows.values()):
             estimate = values.get(metric)
             if estimate is None or not np.isfinite(estimate.value):
-                axes.text(0.5, at, "not defined", ha="center", va="center", color=FAINT, size=8)
+                axes.text(
+                    0.5, position, "not defined", ha="center", va="center", color=FAINT, size=8
+                )
                 continue
-            colour = INK if at == 0 else CYCLE[0]
-            axes.plot([estimate.low, estimate.high], [at, at], color=colour, linewidth=2)
-            axes.plot(estimate.value, at, "D" if at == 0 else "o", color=colour)
+            colour = INK if position == 0 else CYCLE[0]
+            axes.plot(
+                [estimate.low, estimate.high], [position, position], color=colour, linewidth=2
+            )
+            axes.plot(estimate.value, position, "D" if position == 0 else "o", color=colour)
         overall = next(iter(rows.values())).get(metric)
         if overall is not None and np.isfinite(overall.value):
             axes.axvline(overall.value, color=FAINT, linewidth=1, linestyle=":")
-        axes.set(title=metric.replace("_", " "), xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
+        axes.set(title=metric_name(metric), xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
         axes.grid(True, axis="x")
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(rows)), [f"{name} (n = {sizes[name]})" for name in rows])
     return figure
-
-
-def _curve_with_band(
-    axes: Axes, labels: ArrayLike, prob: ArrayLike, kind: Kind, groups: ArrayLike | None, seed: int
-) -> None:
-    curve = rate_curve(labels, prob, kind, groups=groups, seed=seed)
-    if np.isfinite(curve.low).all():
-        axes.fill_between(
-            curve.grid, curve.low, curve.high, color=HEALTHY, alpha=0.18, linewidth=0,
-            label="95 % band",
-        )  # fmt: skip
-    steps = "default" if kind == "roc" else "steps-pre"
-    axes.plot(curve.x, curve.y, color=HEALTHY, drawstyle=steps, label=f"n = {np.size(labels)}")
-    unit_axes(axes)
-
-
-def _operating_point(axes: Axes, x: float, y: float) -> None:
-    axes.plot(
-        [x], [y], "D", color=TUMOUR, markersize=8, markeredgecolor="white", linestyle="none",
-        label=f"at the threshold: {x:.2f}, {y:.2f}",
-    )  # fmt: skip
 
 
 def _predicted(

@@ -1,7 +1,7 @@
-"""How every plot looks, in one place; and how a figure becomes bytes.
+"""The style of all plots, and the encoding of figures.
 
-Colours are those of Okabe & Ito (Color Universal Design, 2008), which stay apart for the colour
-blind; right and wrong, which matter most, differ in words and line width too.
+Colours are those of Okabe & Ito (Color Universal Design, 2008), distinguishable with colour vision
+deficiency; correct and wrong predictions differ in text and line width too.
 """
 
 from __future__ import annotations
@@ -44,48 +44,58 @@ _STYLE: Any = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "image.cmap": "viridis",
-    "svg.fonttype": "path",  # no font is needed where the image is shown
-    "svg.hashsalt": "tumorlens",  # the same figure gives the same bytes
+    "svg.fonttype": "path",  # text as paths: viewers need no fonts
+    "svg.hashsalt": "tumorlens",  # reproducible output
 }
 
 P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw under the house style; raises `MissingExtraError` without matplotlib and seaborn."""
+    """Apply the plot style to a function; it raises `MissingExtraError` without the extra."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with _house_style():
+        with _style_context():
             return draw(*args, **kwargs)
 
     return drawn
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, ``width`` × ``height`` inches, that belongs to no window."""
+    """Return an empty figure of ``width`` × ``height`` inches, independent of pyplot."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def unit_axes(axes: Axes, *, grid: bool = True) -> None:
-    """Show 0..1 on both axes, square, with a grid."""
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    if grid:
-        axes.grid(True)
+def panel_grid(
+    count: int, *, columns: int, width: float, height: float, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its ``count`` panels of ``width`` × ``height`` inches, row by row.
+
+    ``columns`` is the largest number of panels in a row; ``options`` are those of
+    ``Figure.subplots``.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = new_figure(width * columns, height * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for unused in panels[count:]:
+        unused.set_visible(False)
+    return figure, panels[:count]
 
 
 def encode(figure: Figure, kind: Literal["svg", "png"] = "svg") -> bytes:
-    """Return the figure as SVG (lines, text) or PNG at 110 dpi (photographs)."""
+    """Return the figure as SVG (for lines and text) or as PNG at 110 dpi (for images)."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
-    with _house_style():
+    with _style_context():
         figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
     return buffer.getvalue()
 
 
-def _house_style() -> Any:
+def _style_context() -> Any:
     if find_spec("matplotlib") is None or find_spec("seaborn") is None:
         raise MissingExtraError("drawing plots", "train")
     from matplotlib import rc_context

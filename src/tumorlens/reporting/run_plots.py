@@ -101,7 +101,7 @@ def scan_plots(
     Raises:
         InputError: A scan cannot be read.
     """
-    shown = galleries.choose(len(answers), 16, seed)
+    shown = galleries.sample_indices(len(answers), 16, seed)
     sample = answers.take(shown)
     pixels = [read_pixels(records[key]) for key in sample.keys]
     gallery = galleries.sample_gallery(

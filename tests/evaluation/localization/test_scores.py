@@ -152,7 +152,7 @@ def test_invalid_input_is_rejected(
 ) -> None:
     with pytest.raises(DataError, match="boxes"):
         explanation_scores(predictor, records[3:])
-    with pytest.raises(ConfigError, match="give the run that the file came from"):
+    with pytest.raises(ConfigError, match="give the run that the file was exported from"):
         explanation_scores(predictor, records, network=brightness(gain=4.2))
     mapless = Predictor.open(write_tiny_model(tmp_path / "m.onnx", has_map=False), threads=1)
     with pytest.raises(ExplanationUnavailableError, match="no class map"):
