@@ -1,9 +1,9 @@
-"""What each part of the default recipe buys: ``python -m benchmarks.ablation DATA RUNS``.
+"""Ablation of the default recipe: ``python -m benchmarks.ablation DATA RUNS``.
 
 Every arm is trained from scratch on the same training images with the same small budget, and adds
-one thing to the arm before it. It is judged on a source that no arm has learnt from, nor anything
-near-duplicate to it (``--away``, but for that source's own test groups, which stay untouched), and
-on where its map points in the annotated validation images. A finished arm is read, not trained.
+one component to the arm before it. It is evaluated on a held-out source (``--away``) without that
+source's test groups; no arm was trained on the source or on near-duplicates of it. Localisation is
+measured on the annotated validation images. Finished arms are not trained again.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ ARMS: dict[str, list[str]] = {
 
 
 def development_parts(config: RunConfig, away: str) -> Parts:
-    """Return the default split without ``away`` in it, whose untested groups become the test."""
+    """Return the default split without ``away``, whose non-test groups become the test part."""
     records = load_records(config.data)
-    asked = config.data.split
-    whole = grouped_split(records, fractions=asked.fractions(), seed=asked.seed)
+    settings = config.data.split
+    whole = grouped_split(records, fractions=settings.fractions(), seed=settings.seed)
     near = {record.group for record in records if record.source == away}
     of = {record.key: record for record in records}
     kept = {part: [key for key in keys if of[key].group not in near]
@@ -88,32 +88,32 @@ def development_parts(config: RunConfig, away: str) -> Parts:
 def pointing(
     network: torch.nn.Module, records: list[Record], inputs: np.ndarray, frames: list[np.ndarray]
 ) -> tuple[list[float], list[float]]:
-    """Return hits and energy in the box of annotated tumours, on the network's own input."""
+    """Return hits and energy in the box of annotated tumours, in input coordinates."""
     hits, energies = [], []
     for record, pixels, boxes in zip(records, inputs, frames, strict=True):
         if not record.boxes or not record.label:
             continue
-        answer = network(torch.from_numpy(np.array(pixels))[None])
-        heat = sigmoid(answer.map[0].numpy().astype(np.float64))
+        outputs = network(torch.from_numpy(np.array(pixels))[None])
+        heat = sigmoid(outputs.map[0].numpy().astype(np.float64))
         hits.append(float(pointing_hit(heat, boxes)))
         energies.append(energy_in_box(np.maximum(0, 2 * heat - 1), boxes))
     return hits, energies
 
 
 def has_label_issue(records: list[Record]) -> np.ndarray:
-    """Return which records are known to be no MRI, or labelled against what they show."""
+    """Return which records are known not to be MRI, or to be mislabelled."""
     return np.array([disputes_label(label_issue_of(record)) for record in records])
 
 
 def roc_auc(scores: Scores, rows: np.ndarray) -> Estimate:
-    """Return ROC-AUC of the rows chosen, its interval by groups."""
+    """Return the ROC-AUC of some rows with its grouped interval."""
     return metrics.evaluate(
         scores.labels[rows], sigmoid(scores.logits[rows]), groups=scores.groups[rows]
     )["roc_auc"]
 
 
 def measure_arm(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str, dict]:
-    """Train one arm, unless it has been, and return its figures."""
+    """Train one arm, unless it is finished, and return its results."""
     kept = folder / "ablation.json"
     if kept.is_file():
         return json.loads(kept.read_text())
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of all sources, with a manifest.csv")
     parser.add_argument("runs", type=Path, help="folder for the arms' runs")
-    parser.add_argument("--away", default="sartaj_extra", help="source no arm learns from")
+    parser.add_argument("--away", default="sartaj_extra", help="source that no arm is trained on")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--images", type=int, default=3750, help="images an epoch")
     parser.add_argument("--arms", type=int, nargs="*", help="which arms, from 0; else all")

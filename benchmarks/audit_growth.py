@@ -1,10 +1,10 @@
-"""How the search for copies grows from 1,000 to 1,000,000 fingerprints.
+"""Scaling of the near-duplicate search from 1,000 to 1,000,000 fingerprints.
 
     python benchmarks/audit_growth.py [--exact] [--out growth.json] [COUNT …]
 
-The fingerprints are random bits, except that one in twenty images is a copy of another in a random
-pose, with 0 to 32 bits flipped. Recall is the share of those pairs that is found. The exponent is
-the slope of a straight line through log(seconds) over log(count).
+The fingerprints are random bits, except that one in twenty images is a near-duplicate of another in
+a random orientation, with 0 to 32 bits flipped. Recall is the share of those pairs that is found.
+The exponent is the slope of a line fitted to log(seconds) over log(count).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_FLIPS = 32
 
 
 def planted(count: int, seed: int) -> tuple[NDArray[np.uint64], set[tuple[int, int]]]:
-    """Fingerprints ``uint64 [count, 8, 4]`` and the pairs ``(i, j)`` that are copies."""
+    """Return fingerprints ``uint64 [count, 8, 4]`` and the near-duplicate pairs ``(i, j)``."""
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 256, (count, 8, 32), dtype=np.uint8)
     pairs = set()
@@ -40,7 +40,7 @@ def planted(count: int, seed: int) -> tuple[NDArray[np.uint64], set[tuple[int, i
 
 
 def measure(count: int, method: str) -> dict[str, float]:
-    """Search once; seconds include building the index."""
+    """Search once and return the results; seconds include building the index."""
     bits, copies = planted(count, seed=count)
     start = time.perf_counter()
     found = find_pairs(bits, MAX_FLIPS, method=method)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def measure(count: int, method: str) -> dict[str, float]:
 
 
 def exponent(rows: list[dict[str, float]]) -> float:
-    """Slope of log seconds over log count."""
+    """Return the slope of log seconds over log count."""
     logs = np.log([[row["count"], row["seconds"]] for row in rows])
     return float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
 
@@ -65,7 +65,7 @@ def exponent(rows: list[dict[str, float]]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("counts", type=int, nargs="*", default=list(COUNTS))
-    parser.add_argument("--exact", action="store_true", help="compare all with all instead")
+    parser.add_argument("--exact", action="store_true", help="compare all pairs instead")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 

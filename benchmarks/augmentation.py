@@ -1,9 +1,9 @@
-"""How fast our batched transforms are beside MONAI's of the same name, in the same run.
+"""Speed of the batched transforms compared with MONAI's of the same name.
 
     python -m benchmarks.augmentation --rounds 7
 
-Both change every picture of a batch ``[32, 1, 160, 160]``, by turns, on one thread. MONAI's take
-one image at a time; their mean over the batch is what a loader without workers would spend.
+Both transform every image of a batch ``[32, 1, 160, 160]``, alternately, on one thread. MONAI's
+process one image at a time, as a data loader without workers would.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import monai.transforms as theirs
+import monai.transforms as monai_transforms
 import torch
 from torch import Generator, Tensor
 
@@ -29,37 +29,37 @@ N, SIDE = 32, 160
 PAIRS: dict[str, tuple[Transform, Any]] = {
     "RandSimulateLowResolution": (
         intensity.RandSimulateLowResolution(prob=1.0),
-        theirs.RandSimulateLowResolution(
+        monai_transforms.RandSimulateLowResolution(
             prob=1.0, downsample_mode="area", upsample_mode="bilinear", zoom_range=(1 / 3, 1 / 1.2)
         ),
     ),
     "RandGibbsNoise": (
         intensity.RandGibbsNoise(prob=1.0),
-        theirs.RandGibbsNoise(prob=1.0, alpha=(0.2, 0.7)),
+        monai_transforms.RandGibbsNoise(prob=1.0, alpha=(0.2, 0.7)),
     ),
     "RandHistogramShift": (
         intensity.RandHistogramShift(prob=1.0),
-        theirs.RandHistogramShift(num_control_points=6, prob=1.0),
+        monai_transforms.RandHistogramShift(num_control_points=6, prob=1.0),
     ),
     "RandAdjustContrast": (
         intensity.RandAdjustContrast(prob=1.0),
-        theirs.RandAdjustContrast(prob=1.0, gamma=(0.67, 1.5)),
+        monai_transforms.RandAdjustContrast(prob=1.0, gamma=(0.67, 1.5)),
     ),
     "RandBiasField": (
         intensity.RandBiasField(prob=1.0, coefficient=0.35),
-        theirs.RandBiasField(prob=1.0, degree=3, coeff_range=(0.0, 0.35)),
+        monai_transforms.RandBiasField(prob=1.0, degree=3, coeff_range=(0.0, 0.35)),
     ),
     "RandRicianNoise": (
         intensity.RandRicianNoise(prob=1.0),
-        theirs.RandRicianNoise(prob=1.0, std=0.06, sample_std=True),
+        monai_transforms.RandRicianNoise(prob=1.0, std=0.06, sample_std=True),
     ),
     "RandCoarseDropout": (
         intensity.RandCoarseDropout(prob=1.0),
-        theirs.RandCoarseDropout(holes=1, spatial_size=32, fill_value=0, prob=1.0),
+        monai_transforms.RandCoarseDropout(holes=1, spatial_size=32, fill_value=0, prob=1.0),
     ),
     "RandAffineElastic (Rand2DElastic)": (
         geometry.RandAffineElastic(rotation=15, scale=0.15, elastic_prob=1.0),
-        theirs.Rand2DElastic(
+        monai_transforms.Rand2DElastic(
             spacing=(20, 20), magnitude_range=(1, 2), prob=1.0, rotate_range=0.26, scale_range=0.15
         ),
     ),
@@ -73,7 +73,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def compare(ours: Transform, other: Any, images: Tensor, rounds: int) -> dict[str, float]:
-    """Return seconds a batch of both, and the ratios theirs / ours: median, least, most."""
+    """Return seconds per batch of both, and the ratios MONAI / ours: median and range."""
     batch, generator = Batch.unlabelled(images), Generator().manual_seed(0)
     other.set_random_state(0)
     pairs = [
@@ -105,10 +105,10 @@ def main() -> None:
     print("| transform | ours, ms a batch | MONAI, ms a batch | MONAI / ours, median (range) |")
     print("|---|---|---|---|")
     for name, (ours, other) in PAIRS.items():
-        told = found[name] = compare(ours, other, images, given.rounds)
+        row = found[name] = compare(ours, other, images, given.rounds)
         print(
-            f"| {name} | {told['ours_s'] * 1e3:.1f} | {told['monai_s'] * 1e3:.1f} | "
-            f"{told['ratio']:.1f} ({told['ratio_min']:.1f} to {told['ratio_max']:.1f}) |"
+            f"| {name} | {row['ours_s'] * 1e3:.1f} | {row['monai_s'] * 1e3:.1f} | "
+            f"{row['ratio']:.1f} ({row['ratio_min']:.1f} to {row['ratio_max']:.1f}) |"
         )
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")

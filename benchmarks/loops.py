@@ -1,4 +1,4 @@
-"""The clock and the plain loops that `benchmarks.training_speed` compares with."""
+"""The timer and the baseline training loops for `benchmarks.training_speed`."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tumorlens.training.module import Classifier
 
 
 def now() -> tuple[float, float]:
-    """Seconds of the process (all threads) and of the wall."""
+    """Return CPU seconds of the process (all threads) and wall-clock seconds."""
     return time.process_time(), time.perf_counter()
 
 
 @dataclass
 class Clock:
-    """When each epoch began, and when its last step ended, as `now` tells it."""
+    """Times, from `now`, at which each epoch began and its last step ended."""
 
     starts: list[tuple[float, float]] = field(default_factory=list)
     ends: list[tuple[float, float]] = field(default_factory=list)
 
     def steps(self) -> tuple[float, float]:
-        """Median seconds of an epoch's steps; the first epoch warms up and does not count."""
+        """Return median seconds of an epoch's steps, without the first (warm-up) epoch."""
         return self._median(self.starts[1:], self.ends[1:])
 
     def epochs(self) -> tuple[float, float]:
-        """Median seconds from one epoch's start to the next one's; the first does not count."""
+        """Return median seconds from one epoch's start to the next, without the first."""
         return self._median(self.starts[1:-1], self.starts[2:])
 
     @staticmethod
@@ -52,7 +52,7 @@ class Clock:
 
 @contextmanager
 def clocked() -> Iterator[Clock]:
-    """Note the epochs of whatever is trained inside."""
+    """Record the epochs of the training inside the context."""
     clock, begin = Clock(), Classifier.on_train_epoch_start
 
     def started(self: Classifier) -> None:
@@ -84,7 +84,7 @@ class Decoded(Dataset[tuple[Tensor, Tensor]]):
 
 
 class FromFiles(Dataset[tuple[Tensor, Tensor]]):
-    """The notebook's items: read, decoded, resized and scaled whenever one is asked for."""
+    """The notebook's items, read, decoded, resized and scaled on every access."""
 
     def __init__(self, records: list[Record]) -> None:
         self.records = records
@@ -107,7 +107,7 @@ def plain_loop(
     loader: DataLoader[tuple[Tensor, Tensor]],
     epochs: int,
 ) -> Clock:
-    """The loop of a textbook; one epoch more than asked, since the first does not count."""
+    """Run a plain training loop for one extra epoch, since the first is a warm-up."""
     clock = Clock()
     network.train()
     for _ in range(epochs + 1):

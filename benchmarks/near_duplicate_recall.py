@@ -1,9 +1,9 @@
-"""How many altered copies of scans the audit and the groups find.
+"""Recall of the near-duplicate audit and of the grouping for altered copies of scans.
 
     python -m benchmarks.near_duplicate_recall DATA [--scans 300] [--out result.json]
 
-Copies of scans drawn at random from all sources are written with one alteration each; the audit
-(hashes, then pixels) and `group_records` are asked which of them belong to their original.
+Copies of randomly sampled scans of all sources are written with one alteration each. Reports how
+many of them the audit (hashes, then pixels) and `group_records` match with their original.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ ALTERATIONS: dict[str, Callable[[Grey], Grey]] = {
 
 
 def recall(records: Sequence[Record], alter: Callable[[Grey], Grey], folder: Path) -> list[int]:
-    """Return how many copies the audit and the groups find."""
+    """Return how many copies the audit and the grouping find."""
     copies = []
     for number, record in enumerate(records):
         grey = to_grey(decode(record.file.read_bytes(), name=str(record.file)).pixels)

@@ -1,8 +1,8 @@
-"""Share of images refused as no brain MRI: ``python -m benchmarks.ood DATA [--split FILE]``.
+"""Share of images refused as OOD: ``python -m benchmarks.ood DATA [--split FILE]``.
 
-Of images that are no brain MRI, and of the data's scans by source and view, alone and on a white
-page: the share refused by the rules of `imaging.quality`, by the model's OOD detector, and by
-either, which is what the service does.
+Reports the share refused by the rules of `imaging.quality`, by the model's OOD detector, and by
+either of them (as in the service): of images that are not brain MRI, and of scans by source and
+view, alone and on a white page.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Row = tuple[bool, bool, int, str]  # refused by the rules, by the detector; grou
 
 
 def refused(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
-    """Return whether the rules, and whether the detector, refuse an image."""
+    """Return whether the rules refuse an image, and whether the detector does."""
     image = Image(sample.pixels, "array", sample.name)
     ready = predictor.prepare(image)
     usable = replace(ready.quality, usable=True)
@@ -42,7 +42,7 @@ def refused(predictor: Predictor, sample: Sample) -> tuple[bool, bool]:
 
 
 def negatives(crops: int, count: int, seed: int) -> Iterator[tuple[Sample, int]]:
-    """Yield images with their group: the crops of one file belong together."""
+    """Yield images with their group; all crops of a file are one group."""
     groups: dict[str, int] = {}
     for sample in installed(crops, seed):
         yield sample, groups.setdefault(sample.name.partition(" ")[0], len(groups))
@@ -66,9 +66,9 @@ def scans(data: Path, split: Path | None, part: str) -> Iterator[tuple[Sample, i
 
 def on_pages(found: list[tuple[Sample, int]], count: int) -> Iterator[tuple[Sample, int]]:
     """Yield ``count`` of the scans, evenly spaced, each on a white page with a caption."""
-    scans_ = [pair for pair in found if pair[0].kind.startswith("MRI")]
-    step = max(1, len(scans_) // max(1, count))
-    for row, (sample, group) in enumerate(scans_[::step][:count]):
+    mri = [pair for pair in found if pair[0].kind.startswith("MRI")]
+    step = max(1, len(mri) // max(1, count))
+    for row, (sample, group) in enumerate(mri[::step][:count]):
         paper = page(to_display(sample.pixels), float(5 + row % 5 * 10), np.random.default_rng(row))
         yield Sample("page with MRI", sample.name, paper), group
 
@@ -76,15 +76,15 @@ def on_pages(found: list[tuple[Sample, int]], count: int) -> Iterator[tuple[Samp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "data", type=Path, nargs="?", help="folder of scans; without: negatives only"
+        "data", type=Path, nargs="?", help="folder of scans; default: negatives only"
     )
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--split", type=Path, default=None)
     parser.add_argument("--part", default="test")
-    parser.add_argument("--crops", type=int, default=6, help="of each installed image")
-    parser.add_argument("--synthetic", type=int, default=20, help="of each synthetic kind")
-    parser.add_argument("--pages", type=int, default=200, help="scans shown on a page as well")
-    parser.add_argument("--output", type=Path, default=None, help="the figures as JSON")
+    parser.add_argument("--crops", type=int, default=6, help="crops of each installed image")
+    parser.add_argument("--synthetic", type=int, default=20, help="images of each synthetic kind")
+    parser.add_argument("--pages", type=int, default=200, help="scans also placed on a page")
+    parser.add_argument("--output", type=Path, default=None, help="file for the results as JSON")
     chosen = parser.parse_args()
     predictor = Predictor.open(chosen.model, threads=1)
     kinds: dict[str, list[Row]] = defaultdict(list)

@@ -1,7 +1,8 @@
-"""Images that are no brain MRI, to test OOD detectors that were not fitted to them.
+"""Images that are not brain MRI, for testing OOD detectors that were not fitted on them.
 
-Sample images that scikit-image, scikit-learn, matplotlib and pydicom install, whole and as random
-crops, in colour and in grey; and synthetic images by other code than `tumorlens.ood.negatives`.
+Sample images installed with scikit-image, scikit-learn, matplotlib and pydicom, whole and as random
+crops, in colour and grey; and synthetic images, generated independently of
+`tumorlens.ood.negatives`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ FOLDERS = {
     "sklearn": ("sklearn", "datasets", "images"),
     "matplotlib": ("matplotlib", "mpl-data", "sample_data"),
 }
-# pydicom's test files by what they show; MR_small is 64 pixels of another part of the body.
+# pydicom's test files by content; MR_small is a 64-pixel image of another part of the body.
 DICOM = {
     "CT": ("CT_small", "693_J2KI", "J2K_pixelrep_mismatch"),
     "other DICOM": ("JPEG2000", "examples_jpeg2k", "examples_rgb_color", "examples_palette",
@@ -53,7 +54,7 @@ DICOM = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its kind, where it comes from, and its pixels."""
+    """One image with its kind, source and pixels."""
 
     kind: str
     name: str
@@ -120,7 +121,7 @@ def _dicom(kind: str, name: str) -> Iterator[Sample]:
     path = Path(str(resources.files("pydicom"))) / "data" / "test_files" / f"{name}.dcm"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # several are broken on purpose
+            warnings.simplefilter("ignore")  # several are intentionally broken
             yield Sample(kind, name, decode(path).pixels)
     except InputError:  # a transfer syntax that needs a plug-in
         return
@@ -199,7 +200,7 @@ def _head_ct(g: Generator) -> Pixels:
 
 
 def _xray(g: Generator) -> Pixels:
-    """A film as it arises: exp(-thickness) of ellipsoids, seen from the front."""
+    """Render an X-ray as exp(-thickness) of ellipsoids, in frontal projection."""
     y, x = np.mgrid[-1:1:256j, -1:1:256j]
 
     def thickness(cx: float, cy: float, a: float, b: float, c: float) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""Whether two models answer alike: ``python -m benchmarks.same_answers MODEL OTHER [PATH…]``.
+"""Compare the predictions of two models: ``python -m benchmarks.same_answers MODEL OTHER [PATH…]``.
 
-Each of MODEL and OTHER is a model file, or the JSONL that ``--record`` wrote of one. A record
-needs no PATH: the images it names are asked again. Exits with 1 when a probability is further
-off than ``--tolerance``, or anything else of an answer differs.
+Each of MODEL and OTHER is a model file, or a JSONL record of its predictions that ``--record``
+wrote. With a record, PATH defaults to the images it lists. Exits with 1 when a probability differs
+by more than ``--tolerance``, or any other field differs.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FIELDS = ("label", "decision", "prediction_set", "in_domain", "in_domain_reason"
 
 
 class Difference(NamedTuple):
-    """How far two models' answers lie apart.
+    """The differences between two models' predictions.
 
     Attributes:
-        n: Images answered by both.
-        prob: The largest difference of the probabilities, 0..1.
-        missing: Images that only one of them answers.
-        fields: For each other field, the number of images it differs in.
+        n: Number of images predicted by both.
+        prob: Largest difference of the probabilities, 0..1.
+        missing: Number of images predicted by one of them only.
+        fields: Other field → number of images in which it differs.
     """
 
     n: int
@@ -44,7 +44,7 @@ class Difference(NamedTuple):
 
 
 def sampled(paths: Sequence[Path], count: int, seed: int) -> list[Path]:
-    """Return the files below ``paths``; of each folder with more than ``count`` a random choice."""
+    """Return the files below ``paths``, a random sample of folders with more than ``count``."""
     chosen: list[Path] = []
     for path in paths:
         files = list(iter_inputs([path]))
@@ -56,7 +56,7 @@ def sampled(paths: Sequence[Path], count: int, seed: int) -> list[Path]:
 
 
 def answers(model: Path, paths: Iterable[Path]) -> dict[str, Answer]:
-    """Return what a model file, or a record of its answers, says of each image by path."""
+    """Return path → prediction of a model file, or of a record."""
     if model.suffix == ".jsonl":
         lines = map(json.loads, model.read_text(encoding="utf-8").splitlines())
         return {line["path"]: line for line in lines}
@@ -92,12 +92,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="model file or record")
-    parser.add_argument("other", type=Path, help="model file or record; with --record, its place")
+    parser.add_argument(
+        "other", type=Path, help="model file or record; with --record, the file to write"
+    )
     parser.add_argument("paths", type=Path, nargs="*", help="images, volumes and folders")
-    parser.add_argument("--record", action="store_true", help="write MODEL's answers to OTHER")
-    parser.add_argument("--sample", type=int, default=0, help="files of a folder; 0 takes all")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--tolerance", type=float, default=1e-6, help="of a probability")
+    parser.add_argument("--record", action="store_true", help="write MODEL's predictions to OTHER")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="files sampled from a folder; 0 takes all"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-6, help="largest difference of a probability"
+    )
     given = parser.parse_intermixed_args(arguments)
     paths = sampled(given.paths, given.sample, given.seed)
     if given.record:

@@ -1,4 +1,4 @@
-"""How the source is built: lines, modules, levels and imports of each package.
+"""Structure of the source: lines, modules, levels and imports of each package.
 
     python -m benchmarks.structure                     # this checkout
     python -m benchmarks.structure --before OTHER      # beside another checkout
@@ -32,7 +32,7 @@ ENTRIES = {
 
 @dataclass(frozen=True)
 class Package:
-    """One folder: how much is in it, and how deep and how tangled it is."""
+    """Size, depth and imports of one package."""
 
     modules: int
     lines: int
@@ -101,7 +101,7 @@ def _imported(path: Path, name: str, files: dict[str, Path]) -> Iterator[str]:
 
 
 def _named(node: ast.AST) -> Iterator[str]:
-    """Every module below ``tumorlens`` that may be meant by an import below ``node``."""
+    """Yield every module of ``tumorlens`` that an import below ``node`` may refer to."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
@@ -130,7 +130,7 @@ def _package(members: list[str], files: dict[str, Path], graph: Graph) -> Packag
 
 
 def _longest(start: str, graph: Graph) -> list[str]:
-    """Return the longest chain of imports from a module; of a circle each module once."""
+    """Return the longest chain of imports from a module; each module occurs once."""
     circle = {name: frozenset(each) for each in _components(graph) for name in each}
 
     @cache
@@ -186,7 +186,7 @@ def _walks(graph: Graph) -> dict[str, dict[str, int | list[str]]]:
 
 
 def show(now: Structure, before: Structure | None) -> None:
-    """Print the tables in Markdown, with the earlier checkout's figures where there is one."""
+    """Print the tables in Markdown, with those of the earlier checkout if given."""
 
     def beside(value: object, old: object) -> str:
         return f"{value}" if before is None else f"{old} → {value}"
@@ -215,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.structure")
     parser.add_argument("root", nargs="?", type=Path, default=Path())
     parser.add_argument("--before", type=Path, help="root of another checkout to compare with")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the results to this JSON file")
     given = parser.parse_args()
     now = measure(given.root)
     before = measure(given.before) if given.before else None

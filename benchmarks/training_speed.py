@@ -1,18 +1,17 @@
-"""How fast does training run? ``python -m benchmarks.training_speed DATA [--threads 2]``.
+"""Training speed: ``python -m benchmarks.training_speed DATA [--threads 2]``.
 
-Two comparisons, each within one process, both sides by turns, several rounds:
+Two comparisons, each in one process, alternately, with several rounds:
 
-1. **resnet18**: our training steps (Lightning, our data module, `trainer.precision=auto`,
-   channels-last; with the configured augmentation, and with none) beside a plain loop: the same
-   network, batch size and decoded scans, from a `DataLoader`, in float32, without augmentation.
-   Images a second, from the
-   first step of an epoch to its last.
-2. **notebook**: `experiment=notebook` beside the notebook's own loop, which reads, decodes and
-   resizes every image in every epoch. Seconds an epoch, with all that belongs to ours (checkpoints,
-   logs), and the test accuracy of both after as many epochs on the same split.
+1. **resnet18**: training steps of the package (Lightning, its data module,
+   `trainer.precision=auto`, channels-last; with the configured augmentation, and without) and a
+   plain loop: the same network, batch size and decoded scans, from a `DataLoader`, in float32,
+   without augmentation. Images per second, from the first step of an epoch to its last.
+2. **notebook**: `experiment=notebook` and the notebook's own loop, which reads, decodes and resizes
+   every image in every epoch. Seconds per epoch, including checkpoints and logs, and the test
+   accuracy of both after the same number of epochs on the same split.
 
-Times are those of the process (all its threads), so that other work on the machine does not count;
-wall time is told beside it. DATA is a folder that holds the source, as ``data.root``.
+Times are CPU times of the process (all threads), which are independent of other load; wall-clock
+times are reported too. DATA is a folder that holds the source, as ``data.root``.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ NOTEBOOK_EPOCHS = 400
 
 
 def ours(config: RunConfig, parts: Parts, epochs: int) -> tuple[Clock, float, float]:
-    """Train as `tumorlens train` does; the epochs' clock, all seconds, the test accuracy."""
+    """Train as `tumorlens train` does; return timer, total seconds and test accuracy."""
     config = config.changed({"trainer": {"max_epochs": epochs + 1}})
     with tempfile.TemporaryDirectory() as folder, clocked() as clock:
         begun = now()
@@ -74,7 +73,7 @@ def settings(root: Path, *overrides: str) -> RunConfig:
 
 
 def resnet_round(root: Path, parts: Parts, batches: int, seed: int) -> dict[str, Any]:
-    """Images a second over an epoch of ``batches``: ours (twice), and the plain loop."""
+    """Return images per second over an epoch of ``batches``: ours (twice), and the plain loop."""
     rates = {}
     for name, augment in (("augmented", "mri"), ("unaugmented", "none")):
         config = settings(root, "model=resnet18", f"augment={augment}", f"seed={seed}",
@@ -99,7 +98,7 @@ def resnet_round(root: Path, parts: Parts, batches: int, seed: int) -> dict[str,
 
 
 def notebook_round(config: RunConfig, parts: Parts, epochs: int, seed: int) -> dict[str, Any]:
-    """Seconds an epoch and the test accuracy, ours and the notebook's."""
+    """Return seconds per epoch and the test accuracy, ours and the notebook's."""
     config = replace(config, seed=seed)
     clock, whole, accuracy = ours(config, parts, epochs)
     rest = whole - (clock.starts[-2][0] - clock.starts[0][0])  # before the first epoch, and after
@@ -128,38 +127,42 @@ def notebook_round(config: RunConfig, parts: Parts, epochs: int, seed: int) -> d
 
 
 def spread(values: list[float]) -> str:
-    """Median, and smallest to largest."""
+    """Return median and range as text."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def tell_resnet(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    told: dict[str, Any] = {"rounds": rounds}
+def summarize_resnet(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"rounds": rounds}
     for at, clock in enumerate(("process", "wall")):
         for side in ("augmented", "unaugmented"):
             ratios = [each[side][at] / each["plain"][at] for each in rounds]
-            told[f"{side}_ratio_{clock}"] = spread(ratios)
+            summary[f"{side}_ratio_{clock}"] = spread(ratios)
         for side in ("plain", "augmented", "unaugmented"):
-            told[f"{side}_images_per_second_{clock}"] = spread([each[side][at] for each in rounds])
-    return told
+            summary[f"{side}_images_per_second_{clock}"] = spread(
+                [each[side][at] for each in rounds]
+            )
+    return summary
 
 
-def tell_notebook(rounds: list[dict[str, Any]], n_test: int, epochs: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"rounds": rounds, "epochs": epochs + 1, "n_test": n_test}
+def summarize_notebook(rounds: list[dict[str, Any]], n_test: int, epochs: int) -> dict[str, Any]:
+    summary: dict[str, Any] = {"rounds": rounds, "epochs": epochs + 1, "n_test": n_test}
     for at, clock in enumerate(("process", "wall")):
         ratios = [each["notebook"][at] / each["ours"][at] for each in rounds]
-        told[f"ratio_{clock}"] = spread(ratios)
+        summary[f"ratio_{clock}"] = spread(ratios)
         for side in ("ours", "notebook"):
-            told[f"{side}_seconds_per_epoch_{clock}"] = spread([each[side][at] for each in rounds])
-    # 400 epochs, extrapolated: ours with what comes before the first epoch and after the last.
+            summary[f"{side}_seconds_per_epoch_{clock}"] = spread(
+                [each[side][at] for each in rounds]
+            )
+    # Extrapolated to 400 epochs; ours includes the time before the first and after the last epoch.
     whole = [
         (NOTEBOOK_EPOCHS * each["notebook"][0])
         / (NOTEBOOK_EPOCHS * each["ours"][0] + each["ours_outside_epochs"])
         for each in rounds
     ]
-    told["ratio_400_epochs_process"] = spread(whole)
+    summary["ratio_400_epochs_process"] = spread(whole)
     for side in ("ours", "notebook"):
-        told[f"{side}_accuracy"] = spread([each[f"{side}_accuracy"] for each in rounds])
-    return told
+        summary[f"{side}_accuracy"] = spread([each[f"{side}_accuracy"] for each in rounds])
+    return summary
 
 
 def main() -> None:
@@ -167,7 +170,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder that holds brain_tumor_dataset")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--resnet-batches", type=int, default=6, help="of 32, 6 at most")
+    parser.add_argument(
+        "--resnet-batches", type=int, default=6, help="batches of 32 images, at most 6"
+    )
     parser.add_argument("--notebook-epochs", type=int, default=20)
     parser.add_argument("--only", choices=("resnet18", "notebook"))
     parser.add_argument("--json", type=Path)
@@ -186,7 +191,7 @@ def main() -> None:
             notebook_round(config, parts, chosen.notebook_epochs, seed)
             for seed in range(chosen.rounds)
         ]
-        result["notebook"] = tell_notebook(
+        result["notebook"] = summarize_notebook(
             rounds, len(parts.records["test"]), chosen.notebook_epochs
         )
     if chosen.only != "notebook":
@@ -195,7 +200,7 @@ def main() -> None:
             resnet_round(chosen.data, parts, chosen.resnet_batches, seed)
             for seed in range(chosen.rounds)
         ]
-        result["resnet18"] = tell_resnet(turns)
+        result["resnet18"] = summarize_resnet(turns)
     for name in ("notebook", "resnet18"):
         for key, value in result.get(name, {}).items():
             if key != "rounds":

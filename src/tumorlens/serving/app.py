@@ -1,4 +1,4 @@
-"""``create_app``: the routes, the middleware around them, and one shape for every error."""
+"""``create_app``: routes, middleware and error handling of the ASGI application."""
 
 from __future__ import annotations
 
@@ -38,16 +38,15 @@ from tumorlens.serving.processing.served_model import ServedModel
 from tumorlens.serving.processing.service import Service
 from tumorlens.serving.settings import Settings
 
-# A request id that a client may choose: long enough for a UUID, harmless in a log line.
+# Request ids that clients may set: long enough for a UUID, and safe in log lines.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAPI:
-    """Return the ASGI application that answers with ``predictor``.
+    """Return the ASGI application that serves ``predictor``.
 
-    Nothing starts before the application's lifespan, and the inference threads start with the
-    first image. Raises :class:`ConfigError` when the key file
-    cannot be used.
+    Background tasks start with the application's lifespan, the inference threads with the first
+    image. Raises :class:`ConfigError` when the key file cannot be used.
     """
     settings = settings or Settings()
     metrics = Metrics()
@@ -72,7 +71,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     for router in routers:
         app.include_router(router)
     for kind in (ProblemError, TumorLensError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, _answer_error)
+        app.add_exception_handler(kind, _respond_to_error)
     app.state.known_routes = _literal_paths([app.router, *routers])
     describe(app)
     return app
@@ -92,8 +91,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _middleware(service: Service) -> list[Middleware]:
     """Return the middleware, outermost first.
 
-    Refusals are raised inside ``Deadline``, which answers them; ``BodyLimits`` around it
-    lets a client that is still sending read the refusal before the connection closes.
+    Problems are raised inside ``Deadline``, which responds to them; ``BodyLimits`` around it lets
+    a client that is still sending read the response before the connection closes.
     """
     settings = service.settings
     origins = settings.cors_origins
@@ -105,7 +104,7 @@ def _middleware(service: Service) -> list[Middleware]:
         Middleware(
             CorrelationIdMiddleware,
             generator=partial(secrets.token_hex, 16),
-            validator=lambda wanted: REQUEST_ID.fullmatch(wanted) is not None,
+            validator=lambda value: REQUEST_ID.fullmatch(value) is not None,
             update_request_header=False,
         ),
         Middleware(Telemetry, metrics=service.metrics, tracer=tracer),
@@ -120,7 +119,7 @@ def _middleware(service: Service) -> list[Middleware]:
     ]
 
 
-async def _answer_error(request: Request, exc: Exception) -> Response:
+async def _respond_to_error(request: Request, exc: Exception) -> Response:
     return problems.response(_as_problem(exc), request.scope)
 
 
@@ -130,22 +129,18 @@ def _as_problem(exc: Exception) -> ProblemError:
     if isinstance(exc, TumorLensError):
         return problems.from_exception(exc)
     if isinstance(exc, RequestValidationError):
-        return ProblemError("malformed-request", _first_complaint(exc))
+        error: dict[str, Any] = exc.errors()[0]
+        location = " ".join(str(part) for part in error["loc"])
+        return ProblemError("malformed-request", f"{location}: {error['msg']}.")
     if isinstance(exc, HTTPException) and exc.status_code in (404, 405):
         slug = "not-found" if exc.status_code == 404 else "method-not-allowed"
         return ProblemError(slug, headers=exc.headers)
     return ProblemError("malformed-request")
 
 
-def _first_complaint(exc: RequestValidationError) -> str:
-    complaint: dict[str, Any] = exc.errors()[0]
-    place = " ".join(str(part) for part in complaint["loc"])
-    return f"{place}: {complaint['msg']}."
-
-
 def _literal_paths(routers: list[APIRouter]) -> frozenset[str]:
-    """Return the paths without parameters: the labels that metrics may carry."""
-    # Routers are asked one by one: an including router need not list what it includes.
+    """Return the paths without parameters, which the metrics may use as labels."""
+    # An including router need not list the routes of the routers it includes.
     paths = {
         route.path for router in routers for route in router.routes if isinstance(route, Route)
     }

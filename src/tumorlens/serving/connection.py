@@ -1,7 +1,7 @@
-"""One HTTP connection with limits: what has to be bounded before there is a request.
+"""Limits of HTTP connections that apply before there is a request.
 
-uvicorn's own protocol waits without limit for a request's head, keeps every connection, and
-answers malformed requests in plain text; a service on the open internet cannot.
+uvicorn's protocol waits indefinitely for a request's head, accepts any number of connections, and
+answers malformed requests in plain text, which is unsuitable for the open internet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from tumorlens.serving.problems import MEDIA_TYPE, ProblemError, document
 
 MAX_HEAD_BYTES = 32 * 1024
-# An idle connection may carry a request that left the client just before the stop.
+# Grace period for requests on idle connections that were sent just before the shutdown.
 STOP_GRACE_SECONDS = 0.5
 
 
@@ -31,7 +31,7 @@ class ConnectionConfig(Config):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """One connection: its head bounded in time and size, all of them in number."""
+    """A connection with limits on the request head's time and size, and on their number."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it when there are too many."""
+        """Accept a connection, or refuse it when there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             detail = "Too many connections are open."
@@ -61,31 +61,31 @@ class BoundedConnection(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Cancel the timers."""
         self._stop_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, unless the connection was already refused."""
+        """Parse data, unless the connection was already refused."""
         if self.transport.is_closing():
             return
         super().data_received(data)
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than we answer; give it so long and no longer."""
+        """Start the write timeout: the client reads more slowly than the service sends."""
         self._stop_write_timer()
-        # Closing would wait for the client to read the rest, for ever: the answer is dropped.
+        # close() would wait for the client to read the rest; abort() drops the response.
         self._write_timer = self.loop.call_later(self.write_timeout, self.transport.abort)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Cancel the write timeout: the client has caught up."""
         self._stop_write_timer()
         super().resume_writing()
 
     def on_message_begin(self) -> None:
-        """A request's head begins; its time and size are bounded from here."""
+        """Start limiting the time and size of a request's head."""
         super().on_message_begin()
         self._head_bytes, self._in_head = 0, True
         if self._head_timer is None:
@@ -102,7 +102,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is here: stop its timer, unless it was too large."""
+        """Stop the head's timer, or refuse the request if the head is too large."""
         self._stop_timer()
         self._in_head = False
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -113,12 +113,12 @@ class BoundedConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with a problem document."""
+        """Respond to invalid HTTP with a problem document."""
         if not self.transport.is_closing():
             self._refuse(ProblemError("malformed-request", "This is not a valid HTTP request."))
 
     def shutdown(self) -> None:
-        """Stop politely: an idle connection gets a moment for a request already on its way."""
+        """Shut down; an idle connection gets a grace period for a request already sent."""
         self._stopping = True
         if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(STOP_GRACE_SECONDS, self._close_if_idle)
@@ -133,14 +133,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        # A single endless field never reaches on_headers_complete.
+        # An endless header field never reaches on_headers_complete.
         if self._in_head and self._head_bytes > 2 * MAX_HEAD_BYTES:
             self._refuse(ProblemError("header-too-large"))
             raise _RefusedError
 
     def _expect_head(self) -> None:
         self._stop_timer()
-        self._head_timer = self.loop.call_later(self.header_timeout, self._head_is_late)
+        self._head_timer = self.loop.call_later(self.header_timeout, self._head_timed_out)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -152,7 +152,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._write_timer.cancel()
             self._write_timer = None
 
-    def _head_is_late(self) -> None:
+    def _head_timed_out(self) -> None:
         self._head_timer = None
         if not self.transport.is_closing():
             detail = f"The request's head did not arrive within {self.header_timeout:g} seconds."

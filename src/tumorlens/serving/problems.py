@@ -1,7 +1,7 @@
-"""Every refusal the service can give, as RFC 9457 problem details.
+"""Every error response of the service, as RFC 9457 problem details.
 
-One table names the problems, a second maps the exceptions of :mod:`tumorlens.errors` to
-them, and everything that answers an error goes through :class:`ProblemError`.
+One table lists the problems, a second maps the exceptions of :mod:`tumorlens.errors` to them, and
+all error responses are made from :class:`ProblemError`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from starlette.types import Scope
 from tumorlens import errors
 
 MEDIA_TYPE = "application/problem+json"
-# The client's file name may hold a patient's name: every upload is called this instead.
+# The client's file name may contain a patient's name, so every upload is called this.
 UPLOAD_NAME = "upload"
 RETRY = "Try again after the seconds in Retry-After."
 
 
 @dataclass(frozen=True)
 class ProblemType:
-    """One kind of refusal: its name in URLs, HTTP status, title, and what to do about it."""
+    """One kind of problem: its name in URLs, HTTP status, title, and advice."""
 
     slug: str
     status: int
@@ -120,15 +120,15 @@ _KINDS = (
 )
 TYPES: dict[str, ProblemType] = {kind.slug: kind for kind in _KINDS}
 
-# An exception is looked up by its class, then by the classes it derives from, so a new
-# subclass is never without an answer; a test holds that each class of the tree has one.
+# An exception is looked up by its class, then by its base classes, so that every subclass of
+# TumorLensError is covered.
 BY_EXCEPTION: dict[type[errors.TumorLensError], str] = {
     errors.EmptyInputError: "empty-file",
     errors.UnsupportedFormatError: "unsupported-format",
     errors.TooLargeError: "too-large",
     errors.DecodeError: "not-decodable",
     errors.NotBrainMRIError: "not-brain-mri",
-    # The service hands over bytes, never paths: a path error is a fault of the service.
+    # Clients send bytes, never paths, so a path error is a fault of the service.
     errors.UnreadableFileError: "internal-error",
     errors.InputError: "not-decodable",
     errors.ModelFileError: "not-ready",
@@ -138,10 +138,10 @@ BY_EXCEPTION: dict[type[errors.TumorLensError], str] = {
 
 
 class ProblemError(Exception):
-    """A refusal on its way to the client.
+    """An error response to the client.
 
-    ``slug`` is a key of :data:`TYPES`; ``detail`` says what is wrong with this request and
-    never repeats file names or file content.
+    ``slug`` is a key of :data:`TYPES`; ``detail`` describes what is wrong with this request,
+    without file names or file content.
     """
 
     def __init__(
@@ -154,13 +154,13 @@ class ProblemError(Exception):
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection; there is nobody to answer."""
+    """The client closed the connection, so no response is possible."""
 
 
 def from_exception(exc: errors.TumorLensError) -> ProblemError:
-    """Return the problem for one of our own exceptions; its message becomes the detail.
+    """Return the problem for a `TumorLensError`, with its message as the detail.
 
-    The message of a fault of the service itself stays inside: it may name paths.
+    Messages of faults of the service itself are not included, since they may contain paths.
     """
     slug = next(BY_EXCEPTION[cls] for cls in type(exc).__mro__ if cls in BY_EXCEPTION)
     detail = None if TYPES[slug].status >= 500 else _sentence(str(exc))
@@ -169,19 +169,19 @@ def from_exception(exc: errors.TumorLensError) -> ProblemError:
 
 
 def _sentence(message: str) -> str:
-    """Return an exception's message as a sentence, without the name it gives the upload."""
+    """Return an exception's message as a sentence, without the name of the upload."""
     text = message.removeprefix(f"{UPLOAD_NAME}: ")
     return f"{text[:1].upper()}{text[1:]}".removesuffix(".") + "."
 
 
 def overloaded(detail: str, retry_after: float = 1.0) -> ProblemError:
-    """Return a 503 that asks the client to come back after ``retry_after`` seconds."""
+    """Return a 503 problem that asks the client to retry after ``retry_after`` seconds."""
     seconds = max(1, round(retry_after))
     return ProblemError("overloaded", detail, headers={"Retry-After": str(seconds)})
 
 
 def path_of(scope: Mapping[str, Any]) -> str:
-    """Return the request's path as the routes know it: without a proxy's prefix."""
+    """Return the request's path without a proxy's prefix, as in the routes."""
     path: str = scope.get("path", "/")
     return path.removeprefix(scope.get("root_path", ""))
 
@@ -200,7 +200,7 @@ def document(problem: ProblemError, scope: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def response(problem: ProblemError, scope: Scope) -> Response:
-    """Return the HTTP response for a problem, and note its slug for the log and metrics."""
+    """Return the HTTP response for a problem, and record its slug for log and metrics."""
     scope.setdefault("state", {})["problem"] = problem.kind.slug
     body = json.dumps(document(problem, scope), ensure_ascii=False).encode("utf-8", "replace")
     headers = {"Cache-Control": "no-store", **problem.headers}

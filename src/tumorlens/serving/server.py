@@ -1,4 +1,4 @@
-"""Start the service: one process, or several that share a port and their metrics."""
+"""Start the service: one process, or several that share a port and metrics."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tumorlens.serving.settings import PREFIX, Settings, load_settings
 
 WORKER_APP = "tumorlens.serving.server:worker_app"
 BACKLOG = 1024
-# Inference threads give up the interpreter lock this often, in seconds. With the default of 5 ms
-# the event loop waits that long behind each of them, which an overload multiplies.
+# How often, in seconds, inference threads release the GIL. With the default of 5 ms the event loop
+# would wait that long for each of them, which adds up under overload.
 SWITCH_SECONDS = 0.0005
 # From glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
@@ -40,7 +40,7 @@ _ARENAS = 2
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; returns after accepted requests were answered.
 
-    ``announce`` is called once with the address when connections are taken. Raises
+    ``announce`` is called once with the URL when connections are accepted. Raises
     :class:`ModelFileError` before anything listens when the model cannot be used, and
     :class:`ConfigError` when the address or the TLS files cannot be used, and on Windows.
     """
@@ -57,7 +57,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 def worker_app() -> FastAPI:
-    """Return the application as a worker process builds it: from the environment alone."""
+    """Return the application of a worker process, configured by the environment."""
     settings = load_settings()
     configure_logging(settings)
     _tune()
@@ -70,7 +70,7 @@ def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
     config = _config(app, settings)
     listener = _listen(settings)
     announce(_address(settings, listener))
-    # uvicorn raises the signal again after its graceful stop; that stop is the answer to it.
+    # uvicorn raises the signal again after its graceful shutdown, where it must have no effect.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     uvicorn.Server(config).run([listener])
 
@@ -81,10 +81,10 @@ def _tune() -> None:
 
 
 def _return_freed_memory() -> None:
-    """Make glibc return freed images to the system; does nothing with another C library.
+    """Make glibc return the memory of freed images to the system; a no-op with other C libraries.
 
-    By itself it raises its threshold for separate mappings to the largest block it has seen
-    freed, up to 32 MiB, and keeps such blocks in one heap a thread, where they fragment.
+    By default glibc raises the mmap threshold to the largest freed block, up to 32 MiB, and keeps
+    such blocks in a heap for each thread, which fragments.
     """
     if sys.platform != "linux":
         return
@@ -96,12 +96,12 @@ def _return_freed_memory() -> None:
 
 
 def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
-    # A model that cannot be used stops the start here, instead of restarting workers for ever.
+    # An unusable model fails here instead of restarting workers forever.
     open_predictor(settings)
     folder = Path(tempfile.mkdtemp(prefix="tumorlens-metrics-"))
     try:
         os.environ[MULTIPROC_VARIABLE] = str(folder)
-        _hand_down(settings)
+        _export_settings(settings)
         config = _config(WORKER_APP, settings)
         listener = _listen(settings)
         announce(_address(settings, listener))
@@ -110,15 +110,15 @@ def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# Beyond the stop limit, which the workers keep themselves.
+# Beyond the stop timeout, which the workers apply themselves.
 _STOP_MARGIN_SECONDS = 2.0
 
 
 class _Supervisor(Multiprocess):
-    """Restarts workers that end; closes the port as soon as it is told to stop.
+    """Restarts workers that end; closes the port as soon as it shuts down.
 
     If this process kept the port open after its workers have closed it, the kernel would accept
-    connections that nobody answers.
+    connections that are never served.
     """
 
     def terminate_all(self) -> None:
@@ -127,9 +127,9 @@ class _Supervisor(Multiprocess):
         super().terminate_all()
 
     def join_all(self) -> None:
-        """Wait for the workers within the stop limit; end one that hangs beyond it.
+        """Wait for the workers until the stop timeout, then kill those that hang.
 
-        A worker that is told to stop while it still starts may never end by itself.
+        A worker that is stopped during its start may never end by itself.
         """
         limit = (self.config.timeout_graceful_shutdown or 0) + _STOP_MARGIN_SECONDS
         deadline = time.monotonic() + limit
@@ -140,8 +140,8 @@ class _Supervisor(Multiprocess):
             worker.join()
 
 
-def _hand_down(settings: Settings) -> None:
-    """Put the settings into the environment, where the worker processes find them."""
+def _export_settings(settings: Settings) -> None:
+    """Write the settings to the environment of the worker processes."""
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if value == Settings.model_fields[name].default:
@@ -155,8 +155,8 @@ def _hand_down(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # The protocol is named because asyncio turns Nagle's algorithm off for TCP by that name only;
-    # with it, the second packet of an answer waits 40 ms for the client's acknowledgement.
+    # asyncio disables Nagle's algorithm only for sockets created with an explicit IPPROTO_TCP; with
+    # it, the second packet of a response waits 40 ms for the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -191,7 +191,7 @@ def _config(app: FastAPI | str, settings: Settings) -> ConnectionConfig:
         workers=settings.workers,
         http=BoundedConnection,
         ws="none",
-        # uvloop, where it is installed, left new connections waiting for seconds in an overload.
+        # With uvloop, new connections waited for seconds under overload.
         loop="asyncio",
         lifespan="on",
         log_config=None,

@@ -1,4 +1,4 @@
-"""The service's settings: environment, ``.env`` file and flags of ``tumorlens serve``."""
+"""Settings of the service, from environment, ``.env`` file and flags of ``tumorlens serve``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tumorlens.errors import ConfigError
 from tumorlens.inference.cores import usable_cores
 
 PREFIX = "TUMORLENS_"
-# Variables of other packages with the same prefix, which are no settings of the service.
+# Variables with the same prefix that are not settings of the service.
 OTHER_VARIABLES = frozenset({"TUMORLENS_DATA", "TUMORLENS_MORE", "TUMORLENS_CACHE"})
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -24,7 +24,7 @@ MIB = 2**20
 
 
 class Settings(BaseSettings):
-    """Everything an operator can choose; every field is also ``TUMORLENS_<NAME>``."""
+    """The settings of the service; each is also the variable ``TUMORLENS_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
@@ -189,7 +189,7 @@ def _refuse_unknown(names: Iterable[str], prefix: str, where: str = "") -> None:
 
 
 def _explain(exc: ValidationError) -> str:
-    """Say which setting is wrong and why, without repeating the value: it may be a secret."""
+    """Describe which setting is invalid and why, without its value, which may be secret."""
     lines = []
     for error in exc.errors(include_url=False, include_input=False, include_context=False):
         field = str(error["loc"][0]) if error["loc"] else ""
@@ -218,7 +218,7 @@ def settings_table() -> str:
         else:
             shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
             shown = "(empty)" if default == "" else shown
-        # A secret on the command line is shown to everybody by ps, so it has no flag.
+        # Secrets have no flag, since ps shows the command line to all users.
         secret = isinstance(default, SecretStr)
         flag = "none" if secret else f"`--{name.replace('_', '-')}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {flag} | {shown} | {field.description} |")

@@ -72,11 +72,11 @@ def test_what_one_client_holds_is_shed_for_the_other_and_given_back(predictor: P
 
 def test_the_budget_is_whole_again_after_every_way_out() -> None:
     budget = ByteBudget(10, Metrics())
-    budget.take(10)
+    budget.reserve(10)
     with pytest.raises(ProblemError):
-        budget.take(1)
-    budget.give(10)
-    budget.take(10)
+        budget.reserve(1)
+    budget.release(10)
+    budget.reserve(10)
 
 
 def test_a_client_that_leaves_while_sending_gets_no_answer(predictor: Predictor) -> None:

@@ -38,7 +38,7 @@ def test_a_full_queue_sheds_at_once_and_then_takes_again() -> None:
         assert int(shed.value.headers["Retry-After"]) >= 1
         free.set()
         done = [(await first)[0], (await second)[0]]
-        await pool.wait_for_place()
+        await pool.wait_for_capacity()
         done.append((await pool.run(job))[0])
         pool.close()
         return done
@@ -50,10 +50,10 @@ def test_arriving_requests_count_but_not_for_long() -> None:
     async def scenario() -> list[bool]:
         pool = Pool(1, 0, Metrics())
         first, second, _ = Arrival(pool), Arrival(pool), Arrival(pool)
-        found = [pool.crowded, pool.full]
+        found = [pool.overloaded, pool.full]
         first.leave()
         first.leave()
-        found.append(pool.crowded)
+        found.append(pool.overloaded)
         Arrival(pool)
         while pool.arriving:
             await asyncio.sleep(0.01)
@@ -106,7 +106,7 @@ def test_an_abandoned_job_stops_before_its_next_stage_and_frees_its_place() -> N
             task.cancel()
         await asyncio.gather(running, queued, return_exceptions=True)
         free.set()
-        await pool.wait_for_place()
+        await pool.wait_for_capacity()
         pool.close()
 
     asyncio.run(scenario())

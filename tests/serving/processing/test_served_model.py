@@ -45,7 +45,7 @@ def test_a_good_file_takes_over(client: TestClient, path: Path) -> None:
         look(client)
     assert client.get("/model").json()["version"] == "2.0"
     assert client.get("/readyz").json()["model"]["version"] == "2.0"
-    assert [line["outcome"] for line in logs if line["event"] == "model"] == ["taken"]
+    assert [line["outcome"] for line in logs if line["event"] == "model"] == ["loaded"]
     assert model_info(client) == {"1.0": 0.0, "2.0": 1.0}
 
 

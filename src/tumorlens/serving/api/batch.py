@@ -1,4 +1,4 @@
-"""``POST /predict/batch``: many images in, one JSON line an image out, as they are done."""
+"""``POST /predict/batch``: many images, answered with one JSON line each, streamed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LINES = {NDJSON: {"schema": {"$ref": "#/components/schemas/BatchLine"}}}
     response_class=Response,
     responses={
         200: {
-            "description": "One line an image, in the order of the request.",
+            "description": "One line for each image, in the order of the request.",
             "content": _LINES,
         },
         **problem_responses(*UPLOAD_ROUTE),
@@ -49,13 +49,13 @@ _LINES = {NDJSON: {"schema": {"$ref": "#/components/schemas/BatchLine"}}}
     openapi_extra=upload_form(_FILES),
 )
 async def predict_batch(request: Request) -> Response:
-    """Answer for many images or a zip of them: one JSON line each, a prediction or a problem."""
+    """Predict many images or a zip of them: one JSON line each, a prediction or a problem."""
     service = service_of(request)
-    service.pool.reserve()
+    service.pool.check_capacity()
     uploads = await read_uploads(request, service.settings.batch_max_files)
-    # Its images queue one by one; the request itself no longer counts as one that arrives.
+    # Its images are queued one by one; the request itself no longer counts as arriving.
     request.scope["state"]["arrival"].leave()
-    # The archives are listed now, while a refusal can still be an answer of its own.
+    # Archives are listed before the response starts, so that a refusal can be its status.
     loads = deque(images(uploads, service.settings))
     del uploads
     return StreamingResponse(_lines(request, service, loads), media_type=NDJSON)
@@ -66,7 +66,7 @@ async def _lines(request: Request, service: Service, loads: deque[Load]) -> Asyn
     waiting: deque[asyncio.Task[dict[str, Any]]] = deque()
     try:
         while loads or waiting:
-            # As many at once as there are threads; the others' turn in the queue stays free.
+            # At most as many at once as there are threads, to leave the queue to other requests.
             while loads and len(waiting) < service.settings.threads:
                 waiting.append(asyncio.create_task(_one(request, service, loads.popleft(), index)))
                 index += 1
@@ -86,7 +86,7 @@ async def _one(request: Request, service: Service, load: Load, index: int) -> di
         return jobs.predict(predictor, data, limits)(ticket)
 
     try:
-        await service.pool.wait_for_place()
+        await service.pool.wait_for_capacity()
         answer, ticket = await service.pool.run(job)
     except (TumorLensError, ProblemError) as exc:
         problem = exc if isinstance(exc, ProblemError) else from_exception(exc)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI derives, corrected to what the service really answers."""
+"""The OpenAPI document: FastAPI's, corrected to the actual responses of the service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from tumorlens.serving.api.schemas import ANSWERS, BatchLine, Problem
 from tumorlens.serving.problems import MEDIA_TYPE, TYPES
 
-# Problems of every route, of those that a key may close, and of those that take an upload.
+# Problems of every route, of those that may need a key, and of those that accept an upload.
 ANY_ROUTE = ("untrusted-host", "internal-error", "timeout")
 KEY_ROUTE = (*ANY_ROUTE, "unauthorized", "rate-limited")
 UPLOAD_ROUTE = (
@@ -42,7 +42,7 @@ _RETRY_AFTER = {
 }
 _REQUEST_ID = {
     "X-Request-ID": {
-        "description": "Names this request in logs and problem documents.",
+        "description": "Id of this request in logs and problem documents.",
         "schema": {"type": "string"},
     }
 }
@@ -79,7 +79,7 @@ def problem_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
 
 
 def describe(app: FastAPI) -> None:
-    """Make ``app.openapi`` return the corrected document; it is built once, when asked for."""
+    """Make ``app.openapi`` return the corrected document, built on first use."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -99,7 +99,7 @@ def _build(app: FastAPI) -> dict[str, Any]:
     line = BatchLine.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= line.pop("$defs")
     schemas["BatchLine"] = line
-    # Our validation errors are problem documents with 400, never FastAPI's own 422.
+    # Validation errors are problem documents with status 400 instead of FastAPI's 422.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     _restore_examples(schemas)
@@ -116,7 +116,7 @@ def _build(app: FastAPI) -> dict[str, Any]:
 def _correct(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     responses = operation["responses"]
     if "description" in operation:
-        # FastAPI's summary is the function's name; the docstring's first line says more.
+        # FastAPI uses the function's name as summary; the docstring's first line is better.
         operation["summary"] = (
             operation["description"].partition("\n")[0].rstrip(".").replace("``", "")
         )
@@ -125,9 +125,9 @@ def _correct(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         del responses["422"]
     if "401" in responses:
         operation["security"] = [{}, {"bearer": []}, {"apiKey": []}]
-    for answer in responses.values():
-        answer.setdefault("headers", {}).update(_REQUEST_ID)
-        for media in answer.get("content", {}).values():
+    for response in responses.values():
+        response.setdefault("headers", {}).update(_REQUEST_ID)
+        for media in response.get("content", {}).values():
             _add_example(media, schemas)
 
 
@@ -135,15 +135,15 @@ def _add_example(media: dict[str, Any], schemas: dict[str, Any]) -> None:
     if "example" in media or "examples" in media:
         return
     schema = media.get("schema", {})
-    many = schema.get("type") == "array"
-    reference = (schema.get("items", {}) if many else schema).get("$ref", "")
+    is_array = schema.get("type") == "array"
+    reference = (schema.get("items", {}) if is_array else schema).get("$ref", "")
     examples = schemas.get(reference.rsplit("/", 1)[-1], {}).get("examples")
     if examples:
-        media["example"] = examples[:1] if many else examples[0]
+        media["example"] = examples[:1] if is_array else examples[0]
 
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
-    """Put back the nulls of the models' examples, which FastAPI leaves out."""
+    """Restore the null values of the models' examples, which FastAPI omits."""
     for model in ANSWERS:
         extra = model.model_config.get("json_schema_extra")
         if model.__name__ in schemas and isinstance(extra, dict):

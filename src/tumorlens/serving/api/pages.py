@@ -1,4 +1,4 @@
-"""The page and its files, the examples drawn by code, and the page that explains the API."""
+"""The web page and its files, example images of a phantom, and the API documentation page."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _static = StaticFiles(packages=[("tumorlens.serving", "web")])
 
 
 def make_router() -> APIRouter:
-    """Return the routes of the page; each asset is a literal path, so there is none to guess."""
+    """Return the routes of the pages; every asset has its own route, so that no other is served."""
     router = APIRouter(tags=["page"])
     _add(router, "/", "text/html", "The page.", partial(_packaged, "index.html"))
-    summary = "How to use the API, for people."
+    summary = "How to use the API."
     _add(router, "/docs", "text/html", summary, partial(_packaged, "docs.html"))
     for name, kind in ASSETS.items():
         _add(router, f"/assets/{name}", kind, f"The page's {name}.", partial(_packaged, name))
@@ -64,7 +64,7 @@ def _add(
                 "description": summary,
                 "content": {media_type: {"schema": {"type": "string"}, "example": summary}},
             },
-            304: {"description": "The copy the client holds is current."},
+            304: {"description": "The client's cached copy is current."},
             **problem_responses(*ANY_ROUTE),
         },
     )
@@ -75,7 +75,7 @@ async def _packaged(name: str, request: Request) -> Response:
 
 
 async def _drawn(name: str, request: Request) -> Response:
-    # A drawn head takes a while the first time: not on the event loop.
+    # Drawing a phantom takes a while the first time, so it runs off the event loop.
     body = await asyncio.to_thread(_draw, name)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if request.headers.get("if-none-match") == etag:
@@ -86,6 +86,6 @@ async def _drawn(name: str, request: Request) -> Response:
 @lru_cache(maxsize=3)
 def _draw(name: str) -> bytes:
     if name == "scale":
-        # The legend is drawn by the function that colours the heat maps, so they agree.
+        # The legend uses the colours of the heat maps themselves.
         return encode_png(heat_rgba(np.tile(np.linspace(0, 1, 240, dtype=np.float32), (16, 1))))
     return encode_png(draw_phantom(EXAMPLE_SEED, lesion=name == "lesion", size=384).image)

@@ -1,4 +1,4 @@
-"""``POST /predict`` and ``POST /explain``: one image in, its answer out."""
+"""``POST /predict`` and ``POST /explain`` for one image."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ router = APIRouter(tags=["predict"])
     openapi_extra=upload_form(FILE_SCHEMA),
 )
 async def predict(request: Request) -> Response:
-    """Answer for one image: label, calibrated probability, decision."""
+    """Predict one image: label, calibrated probability, decision."""
     service = service_of(request)
-    service.pool.reserve()
+    service.pool.check_capacity()
     (upload,) = await read_uploads(request, 1)
     job = jobs.predict(service.model.predictor, upload.take(), service.image_limits)
     _, fields = await answer_for(request, service, job)
@@ -57,13 +57,13 @@ _OVERLAY = {
 async def explain(
     request: Request,
     opacity: Annotated[
-        float, Query(ge=0, le=1, description="Of the heat map in the PNG overlay.")
+        float, Query(ge=0, le=1, description="Opacity of the heat map in the PNG overlay.")
     ] = 0.5,
 ) -> Response:
-    """Answer for one image with its heat map; ``Accept: image/png`` gets the overlay alone."""
+    """Predict one image and return its heat map; ``Accept: image/png`` returns only the overlay."""
     service = service_of(request)
     wants_png = _wants_png(request.headers.get("accept", ""))
-    service.pool.reserve()
+    service.pool.check_capacity()
     (upload,) = await read_uploads(request, 1)
     job = jobs.explain(
         service.model.predictor,
@@ -81,7 +81,7 @@ async def explain(
 
 
 def _wants_png(accept: str) -> bool:
-    """Whether the Accept header prefers PNG to JSON; raises 406 when it takes neither."""
+    """Return whether the Accept header prefers PNG to JSON; raises 406 for neither."""
     json_quality = _quality(accept, ("application/json", "application/*", "*/*"))
     png_quality = _quality(accept, ("image/png", "image/*", "*/*"))
     if not accept.strip() or json_quality >= png_quality > 0 or (json_quality and not png_quality):
@@ -92,7 +92,7 @@ def _wants_png(accept: str) -> bool:
 
 
 def _quality(accept: str, kinds: tuple[str, ...]) -> float:
-    """Return the q value of the most exact entry that matches one of ``kinds``, or 0."""
+    """Return the q value of the first of ``kinds`` that is accepted, most specific first, or 0."""
     found: dict[str, float] = {}
     for entry in accept.split(","):
         kind, *parameters = (part.strip().lower() for part in entry.split(";"))

@@ -1,4 +1,4 @@
-"""What the API answers: the OpenAPI document, and what the client returns, come from here."""
+"""The API's response schemas, for the OpenAPI document and the client."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PredictionAnswer(Prediction):
 
     model_config = _example(_PREDICTION)
 
-    request_id: str = Field(description="Names this request in the service's logs.")
+    request_id: str = Field(description="Id of this request in the service's logs.")
 
 
 class Picture(BaseModel):
@@ -50,7 +50,7 @@ class Picture(BaseModel):
 
 
 class ExplanationAnswer(PredictionAnswer):
-    """The answer with the evidence it was computed from."""
+    """The answer for one image with its heat map."""
 
     model_config = _example(
         {
@@ -65,7 +65,7 @@ class ExplanationAnswer(PredictionAnswer):
 
 
 class Limits(BaseModel):
-    """What one request may carry."""
+    """The limits of one request."""
 
     max_upload_bytes: int
     max_pixels: int
@@ -114,21 +114,21 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The service can take a request; ``model_refused`` names why a new file was not taken."""
+    """The service is ready; ``model_refused`` names the error of a refused new model file."""
 
     model_config = _example({"status": "ready", "model": _MODEL, "model_refused": None})
 
     status: Literal["ready"]
     model: ModelRef
     model_refused: str | None = Field(
-        description="The kind of error of a changed model file that was not taken."
+        description="The error of a changed model file that was refused."
     )
 
 
 class Problem(BaseModel):
     """Problem details (RFC 9457)."""
 
-    type: str = Field(description="Relative reference that explains this kind of problem.")
+    type: str = Field(description="Relative reference to the explanation of this kind of problem.")
     title: str
     status: int = Field(ge=400, le=599)
     detail: str

@@ -1,4 +1,4 @@
-"""The service about itself: is it alive and ready, which model answers, metrics, problems."""
+"""Status routes: health, readiness, model card, metrics, and the kinds of problems."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ metrics_router = APIRouter(tags=["service"])
 
 @router.get("/healthz", responses=problem_responses(*ANY_ROUTE), tags=["service"])
 async def healthz() -> Health:
-    """Tell that the process is alive."""
+    """Return 200 while the process is alive."""
     return Health(status="ok")
 
 
 @router.get("/readyz", responses=problem_responses(*ANY_ROUTE, "not-ready"), tags=["service"])
 async def readyz(request: Request) -> Readiness:
-    """Tell whether a request would be taken: model verified, queue not full."""
+    """Return whether requests are accepted: model verified, queue not full."""
     service = service_of(request)
     if service.pool.full:
         raise ProblemError("not-ready", "The queue is full.", headers={"Retry-After": "1"})
@@ -41,7 +41,7 @@ async def readyz(request: Request) -> Readiness:
     "/model", response_model=ModelAnswer, responses=problem_responses(*KEY_ROUTE), tags=["model"]
 )
 async def model(request: Request) -> Response:
-    """Return the card of the model that answers, its file's hash, and the limits."""
+    """Return the model's card, its file's hash, and the limits of requests."""
     service = service_of(request)
     predictor, settings = service.model.predictor, service.settings
     limits = {
@@ -54,7 +54,7 @@ async def model(request: Request) -> Response:
 
 @router.get("/problems", responses=problem_responses(*ANY_ROUTE), tags=["page"])
 async def problems() -> list[ProblemKind]:
-    """List every kind of problem the service answers with."""
+    """List every kind of problem the service responds with."""
     return [_kind(slug) for slug in TYPES]
 
 
@@ -63,7 +63,7 @@ _Slug = Annotated[str, Path(json_schema_extra={"enum": list(TYPES)})]
 
 @router.get("/problems/{slug}", responses=problem_responses(*ANY_ROUTE, "not-found"), tags=["page"])
 async def problem(slug: _Slug) -> ProblemKind:
-    """Explain one kind of problem; its ``type`` is this address."""
+    """Explain one kind of problem; its ``type`` is this URL."""
     if slug not in TYPES:
         raise ProblemError("not-found", "There is no such kind of problem; see /problems.")
     return _kind(slug)

@@ -1,4 +1,4 @@
-"""Who may send requests: API keys and host names, checked before the body is read."""
+"""Access control by API keys and host names, before the body is read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from tumorlens.errors import ConfigError
 from tumorlens.serving.problems import ProblemError, path_of
 from tumorlens.serving.settings import Settings
 
-# Open without a key: what a browser loads before a person can type one, what probes request,
-# and what explains the service.
+# Open without a key: the page, which asks for one; health probes; and the documentation.
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 OPEN_PREFIXES = ("/assets/", "/examples/", "/problems")
 
@@ -23,8 +22,8 @@ OPEN_PREFIXES = ("/assets/", "/examples/", "/problems")
 def load_keys(settings: Settings) -> tuple[bytes, ...]:
     """Return the SHA-256 of each configured key; empty when none is set.
 
-    Raises :class:`ConfigError` when the key file cannot be read or holds no key: an
-    operator who configures keys must not get an open service.
+    Raises :class:`ConfigError` when the key file cannot be read or holds no key, so that a
+    misconfigured service is never open.
     """
     keys = settings.api_keys.get_secret_value().split(",")
     if settings.api_keys_file is not None:
@@ -39,7 +38,7 @@ def _read_key_file(path: Path) -> list[str]:
         raise ConfigError(f"TUMORLENS_API_KEYS_FILE: {path} cannot be read: {exc}") from exc
     keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not keys:
-        raise ConfigError(f"TUMORLENS_API_KEYS_FILE: {path} holds no key; write one a line")
+        raise ConfigError(f"TUMORLENS_API_KEYS_FILE: {path} holds no key; write one per line")
     return keys
 
 
@@ -58,7 +57,7 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
 
 class ApiKeys:
-    """ASGI middleware: 401 for closed paths without a known key, in constant time."""
+    """ASGI middleware: 401 for protected paths without a valid key, in constant time."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: tuple[bytes, ...]) -> None:
         self.app = app
@@ -67,8 +66,8 @@ class ApiKeys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise the ``unauthorized`` problem."""
-        closed = scope["type"] == "http" and self.keys and not self._is_open(scope)
-        if closed and known_digest(scope, self.keys) is None:
+        protected = scope["type"] == "http" and self.keys and not self._is_open(scope)
+        if protected and known_digest(scope, self.keys) is None:
             missing = presented_key(scope["headers"]) is None
             raise ProblemError(
                 "unauthorized",
@@ -84,7 +83,7 @@ class ApiKeys:
 
 
 def is_open(scope: Scope) -> bool:
-    """Whether a path needs no key and counts for no rate limit."""
+    """Return whether a path needs no key and is exempt from the rate limit."""
     path = path_of(scope)
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES) or scope["method"] == "OPTIONS"
 
@@ -95,7 +94,7 @@ def known_digest(scope: Scope, keys: tuple[bytes, ...]) -> bytes | None:
     if key is None:
         return None
     digest = _digest(key)
-    # Every key is compared, whichever matches, so that the time taken tells nothing.
+    # All keys are compared, even after a match, so that the time taken reveals nothing.
     found = False
     for known in keys:
         found |= hmac.compare_digest(known, digest)
@@ -103,11 +102,11 @@ def known_digest(scope: Scope, keys: tuple[bytes, ...]) -> bytes | None:
 
 
 class TrustedHosts(TrustedHostMiddleware):
-    """Starlette's check of the Host header, with refusals as problem documents."""
+    """Starlette's check of the Host header, with problem documents as responses."""
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
-        async def trusted(scope: Scope, receive: Receive, refusal: Send) -> None:
-            await app(scope, receive, getattr(refusal, "send", refusal))
+        async def trusted(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, getattr(send, "send", send))
 
         super().__init__(trusted, hosts or None, www_redirect=False)
 
@@ -117,7 +116,7 @@ class TrustedHosts(TrustedHostMiddleware):
 
 
 class _Refusal:
-    """Stands in for ``send`` where only a refusal would be sent."""
+    """Replaces ``send`` in the middleware, which uses it only to refuse."""
 
     def __init__(self, send: Send) -> None:
         self.send = send

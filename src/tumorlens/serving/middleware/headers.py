@@ -1,4 +1,4 @@
-"""Response headers that browsers act on: content security, framing, sniffing, CORS."""
+"""Security headers for browsers, and CORS."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.serving.problems import ProblemError, response
 
-# 'blob:' and 'data:' images are the user's own scan and the answer's heat map; nothing on
-# the page is loaded from, or sent to, another origin.
+# 'blob:' and 'data:' are for the user's scan and its heat map. The page neither loads anything
+# from another origin nor sends anything there.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -37,13 +37,13 @@ HSTS = "max-age=31536000"
 
 
 class SecurityHeaders:
-    """ASGI middleware: adds the security headers to every answer, errors included."""
+    """ASGI middleware: adds the security headers to every response, errors included."""
 
     def __init__(self, app: ASGIApp, *, cross_origin: bool) -> None:
         self.app = app
         self.headers = dict(SECURITY_HEADERS)
         if cross_origin:
-            # An operator who allows other origins wants their pages to read the answers.
+            # Pages of the allowed origins must be able to read the responses.
             self.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,8 +60,8 @@ class SecurityHeaders:
                     headers.setdefault(name, value)
                 if scope.get("scheme") == "https":
                     headers.setdefault("Strict-Transport-Security", HSTS)
-                # Answers hold a person's result, which no cache may keep. Only the page's files
-                # have an ETag: a browser may keep those, and checks them each time.
+                # Results of patients must not be cached. Only the page's files have an ETag:
+                # browsers may cache those, and revalidate them each time.
                 headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
             await send(message)
 
@@ -69,7 +69,7 @@ class SecurityHeaders:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's CORS rules, with refusals in our one shape of error."""
+    """Starlette's CORS middleware, with problem documents for refused preflight requests."""
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
         super().__init__(
@@ -81,10 +81,10 @@ class Cors(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer a preflight request; a refused one becomes a problem document."""
-        answer = super().preflight_response(request_headers)
-        if answer.status_code < 400:
-            return answer
-        reason = bytes(answer.body).decode("latin-1")
+        """Respond to a preflight request; a refused one gets a problem document."""
+        result = super().preflight_response(request_headers)
+        if result.status_code < 400:
+            return result
+        reason = bytes(result.body).decode("latin-1")
         refusal = ProblemError("malformed-request", f"CORS preflight refused: {reason}.")
         return response(refusal, {"path": "/"})

@@ -1,7 +1,7 @@
-"""Bounds on what one request may send, hold and take, in pure ASGI.
+"""Limits on the size, memory and time of one request, as pure ASGI middleware.
 
-Nothing here waits for a whole body: bytes are counted while they stream in, and a request
-that is refused early is answered before another byte is asked for.
+Bytes are counted while they stream in; a request that is refused early is answered before more of
+its body is read.
 """
 
 from __future__ import annotations
@@ -20,41 +20,39 @@ from tumorlens.serving.settings import Settings
 BATCH_PATH = "/predict/batch"
 IMAGE_PATHS = frozenset({"/predict", "/explain", BATCH_PATH})
 
-# A refused client is often still sending. Closing at once would reset the connection and
-# destroy the answer it has not read yet, so a little more is read and discarded first.
+# A refused client is often still sending. Closing at once would reset the connection before it has
+# read the response, so some more is read and discarded first.
 LINGER_BYTES = 4 * 2**20
 LINGER_SECONDS = 1.0
-# The rest of a small body costs less than the new connection its client would have to open,
-# and under overload it is those connections that pile up.
+# Reading the rest of a small body is cheaper than a new connection, of which there would be many
+# under overload.
 SMALL_BYTES = 2**20
-
-
-# Refusals after which the same client is expected to ask again.
-_KEPT = frozenset({429, 503})
+# Statuses after which the same client is expected to retry.
+_RETRIED = frozenset({429, 503})
 
 
 class ByteBudget:
-    """Bytes of uploads that one worker holds at the same time, over all requests."""
+    """Upload bytes that one worker holds in memory, over all requests."""
 
     def __init__(self, total: int, metrics: Metrics) -> None:
         self.total = total
         self.metrics = metrics
         self.used = 0
 
-    def take(self, count: int) -> None:
-        """Reserve ``count`` bytes, or raise the 503 problem when they do not fit."""
+    def reserve(self, count: int) -> None:
+        """Reserve ``count`` bytes; raises the 503 problem when they exceed the budget."""
         if self.used + count > self.total:
             self.metrics.shed.labels("memory").inc()
             raise overloaded("Too many uploads are in flight.")
         self.used += count
 
-    def give(self, count: int) -> None:
-        """Return bytes reserved with :meth:`take`."""
+    def release(self, count: int) -> None:
+        """Release bytes reserved with :meth:`reserve`."""
         self.used -= count
 
 
 class _Body:
-    """The body of one request: counts, bounds and times the bytes that stream in."""
+    """The body of one request: limits the number of bytes and the time they take."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, settings: Settings, budget: ByteBudget
@@ -63,7 +61,7 @@ class _Body:
         self._budget = budget
         batch = path_of(scope) == BATCH_PATH
         self._limit = settings.batch_max_bytes if batch else settings.max_upload_bytes
-        self._patience = settings.body_timeout
+        self._timeout = settings.body_timeout
         headers = dict(scope["headers"])
         self._declared = _length(headers.get(b"content-length"))
         self._waiting_for_continue = b"expect" in headers
@@ -73,7 +71,7 @@ class _Body:
         self.held = 0
 
     async def receive(self) -> Message:
-        """Return the next message; raises 413, 408 or 503 problems as the bytes come in."""
+        """Return the next message; raises 413, 408 or 503 problems as the bytes arrive."""
         if self._complete:
             return await self._receive()
         if self._declared is not None and self._declared > self._limit:
@@ -87,13 +85,13 @@ class _Body:
         self._complete = not message.get("more_body", False)
         if self.received > self._limit:
             raise self._too_large(self.received)
-        self._budget.take(chunk)
+        self._budget.reserve(chunk)
         self.held += chunk
         return message
 
     async def send(self, message: Message) -> None:
-        """Send on; an answer given before the body ended closes the connection politely."""
-        if message["type"] == "http.response.start" and message["status"] in _KEPT:
+        """Forward a message; a response before the end of the body closes the connection."""
+        if message["type"] == "http.response.start" and message["status"] in _RETRIED:
             await self._finish_small()
         if self._complete:
             await self._send(message)
@@ -110,23 +108,23 @@ class _Body:
     async def _next(self) -> Message:
         now = time.monotonic()
         if self._deadline is None:
-            self._deadline = now + self._patience
+            self._deadline = now + self._timeout
         try:
             async with asyncio.timeout(self._deadline - now):
                 return await self._receive()
         except TimeoutError:
             raise ProblemError(
                 "upload-too-slow",
-                f"The body did not arrive within {self._patience:g} seconds.",
+                f"The body did not arrive within {self._timeout:g} seconds.",
             ) from None
 
     async def _finish_small(self) -> None:
-        """Read a small body to its end, so that the connection can be used again."""
+        """Read a small body to its end, so that the connection can be reused."""
         if not self._complete and self._declared and self._declared <= SMALL_BYTES:
             self._complete = await self._linger()
 
     async def _linger(self) -> bool:
-        """Read on and discard, within bounds; tells whether the body's end was reached."""
+        """Read and discard, within limits; returns whether the end of the body was reached."""
         if self._waiting_for_continue:
             return False
         discarded = 0
@@ -167,14 +165,14 @@ class BodyLimits:
         try:
             await self.app(scope, body.receive, body.send)
         finally:
-            self.budget.give(body.held)
+            self.budget.release(body.held)
 
 
 class LoadShedding:
-    """ASGI middleware: refuses images at once while the queue is full.
+    """ASGI middleware: refuses image requests at once while the queue is full.
 
-    The routes refuse as well. This refusal comes before routing, keys and bodies: under overload
-    most requests are refused, and the work of refusing delays those that were accepted.
+    The routes refuse as well, but only after routing, API keys and bodies; under overload that
+    work would delay the requests that were accepted.
     """
 
     def __init__(self, app: ASGIApp, pool: Pool) -> None:
@@ -187,8 +185,8 @@ class LoadShedding:
             await self.app(scope, receive, send)
             return
         declared = _length(dict(scope["headers"]).get(b"content-length"))
-        # The server discards a small body by itself; a larger one needs BodyLimits.
-        if self.pool.crowded and declared is not None and declared <= SMALL_BYTES:
+        # uvicorn discards a small body by itself; a larger one needs BodyLimits.
+        if self.pool.overloaded and declared is not None and declared <= SMALL_BYTES:
             await response(self.pool.refusal(), scope)(scope, receive, send)
             return
         arrival = Arrival(self.pool)
@@ -200,14 +198,14 @@ class LoadShedding:
 
 
 class Deadline:
-    """ASGI middleware: answers refusals raised below it, and 504 when time is up."""
+    """ASGI middleware: responds to problems raised below it, and with 504 at the time limit."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request within its time."""
+        """Serve one request within its time limit."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -229,8 +227,8 @@ class Deadline:
             await response(problem, scope)(scope, receive, send)
         except TimeoutError:
             if started:
-                # The answer is half sent: all that is left is to cut it off visibly.
+                # The response is incomplete: close the connection, so that the client notices.
                 scope["state"]["problem"] = "timeout"
                 raise ClientGoneError from None
-            late = ProblemError("timeout", f"No answer within {seconds:g} seconds.")
-            await response(late, scope)(scope, receive, send)
+            timeout = ProblemError("timeout", f"No answer within {seconds:g} seconds.")
+            await response(timeout, scope)(scope, receive, send)

@@ -1,8 +1,8 @@
-"""Requests per key or address and time, right over several workers.
+"""Rate limit per API key or address, shared by all workers.
 
-The algorithm is the generic cell rate algorithm (ITU-T I.371): one number a client, the
-time at which its allowance is whole again. That fits a table of fixed size in memory that
-all workers map, so the limit holds for the service and memory does not grow with clients.
+The generic cell rate algorithm (ITU-T I.371) needs one number for each client: the time at which
+its quota is full again. A table of fixed size, which all workers map into memory, holds them, so
+that the limit applies to the whole service and memory does not grow with the number of clients.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tumorlens.serving.observability.metrics import shared_folder
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.settings import Settings
 
-_SLOT = struct.Struct("<8sd")  # who (hash), when the allowance is whole again (monotonic)
+_SLOT = struct.Struct("<8sd")  # hash of the client, time at which its quota is full (monotonic)
 _SLOTS = 65_536
 _PROBES = 8
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the limiter says of one request; times in seconds."""
+class RateDecision:
+    """The rate limiter's decision on one request; times in seconds."""
 
     allowed: bool
     remaining: int
@@ -43,7 +43,7 @@ class Verdict:
 
 
 class RateTable:
-    """The clients' allowances; in a file when workers share them, else in memory."""
+    """The clients' quotas, in a file shared by workers, or in memory for a single process."""
 
     def __init__(self, quota: int, window: int, path: Path | None) -> None:
         self._step = window / quota
@@ -54,37 +54,37 @@ class RateTable:
             os.ftruncate(self._file, size)
         self._table = mmap.mmap(-1 if self._file is None else self._file, size)
 
-    def count(self, who: bytes, now: float | None = None) -> Verdict:
-        """Count one request of ``who`` at ``now`` (monotonic seconds) if it is allowed."""
+    def count(self, client: bytes, now: float | None = None) -> RateDecision:
+        """Count a request of ``client`` at ``now`` (monotonic seconds) if it is allowed."""
         now = time.monotonic() if now is None else now
-        digest = hashlib.blake2b(who, digest_size=8).digest()
+        digest = hashlib.blake2b(client, digest_size=8).digest()
         with self._locked():
-            offset, whole = self._find(digest, now)
-            after = max(whole, now) + self._step
-            # A hair of slack: the sum of many steps may exceed the window by rounding.
-            allowed = after - now <= self._window + 1e-6
+            offset, full_at = self._find(digest, now)
+            next_full_at = max(full_at, now) + self._step
+            # Tolerance for rounding errors of the sum of many steps.
+            allowed = next_full_at - now <= self._window + 1e-6
             if allowed:
-                whole = after
-                _SLOT.pack_into(self._table, offset, digest, whole)
-        used = max(0.0, whole - now)
-        return Verdict(
+                full_at = next_full_at
+                _SLOT.pack_into(self._table, offset, digest, full_at)
+        used = max(0.0, full_at - now)
+        return RateDecision(
             allowed=allowed,
             remaining=max(0, math.floor((self._window - used) / self._step + 1e-6)),
             reset=math.ceil(used),
-            retry_after=max(1, math.ceil(after - now - self._window)),
+            retry_after=max(1, math.ceil(next_full_at - now - self._window)),
         )
 
     def _find(self, digest: bytes, now: float) -> tuple[int, float]:
-        """Return the slot of a client, or the one it may take: free, or nearest to it."""
+        """Return offset and time of a client's slot, or of the least used one to replace."""
         start = int.from_bytes(digest, "little") % _SLOTS
-        best, best_whole = -1, math.inf
+        best, earliest = -1, math.inf
         for probe in range(_PROBES):
             offset = (start + probe) % _SLOTS * _SLOT.size
-            who, whole = _SLOT.unpack_from(self._table, offset)
-            if who == digest:
-                return offset, whole
-            if whole < best_whole:
-                best, best_whole = offset, whole
+            client, full_at = _SLOT.unpack_from(self._table, offset)
+            if client == digest:
+                return offset, full_at
+            if full_at < earliest:
+                best, earliest = offset, full_at
         return best, now
 
     @contextmanager
@@ -92,7 +92,7 @@ class RateTable:
         if self._file is None:
             yield
             return
-        import fcntl  # Windows has none, and no workers that would share a table
+        import fcntl  # not on Windows, where the service does not run
 
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
@@ -108,7 +108,7 @@ class RateTable:
 
 
 class RateLimit:
-    """ASGI middleware: 429 over the limit, and the IETF RateLimit fields on every answer."""
+    """ASGI middleware: 429 over the limit, and the IETF RateLimit fields on every response."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: tuple[bytes, ...]) -> None:
         self.app = app
@@ -123,28 +123,22 @@ class RateLimit:
         if scope["type"] != "http" or is_open(scope):
             await self.app(scope, receive, send)
             return
-        verdict = self.table.count(self._who(scope))
+        # Wrong keys count against the address, which limits the guessing of keys.
+        decision = self.table.count(known_digest(scope, self.keys) or _address(scope))
         fields = {
             "RateLimit-Policy": self.policy,
-            "RateLimit": f'"default";r={verdict.remaining};t={verdict.reset}',
+            "RateLimit": f'"default";r={decision.remaining};t={decision.reset}',
         }
-        if not verdict.allowed:
-            headers = {**fields, "Retry-After": str(verdict.retry_after)}
+        if not decision.allowed:
+            headers = {**fields, "Retry-After": str(decision.retry_after)}
             raise ProblemError("rate-limited", headers=headers)
 
         async def with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in fields.items():
-                    headers[name] = value
+                MutableHeaders(scope=message).update(fields)
             await send(message)
 
         await self.app(scope, receive, with_fields)
-
-    def _who(self, scope: Scope) -> bytes:
-        # Wrong keys count against the address, so that guessing keys is limited too.
-        digest = known_digest(scope, self.keys)
-        return digest or _address(scope)
 
 
 def _address(scope: Scope) -> bytes:
@@ -154,6 +148,6 @@ def _address(scope: Scope) -> bytes:
     except ValueError:
         return host.encode()
     if address.version == 6:
-        # A household holds a /64: one address of it is as good as another.
+        # A subscriber usually controls a whole /64 network.
         return ipaddress.ip_network((address, 64), strict=False).network_address.packed
     return address.packed

@@ -1,7 +1,7 @@
-"""Every Prometheus metric of the service, named in one place.
+"""The Prometheus metrics of the service.
 
 With several workers each process writes its values to files in
-``$PROMETHEUS_MULTIPROC_DIR`` and the worker that is scraped adds them up.
+``$PROMETHEUS_MULTIPROC_DIR``, and the worker that is scraped aggregates them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _TENTHS = tuple(step / 10 for step in range(1, 11))
 
 
 def shared_folder() -> Path | None:
-    """Return the folder that the workers share, or None when there is one process."""
+    """Return the folder shared by the workers; None for a single process."""
     folder = os.environ.get(MULTIPROC_VARIABLE)
     return Path(folder) if folder else None
 
 
 class Metrics:
-    """The metrics of one application; each app has its own registry."""
+    """The metrics of one application, in their own registry."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -87,7 +87,7 @@ class Metrics:
             "Changes of the model file seen, by outcome.",
             ("outcome",),
         )
-        # Drift of the answers and of the inputs.
+        # To detect drift of predictions and inputs.
         self.decisions = counter(
             "tumorlens_predictions_total", "Images answered, by decision.", ("decision",)
         )
@@ -128,18 +128,18 @@ class Metrics:
 
 
 def _forget_dead_workers(folder: Path) -> None:
-    """Drop the live gauges of workers that are gone; their counters stay and add up."""
+    """Drop the gauges of workers that have ended; their counters are kept."""
     for file in folder.glob("gauge_live*.db"):
         pid = file.stem.rsplit("_", 1)[-1]
-        if pid.isdigit() and not _lives(int(pid)):
+        if pid.isdigit() and not _is_alive(int(pid)):
             mark_process_dead(int(pid), path=str(folder))  # type: ignore[no-untyped-call]
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
-    except PermissionError:  # it exists, under another user
-        return True
+    except PermissionError:
+        pass  # it exists, under another user
     return True

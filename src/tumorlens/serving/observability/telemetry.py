@@ -1,7 +1,7 @@
-"""One log line and one set of counts for every request.
+"""One log line and one update of the metrics for every request.
 
-Logged are the route's template, never the path as sent, and nothing of the body: file
-names, pixels and DICOM headers do not reach a log line, a metric or a trace.
+The route's template is logged, never the requested path, and nothing of the body: file names,
+pixels and DICOM headers do not appear in logs, metrics or traces.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from asgi_correlation_id import correlation_id
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.serving.observability.metrics import Metrics
@@ -24,15 +24,18 @@ from tumorlens.serving.observability.tracing import Tracer
 from tumorlens.serving.problems import ClientGoneError, ProblemError, path_of, response
 from tumorlens.serving.settings import Settings
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+# W3C Trace Context; ids of zeros alone are invalid.
+_TRACEPARENT = re.compile(
+    r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-CLIENT_GONE = 499  # no answer was possible; the figure proxies log for this
+CLIENT_GONE = 499  # no response was possible; nginx logs this status, too
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send our log lines, and uvicorn's, to standard error in the chosen form.
+    """Send log lines, and uvicorn's, to standard error in the configured format.
 
-    Only the server's entry point calls this: a library does not decide how a program logs.
+    Only the server's entry point calls this: a library does not configure logging.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -64,13 +67,13 @@ def configure_logging(settings: Settings) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # Libraries log what they parse (pydicom quotes element values): silence them.
+    # These libraries log what they parse (pydicom quotes element values).
     for name in ("pydicom", "nibabel", "PIL", "python_multipart"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Telemetry:
-    """ASGI middleware: the log line, the counts, and the last place where a fault is caught."""
+    """ASGI middleware: log line, metrics, and the last handler of unexpected exceptions."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self.app = app
@@ -79,7 +82,7 @@ class Telemetry:
         self.log = structlog.get_logger("tumorlens.serving")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request and report on it."""
+        """Serve one request, then log and count it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -113,11 +116,13 @@ class Telemetry:
 
     def _report_fault(self, exc: Exception, state: dict[str, Any]) -> None:
         # The message may quote the upload, so only the type and the code locations are logged.
-        places = [
+        locations = [
             f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(exc.__traceback__)[-8:]
         ]
-        self.log.error("fault", request_id=state["request_id"], error=type(exc).__name__, at=places)
+        self.log.error(
+            "fault", request_id=state["request_id"], error=type(exc).__name__, at=locations
+        )
 
     def _report(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         route = _route(scope)
@@ -139,38 +144,25 @@ class Telemetry:
             "duration_ms": round(seconds * 1000, 2),
             "bytes_in": body.received if body is not None else 0,
         }
-        optional: dict[str, Any] = {
-            name: state[name] for name in ("decision", "model", "stages") if name in state
-        }
-        if problem is not None:
-            optional["problem"] = problem
+        fields = ("decision", "model", "stages", "problem")
+        line |= {name: state[name] for name in fields if name in state}
         quiet = route in ("/healthz", "/readyz", "/metrics") and status < 400
-        (self.log.debug if quiet else self.log.info)("request", **line, **optional)
+        (self.log.debug if quiet else self.log.info)("request", **line)
 
 
 class _HiddenFaultError(RuntimeError):
-    """Replaces a fault that was already logged, without its message."""
+    """Replaces an exception that was already logged, without its message."""
 
 
 def _identify(scope: Scope, state: dict[str, Any]) -> None:
-    headers = _first_values(scope["headers"])
+    parent = _TRACEPARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))
     state["request_id"] = correlation_id.get()
-    parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b"").decode("latin-1"))
-    valid = parent is not None and set(parent[1]) != {"0"} and set(parent[2]) != {"0"}
-    known = parent is not None and valid
-    state["trace_id"] = parent[1] if parent is not None and known else secrets.token_hex(16)
-    state["parent_id"] = parent[2] if parent is not None and known else None
-
-
-def _first_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        found.setdefault(name, value)
-    return found
+    state["trace_id"] = secrets.token_hex(16) if parent is None else parent[1]
+    state["parent_id"] = None if parent is None else parent[2]
 
 
 def _route(scope: Scope) -> str:
-    """Return the route's template: bounded in number, and free of what a client wrote."""
+    """Return the route's template, which is one of a fixed set and holds no client input."""
     path = getattr(scope.get("route"), "path", None)
     if isinstance(path, str):
         return path

@@ -1,7 +1,7 @@
-"""Optional OpenTelemetry: one span a request, with a child span for each stage of the work.
+"""Optional OpenTelemetry tracing: a span for each request, with a child span for each stage.
 
-The spans are written when the request is done, from the times that were measured anyway, so
-that tracing costs the request nothing and the rest of the service is independent of it.
+The spans are created after the request from times that are measured anyway, so that tracing adds no
+latency and the rest of the service is independent of it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import time
 from typing import Any
 
 from tumorlens.errors import MissingExtraError
-
-_STAGE_ORDER = ("read", "queue", "decode", "preprocess", "forward", "encode")
+from tumorlens.serving.observability.metrics import STAGES
 
 
 class Tracer:
-    """Writes finished spans to an OpenTelemetry tracer provider."""
+    """Sends finished spans to an OpenTelemetry tracer provider."""
 
     def __init__(self, provider: Any) -> None:
         self._tracer = provider.get_tracer("tumorlens.serving")
@@ -23,9 +22,9 @@ class Tracer:
     def report(
         self, state: dict[str, Any], method: str, route: str, status: int, seconds: float
     ) -> None:
-        """Write the spans of one request that ended now and took ``seconds``.
+        """Send the spans of a request that has just ended and took ``seconds``.
 
-        ``state`` is the request's: ids, decision, model hash and the stages' milliseconds.
+        ``state`` is the request's state: ids, decision, model hash and milliseconds by stage.
         """
         from opentelemetry import trace
 
@@ -41,7 +40,7 @@ class Tracer:
         inside = trace.set_span_in_context(span)
         clock = begin
         stages = state.get("stages", {})
-        for name in _STAGE_ORDER:
+        for name in STAGES:
             if name in stages:
                 child = self._tracer.start_span(name, context=inside, start_time=clock)
                 clock += int(stages[name] * 1e6)
@@ -52,7 +51,7 @@ class Tracer:
 
 
 def make_tracer() -> Tracer:
-    """Return a tracer that exports by OTLP over HTTP; the OTEL_… variables say where.
+    """Return a tracer that exports by OTLP over HTTP, configured by the OTEL_… variables.
 
     Raises :class:`MissingExtraError` when OpenTelemetry is not installed.
     """

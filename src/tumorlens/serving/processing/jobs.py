@@ -1,4 +1,4 @@
-"""What is done with one image: the predictor's stages, each timed, run in a pool thread."""
+"""The job for one image: the stages of the predictor, timed, in a thread of the pool."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving.problems import UPLOAD_NAME
 
-# Images of up to this many pixels are processed side by side; no known slice has more.
+# Images of up to this many pixels are processed concurrently; no known MRI slice is larger.
 USUAL_PIXELS = 2048 * 2048
 
 
 class Progress(Protocol):
-    """Times the stages of a job, and ends it when nobody waits for the answer any more."""
+    """Times the stages of a job, and stops it when the client has disconnected."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Time a stage."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Wait until no other job is in such a block: for what needs much memory."""
+        """Hold the lock for memory-intensive work: one job at a time."""
 
 
 @dataclass(frozen=True)
 class InputFacts:
-    """What the metrics may know about an image: its kind and its statistics, no content."""
+    """Properties of an image for the metrics: format and statistics, no content."""
 
     format: str
     bytes: int
@@ -48,7 +48,7 @@ class InputFacts:
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction, the facts about its input, and the pictures that were asked for."""
+    """A prediction, the properties of its input, and the requested PNG images."""
 
     prediction: Prediction
     facts: InputFacts
@@ -60,9 +60,9 @@ class Answer:
 
 
 def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Progress], Answer]:
-    """Return the job that answers for one image; it raises what ``Predictor`` raises.
+    """Return the job that predicts one image; it raises the errors of ``Predictor``.
 
-    An image that is no usable slice of a head raises :class:`NotBrainMRIError`.
+    An image that is not a usable slice of a brain MRI raises :class:`NotBrainMRIError`.
     """
 
     def work(progress: Progress, bounds: Limits) -> Answer:
@@ -74,11 +74,10 @@ def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Prog
 def explain(
     predictor: Predictor, data: bytes, limits: Limits, *, overlay_opacity: float | None = None
 ) -> Callable[[Progress], Answer]:
-    """Return the job that answers with pictures.
+    """Return the job that predicts and explains one image.
 
-    With ``overlay_opacity`` (0..1) the one picture is the scan under the heat map, else the
-    scan (grey) and the heat map (RGBA) are separate, both in the scan's size, or with 2048
-    pixels on the longer side when the scan is larger.
+    With ``overlay_opacity`` (0..1) the answer has the overlay of scan and heat map, else both
+    separately (grey and RGBA). Their size is the scan's, but at most 2048 pixels a side.
     """
 
     def work(progress: Progress, bounds: Limits) -> Answer:
@@ -87,10 +86,10 @@ def explain(
                 f"Model {predictor.card.name} has no class map; use /predict."
             )
         answer, image, frame, class_map = _analyse(predictor, data, bounds, progress)
-        assert class_map is not None  # the card says so, and the predictor has checked it
+        assert class_map is not None  # the card's has_map, which the predictor has verified
         with progress.stage("encode"):
-            shown = predictor.to_explanation(image, frame, class_map, answer.prediction)
-            return _with_pictures(answer, shown, overlay_opacity)
+            explanation = predictor.to_explanation(image, frame, class_map, answer.prediction)
+            return _with_images(answer, explanation, overlay_opacity)
 
     return _large_images_alone(work, limits)
 
@@ -98,9 +97,9 @@ def explain(
 def _large_images_alone(
     work: Callable[[Progress, Limits], Answer], limits: Limits
 ) -> Callable[[Progress], Answer]:
-    """Process large images one at a time, so that memory is bounded by one of them.
+    """Process large images one at a time, to bound memory.
 
-    The size comes from the image's header: nothing was decoded when the first try refuses.
+    The size is read from the image's header, so the first attempt fails before decoding.
     """
     usual = replace(limits, max_pixels=min(limits.max_pixels, USUAL_PIXELS))
 
@@ -119,7 +118,7 @@ def _large_images_alone(
 def _analyse(
     predictor: Predictor, data: bytes, limits: Limits, progress: Progress
 ) -> tuple[Answer, Image, Frame, NDArray[np.float32] | None]:
-    """Return the answer, the image as it can be shown, its frame, and the class map if any."""
+    """Return the answer, the image at display size, its frame, and the class map if any."""
     begin = time.perf_counter()
     with progress.stage("decode"):
         image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
@@ -134,25 +133,25 @@ def _analyse(
     if not prediction.in_domain:
         raise NotBrainMRIError(f"{UPLOAD_NAME}: {prediction.in_domain_reason}")
     answer = Answer(prediction, _facts(image, len(data)))
-    # The full image is released here: what follows allocates several more of its size.
+    # Release the full-size image: the next steps allocate several more of its size.
     image = replace(image, pixels=bounded(image.pixels))
     class_map = None if outputs.maps is None else outputs.maps[0]
     return answer, image, ready.frame, class_map
 
 
-def _with_pictures(answer: Answer, explanation: Explanation, opacity: float | None) -> Answer:
+def _with_images(answer: Answer, explanation: Explanation, opacity: float | None) -> Answer:
     scan, heatmap = explanation.scan, explanation.heatmap
-    pictures: dict[str, Any] = {"height": scan.shape[0], "width": scan.shape[1]}
+    images: dict[str, Any] = {"height": scan.shape[0], "width": scan.shape[1]}
     if opacity is None:
-        pictures["scan_png"] = encode_png(scan)
-        pictures["heat_png"] = encode_png(heat_rgba(heatmap))
+        images["scan_png"] = encode_png(scan)
+        images["heat_png"] = encode_png(heat_rgba(heatmap))
     else:
-        pictures["overlay_png"] = encode_png(render_overlay(scan, heatmap, opacity))
-    return Answer(answer.prediction, answer.facts, **pictures)
+        images["overlay_png"] = encode_png(render_overlay(scan, heatmap, opacity))
+    return Answer(answer.prediction, answer.facts, **images)
 
 
 def _facts(image: Image, size: int) -> InputFacts:
-    # A coarse grid is enough for drift, and costs nothing on a large scan.
+    # A coarse grid is sufficient for drift detection, and fast for large scans.
     pixels: NDArray[Any] = image.pixels
     grey: NDArray[Any] = to_grey(pixels)
     step = max(1, min(grey.shape) // 128)

@@ -1,7 +1,7 @@
-"""The model in use, and the watch over its file.
+"""The loaded model, and its reload when the file changes.
 
-A valid new file takes over without a dropped request; one that is damaged, not a TumorLens
-model or of a newer format is refused, and the model in memory stays in use.
+A valid new file is loaded without dropping a request; one that is damaged, not a TumorLens model or
+of a newer format is refused, and the current model stays in use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Stamp = tuple[int, int, int]
 
 
 class ServedModel:
-    """Holds the current predictor; :attr:`refusal` says why a new file was not taken."""
+    """Holds the current predictor; :attr:`refusal` names the error of a refused new file."""
 
     def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
         self.predictor = predictor
@@ -45,27 +45,29 @@ class ServedModel:
     async def check(self) -> None:
         """Open the model file if it changed since the last check.
 
-        A file that is still being copied fails its hash; it changes again, and is opened again.
+        A file that is still being copied fails its hash check and is opened again when it changes.
         """
         stamp = _stamp(self._path)
         if stamp == self._seen:
             return
         self._seen = stamp
         try:
-            fresh = await asyncio.to_thread(open_predictor, self._settings)
+            candidate = await asyncio.to_thread(open_predictor, self._settings)
         except TumorLensError as exc:
             self._refuse(exc)
             return
         self.refusal = None
-        if fresh.sha256 != self.predictor.sha256:
+        if candidate.sha256 != self.predictor.sha256:
             self._publish(0)
-            self.predictor = fresh
+            self.predictor = candidate
             self._publish(1)
-            self._metrics.reloads.labels("taken").inc()
-            self._log.info("model", outcome="taken", name=fresh.card.name, sha256=fresh.sha256)
+            self._metrics.reloads.labels("loaded").inc()
+            self._log.info(
+                "model", outcome="loaded", name=candidate.card.name, sha256=candidate.sha256
+            )
 
     def _refuse(self, exc: TumorLensError) -> None:
-        # The message names the file's path: it goes to the log, not to whoever asks /readyz.
+        # The message contains the file's path, so it is logged but not part of /readyz.
         self.refusal = type(exc).__name__
         self._metrics.reloads.labels("refused").inc()
         self._log.error(
@@ -74,7 +76,7 @@ class ServedModel:
             error=type(exc).__name__,
             reason=str(exc),
             problem=from_exception(exc).kind.slug,
-            still=self.predictor.sha256,
+            current=self.predictor.sha256,
         )
 
     def _publish(self, value: int) -> None:
@@ -84,7 +86,7 @@ class ServedModel:
 
 
 def open_predictor(settings: Settings) -> Predictor:
-    """Open the configured model; the network runs one thread, images run side by side."""
+    """Open the configured model with one inference thread, since images run concurrently."""
     return Predictor.open(settings.model, threads=1)
 
 

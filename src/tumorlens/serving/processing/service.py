@@ -1,4 +1,4 @@
-"""What one running application holds, and how its routes reach it."""
+"""The components of a running application, and the routes' access to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Service:
-    """The parts of one application; built by ``create_app``, one per process."""
+    """The components of one application; built by ``create_app`` in each process."""
 
     settings: Settings
     metrics: Metrics
@@ -34,18 +34,18 @@ class Service:
 
     @property
     def image_limits(self) -> Limits:
-        """What one image may measure."""
+        """The limits of one image."""
         return Limits(self.settings.max_upload_bytes, self.settings.max_pixels)
 
 
 def service_of(request: Request) -> Service:
-    """Return the service that answers this request."""
+    """Return the service of a request's application."""
     service: Service = request.app.state.service
     return service
 
 
 async def read_uploads(request: Request, max_files: int) -> list[Upload]:
-    """Return the files of the form, at most ``max_files``; timed as the stage ``read``."""
+    """Return the files of the form, at most ``max_files``, timed as the stage ``read``."""
     begin = time.perf_counter()
     try:
         reader = FormReader(request.headers.get("content-type", ""), max_files)
@@ -59,14 +59,14 @@ async def read_uploads(request: Request, max_files: int) -> list[Upload]:
 async def answer_for(
     request: Request, service: Service, job: Callable[[Ticket], Answer]
 ) -> tuple[Answer, dict[str, Any]]:
-    """Work on one image whose body was read; return its answer and the JSON fields.
+    """Run the job of an image that was uploaded; return its answer and the JSON fields.
 
     Raises the 503 problem when the queue is full, and :class:`ClientGoneError` when the client
-    closes the connection meanwhile.
+    disconnects.
     """
 
     async def queue() -> tuple[Answer, Ticket]:
-        # From the upload to its place in the queue in one step, so that nobody comes between.
+        # Leave and enqueue in one step, so that no other request takes the place in between.
         request.scope["state"]["arrival"].leave()
         return await service.pool.run(job)
 
@@ -75,10 +75,9 @@ async def answer_for(
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """Return what ``work`` gives, but stop it when the client closes the connection.
+    """Return the result of ``work``, but cancel it when the client disconnects.
 
-    Call it after the body was read: from then on the only message that can come is the
-    disconnect.
+    To be called after the body was read: the only further message is then the disconnect.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_wait_until_gone(request))
@@ -88,11 +87,11 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
             return task.result()
         raise ClientGoneError
     finally:
-        for one in (task, gone):
-            if not one.done():
-                one.cancel()
+        for pending in (task, gone):
+            if not pending.done():
+                pending.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await one
+                    await pending
 
 
 async def _wait_until_gone(request: Request) -> None:
@@ -101,7 +100,7 @@ async def _wait_until_gone(request: Request) -> None:
 
 
 def record(request: Request, service: Service, answer: Answer, ticket: Ticket) -> dict[str, Any]:
-    """Count an answer, put it on the log line, and return its JSON fields."""
+    """Update metrics and log line with an answer, and return its JSON fields."""
     prediction, facts, metrics = answer.prediction, answer.facts, service.metrics
     metrics.decisions.labels(prediction.decision).inc()
     metrics.score.observe(prediction.prob)

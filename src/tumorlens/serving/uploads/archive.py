@@ -1,7 +1,7 @@
 """The images of a batch: uploaded files, and the members of uploaded zip archives.
 
-An archive is hostile until shown otherwise: its directory, the number of its members and
-what they unpack to are bounded before and while they are read, in memory, one at a time.
+Archives are untrusted: the size of the directory, the number of members and their uncompressed
+sizes are limited before and while they are read, in memory, one at a time.
 """
 
 from __future__ import annotations
@@ -22,27 +22,25 @@ Load = Callable[[], bytes]
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _MAX_COMMENT = 65_535
-# A directory entry is 46 bytes and its names; this much a member is generous.
+# Limit of a directory entry, which is 46 bytes and the member's name.
 _ENTRY_BYTES = 4096
-
-
-# Python unpacks these piece by piece. It unpacks bzip2 and LZMA whole, whatever was asked for:
-# a few kilobytes of bzip2 may become gigabytes.
+# Python decompresses these in pieces, but bzip2 and LZMA at once: a few kilobytes of bzip2 may
+# become gigabytes.
 _BOUNDED = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
 @dataclass
 class _Allowance:
-    """Bytes that the archives of one request may still unpack to."""
+    """Uncompressed bytes that the archives of one request may still have."""
 
     left: int
 
 
 def images(uploads: Iterable[Upload], settings: Settings) -> Iterator[Load]:
-    """Yield a function an image, which returns its bytes when its turn comes.
+    """Yield a function for each image that reads its bytes.
 
-    Raises the 413 problem when there are more images than a batch may hold, and the 422
-    problem for an archive that cannot be read; a member's own fault is raised by its function.
+    Raises the 413 problem for more images than a batch may have, and the 422 problem for an
+    archive that cannot be read; problems of a member are raised by its function.
     """
     allowance = _Allowance(settings.batch_max_bytes)
     count = 0
@@ -72,13 +70,13 @@ def _members(upload: Upload, settings: Settings, allowance: _Allowance) -> Itera
 
 
 def _is_image(member: zipfile.ZipInfo) -> bool:
-    # What file managers put beside the files is no fault of the sender.
+    # File managers add hidden files, which are skipped.
     name = member.filename.rsplit("/", 1)[-1]
     return not (member.is_dir() or name.startswith(".") or "__MACOSX/" in member.filename)
 
 
 def _check_directory(data: bytearray, max_files: int) -> None:
-    """Refuse a directory so large that reading it alone would cost memory and time."""
+    """Refuse a directory so large that reading it would take too much memory and time."""
     start = data.rfind(_END, max(0, len(data) - _END_SIZE - _MAX_COMMENT))
     if start < 0 or len(data) < start + _END_SIZE:
         raise ProblemError("not-decodable", "The zip archive is truncated.")
@@ -94,8 +92,7 @@ def _check_directory(data: bytearray, max_files: int) -> None:
 def _loader(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, settings: Settings, allowance: _Allowance
 ) -> Load:
-    # Told apart here, in the archive's order, so that the same request has the same answer
-    # however its images are spread over threads.
+    # Checked here, in the archive's order, so that the result does not depend on the threads.
     size = member.file_size
     if member.compress_type not in _BOUNDED:
         return _refuse_packing
@@ -106,12 +103,12 @@ def _loader(
     def load() -> bytes:
         try:
             with archive.open(member) as file:
-                # zipfile hands out no more than the announced size, whatever is packed.
+                # zipfile returns at most the declared size, whatever the member holds.
                 return file.read(size)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as exc:
             raise ProblemError("not-decodable", "This member of the zip is damaged.") from exc
         except (NotImplementedError, RuntimeError) as exc:
-            # Encrypted, or patched data: zipfile has no exceptions of its own for these.
+            # Encrypted members or patch data, for which zipfile has no specific exceptions.
             detail = "This member of the zip is encrypted, or of an unknown kind."
             raise ProblemError("unsupported-format", detail) from exc
 
@@ -119,9 +116,9 @@ def _loader(
 
 
 def _refuse_packing() -> bytes:
-    detail = "This member of the zip is compressed in another way than deflate."
+    detail = "This member of the zip uses another compression than deflate."
     raise ProblemError("unsupported-format", detail)
 
 
 def _refuse_large() -> bytes:
-    raise ProblemError("too-large", "This member of the zip unpacks to more bytes than allowed.")
+    raise ProblemError("too-large", "This member of the zip is larger, uncompressed, than allowed.")

@@ -1,7 +1,7 @@
-"""multipart/form-data, read from the stream into memory and never onto disk.
+"""Parser of multipart/form-data that keeps uploads in memory and never writes them to disk.
 
-Web frameworks spool uploads to temporary files. A scan must not be left on a disk, so the
-parts are collected in memory, under the limits of :mod:`tumorlens.serving.middleware.limits`.
+Web frameworks spool uploads to temporary files. Scans must not remain on a disk, so the parts are
+held in memory, within the limits of :mod:`tumorlens.serving.middleware.limits`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ MAX_OTHER_PARTS = 16
 class Upload:
     """The bytes of one uploaded file.
 
-    The file name is not kept, for it may hold a patient's name; nor is the claimed content type,
-    which is never trusted.
+    The file name is not kept, since it may contain a patient's name, nor the declared content
+    type, which is not trusted.
     """
 
     data: bytearray = field(default_factory=bytearray)
 
     def take(self) -> bytes:
-        """Return the bytes once and release them, so that no second copy stays in memory."""
+        """Return the bytes and release the buffer, so that no second copy stays in memory."""
         taken = bytes(self.data)
         self.data.clear()
         return taken
 
 
 class FormReader:
-    """Collects the ``file`` parts of a form while its bytes stream in."""
+    """Collects the ``file`` parts of a form from a stream."""
 
     def __init__(self, content_type: str, max_files: int) -> None:
         kind, options = parse_options_header(content_type)
