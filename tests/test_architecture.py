@@ -86,6 +86,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "plots.style": frozenset({"matplotlib"}),
     "evaluation.localization.scores": frozenset({"torch"}),
     "evaluation.robustness": frozenset({"matplotlib"}),
+    "evaluation.shortcuts.mirror": frozenset({"scipy"}),
     "evaluation.shortcuts.probes": frozenset({"sklearn"}),
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.near_duplicates.search": frozenset({"faiss"}),
