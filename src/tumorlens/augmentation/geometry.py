@@ -12,7 +12,7 @@ from torch.nn import functional
 from tumorlens.augmentation.transform import Batch, Settings, uniform
 from tumorlens.errors import ConfigError
 
-# Knots along a side of the deformation field: from a half to an eighth of the head between two.
+# Range of the number of control points along a side of the deformation field (upper end excluded).
 _KNOTS = (4, 9)
 
 
@@ -26,11 +26,10 @@ class RandAffineElastic(Settings):
         rotation: Largest rotation either way, degrees.
         scale: Largest zoom either way, as a logarithm: 0.15 is 1 / 1.16 to 1.16.
         translation: Largest shift either way, as a share of the side.
-        resolution_ratio: Train–test resolution ratio, > 0: how much larger than at inference heads
-            are shown on average (Touvron et al., NeurIPS 2019).
-        elastic_prob: Smooth random deformation, as heads and ventricles differ (Simard et al.,
-            ICDAR 2003).
-        elastic_strength: Standard deviation of the stretch between two knots, as a share.
+        resolution_ratio: Train–test resolution ratio, > 0: average size of heads relative to
+            inference (Touvron et al., NeurIPS 2019).
+        elastic_prob: Smooth random deformation (Simard et al., ICDAR 2003).
+        elastic_strength: Standard deviation of the relative stretch between two knots.
 
     Raises `ConfigError` for a ``resolution_ratio`` that is not above 0.
     """
@@ -58,7 +57,7 @@ class RandAffineElastic(Settings):
         return self.resample(batch, generator, batch.image.shape[-1])
 
     def resample(self, batch: Batch, generator: Generator, size: int) -> Batch:
-        """Do the same to images with a side of ``size`` pixels, at most that of those given."""
+        """Do the same with an output of ``size`` × ``size`` pixels, at most the input's size."""
         image, n, g = batch.image, len(batch.image), generator
         flip_x = torch.where(torch.rand(n, generator=g) < self.flip_prob, -1.0, 1.0)
         flip_y = torch.where(torch.rand(n, generator=g) < self.flip_vertical_prob, -1.0, 1.0)
@@ -73,7 +72,7 @@ class RandAffineElastic(Settings):
         theta = torch.stack(rows, dim=1).to(image.device)
         both = torch.cat([image, batch.lesion.to(image.dtype)], dim=1)
         if size < both.shape[-1]:
-            # Averaged first: sampling alone would skip pixels, and fine lesions with them.
+            # Area averaging first, since sampling alone would skip pixels and thus small lesions.
             both = functional.interpolate(both, (size, size), mode="area")
         grid = functional.affine_grid(theta, list(both.shape), align_corners=False)
         if self.elastic_prob > 0:
@@ -85,9 +84,9 @@ class RandAffineElastic(Settings):
     def _deformation(self, n: int, side: int, g: Generator) -> Tensor:
         """Draw smooth displacements ``[N, side, side, 2]``, in halves of the side; some are 0.
 
-        A field of independent knots, a new number of them for each batch, is spread by cubic
-        splines. The knots' standard deviation keeps the same ratio to their distance, so a fine
-        field moves things less far and stretches them as much.
+        Independent displacements of knots, whose number is drawn for each batch, are interpolated
+        bicubically. Their standard deviation is proportional to the distance of the knots, so that
+        the stretch does not depend on their number.
         """
         knots = int(torch.randint(*_KNOTS, (1,), generator=g))
         chosen = (torch.rand(n, generator=g) < self.elastic_prob).float()

@@ -203,7 +203,7 @@ class RandCoarseDropout(IntensityTransform):
 
 
 def _enclosed(mask: Tensor) -> Tensor:
-    """Return what has pixels of a mask ``[N, C, S, S]`` on all four sides of it, or is one."""
+    """Return the pixels with mask ``[N, C, S, S]`` on all four sides, and the mask itself."""
     solid = functional.avg_pool2d(mask.float(), 5, stride=1, padding=2) > 0.6
     seen = [
         solid.int().flip(axis).cummax(axis).values.flip(axis)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from tumorlens.augmentation.transform import Batch, Settings, interpolate_knots
+from tumorlens.augmentation.transform import Batch, Settings, interpolate_knots, per_image
 
 # Half of what is inserted into a healthy image is a lesion, half healthy tissue of its shape.
 _LESION_SHARE = 0.5
@@ -101,8 +101,8 @@ class RandLesionRemoval(Settings):
         removed = _chance(len(chosen), _REMOVED, generator).to(image.device)
         kept = functional.max_pool2d(own, 5, stride=1, padding=2)
         beside = _feathered(lesion[shapes]) * (1 - kept)
-        alpha = torch.where(_wide(removed), own, beside)
-        flipped = _wide(mirrored & removed)
+        alpha = torch.where(per_image(removed, image), own, beside)
+        flipped = per_image(mirrored & removed, image)
         tissue = torch.where(flipped, image[chosen].flip(-1), image[donors])
         new_image, new_lesion, new_label = image.clone(), lesion.clone(), label.clone()
         new_image[chosen] = _blend(image[chosen], tissue, alpha)
@@ -203,7 +203,7 @@ def _blend(host: Tensor, donor: Tensor, alpha: Tensor) -> Tensor:
         return (total / counted.flatten(1).sum(1).clamp_min(1)).clamp_min(0.05)
 
     ratio = (brightness(host) / brightness(donor)).clamp(0.6, 1.6)
-    return (1 - alpha) * host + alpha * (donor * _wide(ratio)).clamp(0, 1)
+    return (1 - alpha) * host + alpha * (donor * per_image(ratio, donor)).clamp(0, 1)
 
 
 def _remapped(image: Tensor, alpha: Tensor, probability: Tensor, generator: Generator) -> Tensor:
@@ -220,7 +220,7 @@ def _remapped(image: Tensor, alpha: Tensor, probability: Tensor, generator: Gene
     beside = level(mapped, rim)
     apart = (level(mapped, core) - beside).abs() > _CONTRAST * beside
     drawn = torch.rand(len(image), generator=generator).to(image.device) < probability
-    return torch.where(_wide(drawn & apart), mapped, image)
+    return torch.where(per_image(drawn & apart, image), mapped, image)
 
 
 def on_head(host: Tensor, alpha: Tensor, share: float) -> Tensor:
@@ -232,7 +232,3 @@ def on_head(host: Tensor, alpha: Tensor, share: float) -> Tensor:
 
 def _chance(n: int, probability: float, generator: Generator) -> Tensor:
     return torch.rand(n, generator=generator) < probability
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values[:, None, None, None]

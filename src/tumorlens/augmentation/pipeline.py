@@ -1,4 +1,4 @@
-"""A whole training batch augmented: in the training step, or ahead of it in a loader's workers."""
+"""Augmentation of training batches, in the training step or in the data loader's workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tumorlens.augmentation.policy import AugmentationPolicy
 from tumorlens.augmentation.transform import Batch
 
 Loaded = dict[str, Tensor]
-"""A batch as loaders hand it on, by the names of :class:`Batch`; without views once augmented."""
+"""A batch of a data loader, with the names of :class:`Batch`; without views once augmented."""
 
 
 def seeds_of(seed: int, epoch: int, index: int, rank: int) -> tuple[int, int]:
@@ -42,21 +42,21 @@ def augmented(
 
 
 def progress_of(epoch: int, epochs: int | None) -> float:
-    """Return the share of the training that is done at an epoch's start; 0 without an end."""
+    """Return the share of the training before an epoch; 0 for an unknown number of epochs."""
     return epoch / epochs if epochs and epochs > 0 else 0.0
 
 
 class PlacedRows(list[int]):
-    """The rows of a batch, and the place of the batch in the training."""
+    """The rows of a batch, with its epoch and its number within the epoch."""
 
     epoch: int = 0
     number: int = 0
 
 
 class PlacedBatches(BatchSampler):
-    """Batches of a sampler's rows that know their epoch and number.
+    """A batch sampler whose batches carry their epoch and number.
 
-    Lightning finds the sampler by the attribute ``sampler``, and sets its epoch.
+    Lightning sets the epoch of the attribute ``sampler``.
     """
 
     def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
@@ -72,7 +72,7 @@ class PlacedBatches(BatchSampler):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a loader's worker needs to augment a batch as the training step would."""
+    """What a data loader's worker needs to augment a batch as the training step would."""
 
     policy: AugmentationPolicy
     seed: int
@@ -81,9 +81,9 @@ class Augmentation:
 
 
 class AugmentedDataset(Dataset[Loaded]):
-    """Whole batches of a training part, augmented by their place (see `PlacedBatches`).
+    """Augmented batches of a training part, for batches of `PlacedBatches`.
 
-    The workers of a loader do the same to a batch as the training step does, from the same seeds.
+    The result is the same as in the training step, since the seeds depend on epoch and number.
     """
 
     def __init__(self, dataset: Dataset[Loaded], augmentation: Augmentation) -> None:

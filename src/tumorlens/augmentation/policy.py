@@ -1,4 +1,4 @@
-"""Which transforms a training applies, how strongly, and how that follows the training."""
+"""The augmentation policy: settings of all transforms, and their schedule over the training."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tumorlens.augmentation.synthetic_lesions import RandSyntheticLesion
 from tumorlens.augmentation.transform import Compose, Settings, Transform
 from tumorlens.errors import ConfigError
 
-# Share that is left of lesion insertion, removal, synthesis and cropping at the end.
+# Factor of the probabilities of all lesion transforms from `Schedule.lesions_reduced_from` on.
 _LESIONS_AT_THE_END = 0.25
-# Sides that a ResNet halves five times.
+# Side lengths are multiples of this, since a ResNet halves them five times.
 _STEP = 32
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -65,18 +65,19 @@ class Lesions(Settings):
 
 @dataclass(frozen=True)
 class Schedule(Settings):
-    """How the doses and the images' size follow the training. Times are shares of it, 0..1.
+    """The schedule of probabilities and image size; times are shares of the training, 0..1.
 
     Attributes:
-        sequence_from: From here on what keeps the sequence of a scan from carrying the answer
-            (intensity remapping, inversion, lesion insertion, synthetic lesions) comes
-            ``sequence_factor`` times as often, and inverted images may look like T2; 1 never.
-            Such doses from the first epoch on keep a network from learning.
+        sequence_from: From here on the transforms that decorrelate MRI sequence and label
+            (intensity remapping, inversion, lesion insertion, synthetic lesions) are applied
+            ``sequence_factor`` times as often, and inverted images may look like T2; 1 is never.
+            Applied so often from the first epoch on, they prevent learning.
         sequence_factor: That factor, > 0.
-        lesions_reduced_from: From here on lesion transforms come a quarter as often; 1 never.
-        initial_size: Side of the images at the start, pixels (progressive resizing); 0 is the
-            network's own from the first epoch on.
-        full_size_at: Where the side has grown to the network's own.
+        lesions_reduced_from: From here on lesion transforms are applied a quarter as often; 1 is
+            never.
+        initial_size: Side of the images at the start in pixels (progressive resizing); 0 uses the
+            network's input size throughout.
+        full_size_at: When the network's input size is reached.
     """
 
     sequence_from: float = 1.0
@@ -88,8 +89,8 @@ class Schedule(Settings):
     def size_at(self, progress: float, full: int) -> int:
         """Return the side of training images at ``progress`` (0..1), in steps of 32 pixels.
 
-        Small images teach what large ones do for a fraction of the time, as long as large
-        ones come last (Tan & Le, EfficientNetV2, ICML 2021).
+        Training on small images first and on large ones last gives the same accuracy in a fraction
+        of the time (Tan & Le, EfficientNetV2, ICML 2021).
         """
         if not 0 < self.initial_size < full or progress >= self.full_size_at:
             return full
@@ -116,25 +117,25 @@ class AugmentationPolicy(Settings):
         return _settings(cls, values, "augment")
 
     def at(self, progress: float) -> AugmentationPolicy:
-        """Return the policy with the doses that hold at ``progress`` (0..1) of the training."""
+        """Return the policy with its probabilities at ``progress`` (0..1) of the training."""
         schedule, intensity, lesions = self.schedule, self.intensity, self.lesions
         sequence = schedule.sequence_factor if progress >= schedule.sequence_from else 1.0
         late = _LESIONS_AT_THE_END if progress >= schedule.lesions_reduced_from else 1.0
-        invert = _dosed(intensity.invert, sequence)
+        invert = _scaled(intensity.invert, sequence)
         if progress < schedule.sequence_from:
             invert = replace(invert, t2_prob=0.0)
         return replace(
             self,
             intensity=replace(
                 intensity,
-                intensity_remap=_dosed(intensity.intensity_remap, sequence),
+                intensity_remap=_scaled(intensity.intensity_remap, sequence),
                 invert=invert,
             ),
             lesions=Lesions(
-                insertion=_dosed(lesions.insertion, sequence * late),
-                synthetic=_dosed(lesions.synthetic, sequence * late),
-                removal=_dosed(lesions.removal, late),
-                crop=_dosed(lesions.crop, late),
+                insertion=_scaled(lesions.insertion, sequence * late),
+                synthetic=_scaled(lesions.synthetic, sequence * late),
+                removal=_scaled(lesions.removal, late),
+                crop=_scaled(lesions.crop, late),
             ),
         )
 
@@ -148,7 +149,7 @@ class AugmentationPolicy(Settings):
         return Compose([geometry, *chosen])
 
 
-def _dosed(transform: Any, factor: float) -> Any:
+def _scaled(transform: Any, factor: float) -> Any:
     return replace(transform, prob=min(1.0, transform.prob * factor))
 
 

@@ -1,12 +1,11 @@
-"""Synthetic lesions in healthy images: every shape, size and contrast, in every sequence.
+"""Synthetic lesions in healthy images, with random shape, size and contrast, for any sequence.
 
-Collections show tumours in few sequences, and a lesion inserted from another image keeps the look
-of its own. A synthetic one is brighter or darker than the tissue around it as chance has it, solid
-or a ring around another core, with or without oedema, and has mass effect: it pushes its
-neighbourhood aside. Networks can learn from synthetic anomalies alone (Tan et al., Detecting
-outliers with foreign patch interpolation, MELBA 2022; Hu et al., Label-free liver tumor
-segmentation, CVPR 2023). Some images get the displacement, or a faint smooth shade, alone and
-stay healthy: neither is a lesion.
+The training data show tumours in few MRI sequences, and an inserted lesion keeps the appearance of
+its own. A synthetic lesion is randomly brighter or darker than the tissue around it, solid or with
+a core of another intensity, with or without oedema, and displaces its surroundings (mass effect).
+Networks can learn from synthetic anomalies alone (Tan et al., Detecting outliers with foreign patch
+interpolation, MELBA 2022; Hu et al., Label-free liver tumor segmentation, CVPR 2023). Decoys, which
+have only the displacement or a faint smooth shading, stay healthy.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from torch.nn import functional
 from tumorlens.augmentation.lesions import DARK, on_head
 from tumorlens.augmentation.transform import Batch, Settings
 
-# Of the images chosen this share gets a lesion; the others a decoy.
+# Share of the selected images that get a lesion; the others get a decoy.
 _LESION_SHARE = 0.7
-# Radius of a lesion, as a share of the image's side; drawn on a logarithmic scale.
+# Range of a lesion's radius relative to the image's side, log-uniform.
 _RADIUS = (0.03, 0.15)
-# A lesion lies on the head to this share at least.
+# Smallest share of a lesion that lies on the head.
 _ON_HEAD = 0.85
-# Steps of brightness from the tissue around: of a lesion, and at most of a decoy.
+# Intensity difference from the surrounding tissue: range for a lesion, maximum for a decoy.
 _STEP = (0.15, 0.6)
 _FAINT = 0.06
-# Number of the axial view; in the others the brain is this upper part of the head.
+# Index of the axial view; in the other views the brain is this upper share of the head.
 _AXIAL = 0
 _BRAIN = 0.67
-# Chance of another core, and of oedema.
+# Probabilities of a different core, and of oedema.
 _RING = 0.4
 _OEDEMA = 0.5
 
@@ -103,7 +102,7 @@ class _SyntheticLesions:
         return (self.body > 0.5).flatten(1).any(dim=1)
 
     def blended(self, is_lesion: Tensor) -> Tensor:
-        """Return the hosts with their lesions, or where it is none with a decoy."""
+        """Return the hosts with their lesions, or with a decoy where ``is_lesion`` is False."""
         around = self._level_around()
         step = self._step(around, self._uniform(*_STEP))
         other = self._step(around, self._uniform(0.0, _STEP[1]))

@@ -1,4 +1,4 @@
-"""What a transform is: a batch and a generator in, a batch out; and several of them in a row."""
+"""The transform interface, from a batch and a generator to a new batch, and its composition."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Batch:
     def unlabelled(cls, image: Tensor, lesion: Tensor | None = None) -> Batch:
         """Return images of which nothing, or the lesions alone, is known."""
         n, zeros = len(image), torch.zeros(len(image), device=image.device)
-        shown = image.new_zeros((n, 1, *image.shape[2:])) if lesion is None else lesion
-        return cls(image, shown, zeros, zeros, zeros.long())
+        mask = image.new_zeros((n, 1, *image.shape[2:])) if lesion is None else lesion
+        return cls(image, mask, zeros, zeros, zeros.long())
 
 
 class Transform(Protocol):
@@ -60,7 +60,7 @@ class Compose:
 
 
 class Settings:
-    """Base of the transforms' settings: numbers, those named ``…prob`` between 0 and 1."""
+    """Base class of settings: numbers; those named ``…prob`` are probabilities."""
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a value that is no number, or a probability out of range."""
@@ -75,7 +75,7 @@ class Settings:
 
 
 def uniform(shape: int | tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
-    """Draw float32 from ``low`` to ``high`` on the CPU, where every generator of ours lives."""
+    """Draw float32 from ``low`` to ``high`` on the CPU, where all generators are."""
     size = (shape,) if isinstance(shape, int) else shape
     return torch.rand(size, generator=generator) * (high - low) + low
 
