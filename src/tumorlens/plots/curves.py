@@ -198,7 +198,7 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> Figure:
                 marker = "." if len(points) < 60 else None
                 axes.plot(epochs, values, dash, color=colour, marker=marker, label=part)
         axes.set(title=panel.replace("_", " "), xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(True)
         axes.legend()
     return figure

@@ -65,7 +65,7 @@ def test_weights_of_another_model_are_rejected(tmp_path: Path) -> None:
     assert found.shape == (3, 8)
     np.testing.assert_allclose(found[0], found[2], atol=1e-6)
     other = tiny_card(onnx_bytes, SPEC, **changes, self_test=mine.model_copy(update={"logit": 9.0}))
-    with pytest.raises(ExportError, match=r"the card says 9\.000000; give the run folder"):
+    with pytest.raises(ExportError, match=r"9\.000000 as on the card; give the run folder"):
         decoder_features(tmp_path, other, [phantom])
     with pytest.raises(ModelNotFoundError, match="no such weights file"):
         decoder_features(tmp_path / "nowhere", card, [phantom])
