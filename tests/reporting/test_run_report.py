@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the plots out where a test is about the words."""
-    for name in ("answer_plots", "curve_plot", "scan_plots"):
+    for name in ("prediction_plots", "curve_plot", "scan_plots"):
         monkeypatch.setattr(f"tumorlens.reporting.run_report.{name}", lambda *arguments: [])
 
 
@@ -47,7 +47,7 @@ def test_the_report_states_the_run_s_figures_and_shows_its_scans(
     assert list(report["parts"]) == ["train", "validation", "test"]
     assert [plot["title"] for plot in report["plots"]] == [
         *("Confusion matrix", "ROC curve", "Precision–recall curve", "Reliability"),
-        *("Scores by class", "Learning curves", "A random sample", "Where it looked"),
+        *("Scores by class", "Learning curves", "A random sample", "Class maps"),
         "Feature maps",
     ]
     assert report["notes"] == []
@@ -84,9 +84,7 @@ def test_without_the_data_the_scans_are_left_out_and_the_report_says_so(
     (moved / "config.yaml").write_text(config.replace(root, "  root: /nowhere"))
     report_run(moved)
     report = json.loads((moved / "report.json").read_text("utf-8"))
-    assert report["notes"] == [
-        "Scans are not shown: the run's data was not at hand when this was written."
-    ]
+    assert report["notes"] == ["Scans are not shown: the run's data was not available."]
 
 
 @pytest.mark.usefixtures("undrawn")

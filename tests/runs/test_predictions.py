@@ -66,7 +66,7 @@ HEADER = "part,key,source,view,group,label,prob,threshold\n"
 def test_what_is_no_such_table_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"p\.csv: not a table of answers"):
+    with pytest.raises(DataError, match=r"p\.csv: not a table of predictions"):
         read_predictions(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_predictions(tmp_path / "absent.csv")

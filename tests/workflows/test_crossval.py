@@ -130,8 +130,8 @@ def test_another_cross_validation_in_the_same_folder_is_refused(
     [
         ("data.split.path=split.json", "makes its own folds"),
         ("data.split.held_out=[heads]", "makes its own folds"),
-        ("resume=last.ckpt", "goes on by itself"),
-        ("+finetune.seed=1", "leave fine-tuning out"),
+        ("resume=last.ckpt", "resumes by itself"),
+        ("+finetune.seed=1", "no fine-tuning stage"),
     ],
 )
 def test_settings_that_make_no_sense_here_are_refused(

@@ -1,4 +1,4 @@
-"""The card's figures by source and by view: a mean over all can hide where a model fails."""
+"""Metrics by source and by view for the model card, since an overall mean can hide failures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tumorlens.metrics.summary import Predictions, summarize, summarize_by
 from tumorlens.modelfile.markdown import HEADLINE
 
 METRICS = (*HEADLINE, "ece_width")
-"""The few that a card shows of a source or a view; the report and `evaluate` show all."""
+"""The metrics shown on a card by source and view; the report and `evaluate` show all."""
 
 
 def breakdown(
-    answers: Mapping[str, Predictions],
+    predictions: Mapping[str, Predictions],
     *,
     leave_out: Collection[str | None] = ("train",),
     n_boot: int = 2000,
@@ -22,14 +22,14 @@ def breakdown(
     """Return ``part/name`` → metric → estimate, for each source and each known view of a part.
 
     Args:
-        answers: By part.
-        leave_out: Parts that are no measure of the model, as it was trained or calibrated on them.
+        predictions: Part → predictions.
+        leave_out: Parts that the model was trained or calibrated on.
         n_boot, seed: Of the grouped bootstrap.
 
     Returns:
-        Names such as ``test/br35h`` and ``test/axial``, those of one part together. A part of one
-        source has no figures by source, and one of which no view is known none by view. What a
-        subset of one class cannot define is NaN.
+        Names such as ``test/br35h`` and ``test/axial``, those of one part together. A part with one
+        source has no entries by source, and one without known views none by view. Metrics that a
+        subset of one class does not define are NaN.
     """
 
     def summary(rows: Predictions) -> dict[str, Estimate]:
@@ -38,7 +38,7 @@ def breakdown(
 
     return {
         f"{part}/{name}": figures
-        for part, table in answers.items()
+        for part, table in predictions.items()
         if part not in leave_out
         for names in (table.sources, table.views)
         if len(set(names)) > 1

@@ -1,6 +1,6 @@
-"""Cards written from the run: model card, data card, MONAI metadata and the CLAIM checklist.
+"""Cards generated from a run: model card, data card, MONAI metadata and the CLAIM checklist.
 
-Nothing here is filled in by hand: what the run does not know is said to be unknown.
+Nothing is filled in by hand: what the run does not know is stated as unknown.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def write_cards(
     """Write ``MODEL_CARD.md``, ``DATA_CARD.md``, ``CLAIM.md`` and ``metadata.json``.
 
     Args:
-        card: Of the model the run wrote.
-        split: The run's.
+        card: The model card of the run's model file.
+        split: The run's split.
         parts: The split's records by part; a part without records is absent.
         run_dir: The run folder.
 
@@ -66,7 +66,7 @@ def write_cards(
 
 
 def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> str:
-    """Return what is known of the run's data: counts, licences, citations, what is missing."""
+    """Return the run's data card: counts, licences, citations, missing annotations."""
     records = [record for members in parts.values() for record in members]
     names = sorted({record.source for record in records})
     return render(
@@ -87,7 +87,7 @@ def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> s
 def hub_card(card: ModelCard) -> HubCard:
     """Return the model card with the header that the Hugging Face Hub reads.
 
-    Figures of the held-out part go into it as results, each of the sources as a data set.
+    The metrics of the held-out part become its evaluation results.
     """
     part = _main_part(card)
     results = [
@@ -183,12 +183,12 @@ def _tensor(meaning: str, **fields: Any) -> dict[str, Any]:
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions of Python, TumorLens and what a run computes with."""
+    """Return the versions of Python, TumorLens and the packages that a run depends on."""
     versions = {"python": platform.python_version()}
     for name in ("tumorlens", *_PACKAGES):
         try:
             versions[name] = version(name)
-        except PackageNotFoundError:  # a part of an extra that this run did not need
+        except PackageNotFoundError:  # from an extra that is not installed
             continue
     return versions
 

@@ -1,4 +1,4 @@
-"""The CLAIM checklist, filled from a run: what was done, what was not, and what cannot apply.
+"""The CLAIM checklist filled in from a run: what was done, was not done, or does not apply.
 
 Items after Tejani et al., Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024
 Update, Radiology: Artificial Intelligence 6(4), 2024; the template gives their topics in short
@@ -23,11 +23,11 @@ def claim_markdown(
     parts: Mapping[str, Sequence[Record]],
     versions: Mapping[str, str],
 ) -> str:
-    """Return the checklist's 44 items as a Markdown table with what the run knows of each.
+    """Return the checklist's 44 items as a Markdown table, answered from the run.
 
     Args:
-        card: Of the model the run wrote.
-        split: The run's. parts: Its records by part.
+        card: The model card of the run's model file.
+        split: The run's split. parts: Its records by part.
         versions: Package → version the run computed with.
     """
     records = [record for members in parts.values() for record in members]

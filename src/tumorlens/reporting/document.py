@@ -1,17 +1,17 @@
-"""`Report`: all that was measured of one model, as JSON and as one self-contained page.
+"""`Report`: the measurements of one model, as JSON and as one self-contained page.
 
 The JSON, schema ``tumorlens-report/1``::
 
     schema       "tumorlens-report/1"
-    title        text; created: ISO date; part: the part of the split the figures are of
+    title        text; created: ISO date; part: the part of the split that was measured
     facts        name → text, such as the model, its threshold and the machine
-    notes        warnings to read before the figures, such as a leaking split
+    notes        warnings, such as a leaky split
     metrics      metric → {value, low, high, n}; low..high is the 95 % interval, n counts scans,
-                 null stands for what the scans cannot define
+                 null for metrics that the scans do not define
     parts        part (or repeat, or fold) → metric → {value, low, high, n}
     sources      data set → metric → {…};  views: view → metric → {…}, where views are known
     settings     the run's configuration
-    data         [{source, n, sha256, licence, citation}] the model learned from
+    data         [{source, n, sha256, licence, citation}] the model was trained on
     limitations  texts
     plots        [{title, caption}]; the images themselves are in the page only
 """
@@ -31,7 +31,7 @@ Metrics = Mapping[str, Estimate]
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot, or sheet of images: title, caption, content as SVG or PNG; full width if wide."""
+    """A plot or sheet of images: title, caption, content as SVG or PNG; full width if wide."""
 
     title: str
     caption: str
@@ -42,7 +42,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Report:
-    """What the module's docstring lists, field by field."""
+    """The fields of the JSON schema in the module's docstring."""
 
     title: str
     created: str
@@ -60,7 +60,7 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON text; figures that are not finite become null."""
+    """Return the report as JSON text; values that are not finite become null."""
     content = {
         "schema": SCHEMA,
         "title": report.title,

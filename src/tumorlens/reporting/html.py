@@ -1,4 +1,4 @@
-"""A `Report` as one HTML page: no script, no request, light and dark, and fit to be printed."""
+"""A `Report` as one printable HTML page, light and dark, without scripts or requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tumorlens.metrics.names import metric_name
 from tumorlens.pages.render import data_uri, render
 from tumorlens.reporting.document import Report
 
-# What a table by source or view shows; the first table shows everything.
+# Columns of the tables by source and view; the first table shows every metric.
 KEY_METRICS = ("roc_auc", "sensitivity", "specificity", "balanced_accuracy", "brier", "ece_mass")
 SECTIONS = {
     "summary": "Summary",
@@ -24,7 +24,7 @@ SECTIONS = {
 
 
 def to_html(report: Report) -> str:
-    """Return the page. Every text of the report is escaped."""
+    """Return the page; all text is escaped."""
     tables = {"sources": report.sources, "views": report.views, "parts": report.parts}
     tables = {name: table for name, table in tables.items() if table}
     settings = list(_flat(report.settings, ""))

@@ -1,4 +1,4 @@
-"""What a model of this project is for, and what limits every one of them."""
+"""Intended use and limitations of every model of this project."""
 
 from __future__ import annotations
 

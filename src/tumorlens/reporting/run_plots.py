@@ -1,4 +1,4 @@
-"""The plots of a report: from answers, from logs, and from the scans where they are at hand."""
+"""The plots of a report: from predictions, from logs and, if available, from the scans."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from tumorlens.runs.curves import read_curves
 FOREST_METRICS = ("roc_auc", "sensitivity", "specificity", "balanced_accuracy")
 
 
-def answer_plots(answers: Predictions, part: str, seed: int) -> list[Plot]:
-    """Draw what can be told from answers alone; nothing where only one class was tested."""
-    p = answers
+def prediction_plots(predictions: Predictions, part: str, seed: int) -> list[Plot]:
+    """Plot the predictions; nothing if only one class was tested."""
+    p = predictions
     if not 0 < int(p.labels.sum()) < len(p):
         return []
     one = p.threshold[0] if np.unique(p.threshold).size == 1 else p.threshold
     limits = f"the threshold {one:.3f}" if np.ndim(one) == 0 else "each fold's own threshold"
-    band = "At each point the band holds 95 % of the curves that resampled groups give."
+    band = "The band is the pointwise 95 % interval of a bootstrap over groups."
     roc = curves.rate_plot(p.labels, p.prob, one, kind="roc", groups=p.groups, seed=seed)
     pr = curves.rate_plot(p.labels, p.prob, one, kind="pr", groups=p.groups, seed=seed)
     return [
         Plot(
             "Confusion matrix",
-            f"{len(p)} answers on {part} scans at {limits}; shares are of each row.",
+            f"{len(p)} predictions on {part} scans at {limits}; percentages are per row.",
             encode(curves.confusion_matrix(p.labels, p.prob, one)),
         ),
-        Plot("ROC curve", f"Every threshold at once. {band}", encode(roc)),
-        Plot("Precision–recall curve", f"For this share of tumours. {band}", encode(pr)),
+        Plot("ROC curve", f"All thresholds. {band}", encode(roc)),
+        Plot("Precision–recall curve", f"At this prevalence. {band}", encode(pr)),
         Plot(
             "Reliability",
-            "Of scans given a probability, as many should be tumours. Bins hold equally many "
-            "scans, bars are 95 % intervals; below, how often each probability was given.",
+            "Observed share of tumours against predicted probability, in bins of equal size with "
+            "95 % intervals; below, the distribution of the probabilities.",
             encode(curves.reliability_plot(p.labels, p.prob)),
         ),
         Plot(
             "Scores by class",
-            "How far apart the classes lie, and where the threshold cuts.",
+            "Distribution of the probabilities by class, with the threshold.",
             encode(curves.score_distributions(p.labels, p.prob, one)),
             wide=True,
         ),
@@ -60,10 +60,10 @@ def answer_plots(answers: Predictions, part: str, seed: int) -> list[Plot]:
 
 
 def forest_plot(rows: Mapping[str, Mapping[str, Estimate]], kind: str) -> list[Plot]:
-    """Draw key metrics by source, view or repeat, under the figure of all; needs two rows."""
-    if len(rows) < 3:  # all, and only one beside it: the same figures twice
+    """Plot key metrics by source, view or fold, below those over all scans; needs two rows."""
+    if len(rows) < 3:  # all and a single row: the same values twice
         return []
-    caption = "Points are values, lines 95 % intervals; dotted: the value over all scans."
+    caption = "Points with 95 % intervals; dotted: the value over all scans."
     return [
         Plot(
             f"Metrics by {kind}",
@@ -75,34 +75,34 @@ def forest_plot(rows: Mapping[str, Mapping[str, Estimate]], kind: str) -> list[P
 
 
 def curve_plot(run_dir: Path) -> list[Plot]:
-    """Draw the learning curves of a run from its logs, where there are any."""
+    """Plot the learning curves of a run from its logs, if there are any."""
     logged = read_curves(run_dir)
     if logged.get("train/image_loss") == logged.get("train/loss"):
-        logged.pop("train/image_loss", None)  # without a localisation loss both are the same
+        logged.pop("train/image_loss", None)  # identical without a localisation loss
     if not any(name.startswith(("train/", "val/")) for name in logged):
         return []
-    caption = "Over epochs; training figures are under augmentation, where there is any."
+    caption = "By epoch; training metrics are computed on augmented images."
     return [Plot("Learning curves", caption, encode(curves.learning_curves(logged)), wide=True)]
 
 
 def scan_plots(
-    predictor: Predictor, weights: Path, answers: Predictions, records: Mapping[str, Record],
+    predictor: Predictor, weights: Path, predictions: Predictions, records: Mapping[str, Record],
     seed: int,
 ) -> list[Plot]:  # fmt: skip
-    """Draw a random sample with answers, heat maps where the model has them, and feature maps.
+    """Plot a random sample with predictions, heat maps if the model has them, and feature maps.
 
     Args:
         predictor: The run's model file, opened.
         weights: The run's ``weights.pt``; feature maps are left out when it is missing.
-        answers: Of one part.
-        records: Key → record, at least those of the answers.
+        predictions: Of one part.
+        records: Key → record, at least those of the predictions.
         seed: Of the sample.
 
     Raises:
         InputError: A scan cannot be read.
     """
-    shown = galleries.sample_indices(len(answers), 16, seed)
-    sample = answers.take(shown)
+    shown = galleries.sample_indices(len(predictions), 16, seed)
+    sample = predictions.take(shown)
     pixels = [read_pixels(records[key]) for key in sample.keys]
     gallery = galleries.sample_gallery(
         [to_display(scan) for scan in pixels],
@@ -110,7 +110,7 @@ def scan_plots(
         sample.prob,
         sample.threshold,
     )
-    drawn = "Drawn at random, right or wrong: what it is, P(tumour), and a cross where it erred."
+    drawn = "Random scans with label and P(tumour); a cross marks errors."
     found = [Plot("A random sample", drawn, encode(gallery, "png"), "png", wide=True)]
     if predictor.card.has_map:
         found += _heat_maps(predictor, sample, pixels, records)
@@ -139,9 +139,9 @@ def _heat_maps(
         [records[sample.keys[row]].boxes or () for row in rows],
     )
     caption = (
-        "The class map the answer was pooled from, on a fixed scale; outlines are annotated boxes."
+        "The class map that is pooled into the logit, on a fixed scale; outlines: annotated boxes."
     )
-    return [Plot("Where it looked", caption, encode(figure, "png"), "png", wide=True)]
+    return [Plot("Class maps", caption, encode(figure, "png"), "png", wide=True)]
 
 
 def _feature_maps(predictor: Predictor, weights: Path, scan: np.ndarray) -> Plot:
@@ -150,8 +150,8 @@ def _feature_maps(predictor: Predictor, weights: Path, scan: np.ndarray) -> Plot
     load_weights(network, weights)
     features = convolution_features(network, preprocess(scan, card.preprocess))
     caption = (
-        "Outputs of convolutional layers, first to last, for one scan: the channels that vary "
-        "most, on one scale a layer."
+        "Outputs of convolutional layers, first to last, for one scan: the channels of highest "
+        "variance, on one scale per layer."
     )
     figure = galleries.feature_maps(features)
     return Plot("Feature maps", caption, encode(figure, "png"), "png", wide=True)

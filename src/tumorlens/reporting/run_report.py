@@ -22,9 +22,9 @@ from tumorlens.reporting.document import Plot, Report, to_json
 from tumorlens.reporting.html import to_html
 from tumorlens.reporting.intended_use import LIMITATIONS
 from tumorlens.reporting.run_plots import (
-    answer_plots,
     curve_plot,
     forest_plot,
+    prediction_plots,
     scan_plots,
 )
 from tumorlens.runs.compose import read_config
@@ -36,15 +36,15 @@ from tumorlens.runs.reader import RunData
 
 log = structlog.get_logger(__name__)
 
-# The part whose figures head the report: the first of these that was measured.
+# The main part of the report: the first of these that was measured.
 _PREFERRED = ("test", "validation", "calibration", "train")
 
 
 def report_run(run_dir: Path, output: Path | None = None) -> Path:
     """Write ``report.json`` and ``report.html`` of a run or a cross-validation.
 
-    A run's cards are written beside them where they are missing. Scans are shown when the run's
-    data is still at hand; otherwise the report says that they are left out.
+    A run's cards are written beside them where they are missing. Scans are shown if the run's data
+    is available; otherwise the report notes that they are missing.
 
     Args:
         run_dir: As `train` or `crossvalidate` leaves it.
@@ -55,7 +55,7 @@ def report_run(run_dir: Path, output: Path | None = None) -> Path:
 
     Raises:
         ModelFileError: The run has no usable ``model.onnx``.
-        DataError, ConfigError: Its answers or settings are missing or damaged.
+        DataError, ConfigError: Its predictions or settings are missing or damaged.
         OutputError: The folder cannot be written.
     """
     if RunFolder(run_dir).crossval.is_file():
@@ -67,11 +67,11 @@ def report_run(run_dir: Path, output: Path | None = None) -> Path:
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write a report's two files, each whole or not at all; return the page's path."""
+    """Write a report's JSON and HTML atomically; return the page's path."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error})") from error
+        raise OutputError(f"{folder}: cannot be created ({error})") from error
     for name, text in (("report.json", to_json(report)), ("report.html", to_html(report))):
         with atomic_file(folder / name) as stream:
             stream.write(text.encode())
@@ -81,17 +81,17 @@ def write_report(report: Report, folder: Path) -> Path:
 def _run_report(run_dir: Path, data: RunData) -> Report:
     predictor = Predictor.open(data.folder.model, threads=1)
     card, config = predictor.card, data.config
-    answers = data.answers(predictor)
-    part = next((name for name in _PREFERRED if name in answers), None)
+    predictions = data.predictions(predictor)
+    part = next((name for name in _PREFERRED if name in predictions), None)
     if part is None:
         raise DataError(f"{run_dir}: no part of the split was measured")
-    main, seed = answers[part], config.seed
+    main, seed = predictions[part], config.seed
     metrics = summarize(main, seed=seed)
     by_source = summarize_by(main, main.sources)
     by_view = summarize_by(main, main.views)
     scans, note = _scans(run_dir, data, predictor, main, seed)
     plots = (
-        *answer_plots(main, part, seed),
+        *prediction_plots(main, part, seed),
         *forest_plot({"all": metrics, **by_source}, "source"),
         *forest_plot({"all": metrics, **by_view}, "view"),
         *curve_plot(run_dir),
@@ -102,9 +102,9 @@ def _run_report(run_dir: Path, data: RunData) -> Report:
         created=_today(),
         part=part,
         metrics=metrics,
-        facts=_facts(card, predictor.sha256, answers, run_dir),
-        notes=(*_leaks(answers, part), *note),
-        parts={name: summarize(table, seed=seed) for name, table in answers.items()},
+        facts=_facts(card, predictor.sha256, predictions, run_dir),
+        notes=(*_leaks(predictions, part), *note),
+        parts={name: summarize(table, seed=seed) for name, table in predictions.items()},
         sources=by_source,
         views=by_view,
         settings=card.recipe,
@@ -141,7 +141,7 @@ def _crossval_report(run_dir: Path) -> Report:
         facts={
             "architecture": config.model.architecture,
             "folds": f"{n_folds} grouped folds, drawn {repeats} times; groups never cross",
-            "answers": f"{len(main)} on {len(set(main.keys))} scans in "
+            "predictions": f"{len(main)} on {len(set(main.keys))} scans in "
             f"{len(set(main.groups.tolist()))} groups",
             "threshold": "each fold's own, chosen on its calibration scans",
         },
@@ -152,7 +152,7 @@ def _crossval_report(run_dir: Path) -> Report:
         data=tuple(_known(name, main) for name in sorted(set(main.sources))),
         limitations=LIMITATIONS,
         plots=(
-            *answer_plots(main, "out-of-fold", seed),
+            *prediction_plots(main, "out-of-fold", seed),
             *forest_plot({"all": metrics, **single}, "fold"),
             *forest_plot({"all": metrics, **by_source}, "source"),
             *forest_plot({"all": metrics, **by_view}, "view"),
@@ -162,49 +162,51 @@ def _crossval_report(run_dir: Path) -> Report:
 
 
 def _scans(
-    run_dir: Path, data: RunData, predictor: Predictor, answers: Predictions, seed: int
+    run_dir: Path, data: RunData, predictor: Predictor, predictions: Predictions, seed: int
 ) -> tuple[list[Plot], tuple[str, ...]]:
     try:
         records = {record.key: record for record in data.records}
-        missing = set(answers.keys) - set(records)
+        missing = set(predictions.keys) - set(records)
         if missing:
             raise DataError(f"{len(missing)} scans are not in the data, first {min(missing)}")
-        return scan_plots(predictor, data.folder.weights, answers, records, seed), ()
+        return scan_plots(predictor, data.folder.weights, predictions, records, seed), ()
     except (DataError, InputError) as error:
-        log.warning("scans are not shown", reason=str(error))
-        return [], ("Scans are not shown: the run's data was not at hand when this was written.",)
+        log.warning("report without scans", reason=str(error))
+        return [], ("Scans are not shown: the run's data was not available.",)
 
 
 def _add_cards(run_dir: Path, data: RunData, folder: Path) -> None:
-    """Write the cards of a run that was packaged without them, when its data is at hand."""
+    """Write the cards of a run without them, if its data is available."""
     if (folder / "MODEL_CARD.md").exists():
         return
     try:
         split, records = read_split(data.folder.split), data.grouped
         parts = {part: split.records(part, records) for part in PARTS}
     except (DataError, InputError) as error:
-        log.warning("cards are not written", reason=str(error))
+        log.warning("cards skipped", reason=str(error))
         return
     parts = {part: members for part, members in parts.items() if members}
     write_cards(read_card(data.folder.model), split, parts, folder)
 
 
-def _leaks(answers: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
-    """Say how many tested scans share a group with training scans."""
+def _leaks(predictions: Mapping[str, Predictions], part: str) -> tuple[str, ...]:
+    """Return a note if the measured scans share groups with the training scans."""
     if part == "train":
-        return ("These are figures of the training scans; they say nothing about new ones.",)
-    seen = set(answers["train"].groups.tolist()) if "train" in answers else set()
-    leaked = [group for group in answers[part].groups.tolist() if group >= 0 and group in seen]
+        return (
+            "These metrics are on training scans; they do not estimate performance on new scans.",
+        )
+    seen = set(predictions["train"].groups.tolist()) if "train" in predictions else set()
+    leaked = [group for group in predictions[part].groups.tolist() if group >= 0 and group in seen]
     if not leaked:
         return ()
     return (
-        f"{len(leaked)} of {len(answers[part])} {part} scans share a group of near-duplicates or "
-        "of one person with training scans: these figures are optimistically biased.",
+        f"{len(leaked)} of {len(predictions[part])} {part} scans share a group of near-duplicates or "
+        "of one person with training scans: these metrics are optimistically biased.",
     )
 
 
 def _facts(
-    card: ModelCard, sha256: str, answers: Mapping[str, Predictions], run_dir: Path
+    card: ModelCard, sha256: str, predictions: Mapping[str, Predictions], run_dir: Path
 ) -> dict[str, str]:
     split = read_split(RunFolder(run_dir).split)
     leaky = " (near-duplicates may be on both sides)" if split.name == RANDOM_LEAKY else ""
@@ -217,13 +219,13 @@ def _facts(
         "temperature": f"{card.temperature:.4g}",
         "threshold": f"{card.threshold.value:.4g} ({card.threshold.origin})",
         "split": f"{split.name}{leaky}, seed {split.seed}, sha256 {split.sha256}",
-        "scans measured": ", ".join(f"{name} {len(table)}" for name, table in answers.items()),
+        "scans measured": ", ".join(f"{name} {len(table)}" for name, table in predictions.items()),
     }
 
 
-def _known(name: str, answers: Predictions) -> dict[str, Any]:
+def _known(name: str, predictions: Predictions) -> dict[str, Any]:
     info = asdict(source_info(name))
-    n = len({key for key, source in zip(answers.keys, answers.sources, strict=True)
+    n = len({key for key, source in zip(predictions.keys, predictions.sources, strict=True)
              if source == name})  # fmt: skip
     return {"source": name, "n": n, "licence": info["licence"], "citation": info["citation"]}
 

@@ -1,4 +1,4 @@
-"""The border to Hydra: overrides and ``config.yaml`` → `RunConfig`. OmegaConf ends here."""
+"""Hydra overrides and ``config.yaml`` → `RunConfig`; the only module that uses OmegaConf."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def compose_config(overrides: Sequence[str] = ()) -> RunConfig:
     """Return the training configuration with ``overrides`` in Hydra's grammar.
 
     Raises:
-        ConfigError: An override names no setting, a group has no such choice, or a setting is
-            not what it may be.
+        ConfigError: An override names an unknown setting or an unknown choice of a group, or a
+            value is invalid.
     """
     try:
         with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
             return from_hydra(compose(config_name=CONFIG_NAME, overrides=list(overrides)))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        # ValueError: what Hydra raises of an override such as "=3"
+        # Hydra raises ValueError for an override such as "=3"
         raise ConfigError(f"training configuration: {error}") from error
 
 
 def from_hydra(config: DictConfig) -> RunConfig:
-    """Return what Hydra composed as checked settings, every interpolation resolved.
+    """Return the validated settings of a composed configuration, every interpolation resolved.
 
-    ``${run_dir}`` in a logger's settings stands for the folder of each training, which is not
-    known yet, and becomes ``{run_dir}``. Under Hydra's command line a run without a folder gets
+    ``${run_dir}`` in a logger's settings becomes the placeholder ``{run_dir}``, since the folder
+    of each training is not known yet. Under Hydra's command line a run without a folder gets
     Hydra's own.
     """
-    placed = config.copy()
-    placed.run_dir = "{run_dir}"
-    values = _plain(config) | {"logger": _plain(placed).get("logger") or {}}
+    with_placeholder = config.copy()
+    with_placeholder.run_dir = "{run_dir}"
+    values = _plain(config) | {"logger": _plain(with_placeholder).get("logger") or {}}
     if values["run_dir"] is None and HydraConfig.initialized():
         values["run_dir"] = HydraConfig.get().runtime.output_dir
     return RunConfig.from_plain(values)
@@ -54,14 +54,14 @@ def read_config(path: Path) -> RunConfig:
     """Return the settings that `config_yaml` wrote.
 
     Raises:
-        ConfigError: The file is missing, or not a configuration.
+        ConfigError: The file is missing or is not a configuration.
     """
     try:
         config = OmegaConf.load(path)
     except (OSError, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); give a run's folder") from error
     if not isinstance(config, DictConfig):
-        raise ConfigError(f"{path}: not a run's configuration")
+        raise ConfigError(f"{path}: not the configuration of a run")
     return RunConfig.from_plain(_plain(config), str(path))
 
 

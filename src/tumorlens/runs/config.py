@@ -1,4 +1,4 @@
-"""The settings of a run: frozen, typed, and checked once, where they come in."""
+"""The settings of a run: frozen, typed, and validated once when they are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tumorlens.runs.validation import as_plain, merged, validated
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Changes = Mapping[str, Any]
-# It checks its own settings, and names each by its place in the group.
+# The policy validates its own settings, and names each by its path in the group.
 Policy = Annotated[
     AugmentationPolicy, PlainValidator(AugmentationPolicy.from_mapping), PlainSerializer(asdict)
 ]
@@ -28,11 +28,11 @@ class SplitConfig:
 
     Attributes:
         kind: ``grouped``, or the notebook's ``random-leaky``.
-        path: An existing split file; without one a split is made.
-        seed: Draws the split.
+        path: An existing split file; None draws a new split.
+        seed: Seed of the split.
         train, validation, calibration, test: Shares of the scans, 0..1.
-        learn_validation: Learn from the validation part too; the last epoch is then taken.
-        held_out: Sources kept whole for the test, their near-duplicates left out.
+        learn_validation: Train on the validation part too; the last epoch's weights are then used.
+        held_out: Sources used for testing only; their near-duplicates are left out of training.
     """
 
     kind: Literal["grouped", "random-leaky"] = "grouped"
@@ -46,7 +46,7 @@ class SplitConfig:
     held_out: tuple[str, ...] = ()
 
     def fractions(self) -> dict[str, float]:
-        """Return each part's share by its name."""
+        """Return part → share of the scans."""
         return {
             "train": self.train,
             "validation": self.validation,
@@ -57,22 +57,22 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which scans a run reads, and how it draws them.
+    """Which scans a run reads, and how batches are sampled.
 
     Attributes:
         root: Folder of the data.
         sources: Names of data sets below ``root``, or folders of scans.
         volumes: A folder of healthy NIfTI volumes below ``root``, or None.
-        slices_per_plane: Slices taken of each volume and plane.
-        learnt_slices_per_plane: The same for volumes in the training part; None takes no more.
-        tilted_slices_per_plane: Tilted slices for training, in addition.
-        label_issues: ``exclude`` learns nothing from scans with known label issues.
-        split: How they are split.
-        batch_size: Images a batch and process.
+        slices_per_plane: Slices taken from each volume and plane.
+        learnt_slices_per_plane: The same for volumes in the training part; None: the same number.
+        tilted_slices_per_plane: Additional oblique slices, for training only.
+        label_issues: ``exclude`` keeps scans with known label issues out of training.
+        split: How the scans are split.
+        batch_size: Images per batch and process.
         sampler: See :class:`~tumorlens.training.datamodule.ScanDataModule`.
-        epoch_images: Images drawn an epoch by the samplers that draw with replacement.
-        num_workers: Loader processes that augment; ``auto``: none without a GPU.
-        cache_dir: Where decoded images are kept between runs; None keeps none.
+        epoch_images: Images per epoch, for the samplers that draw with replacement.
+        num_workers: Loader processes, which also augment; ``auto``: none without a GPU.
+        cache_dir: Cache of decoded images between runs; None: no cache.
     """
 
     root: Path
@@ -92,7 +92,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A network by its name in `tumorlens.models.registry`, its arguments, and its input."""
+    """A network by its name in `tumorlens.models.registry`, its arguments and its preprocessing."""
 
     architecture: str
     preprocess: PreprocessSpec
@@ -106,11 +106,11 @@ class OptimizerConfig:
     Attributes:
         name: ``adam``, ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
         lr: Peak learning rate.
-        weight_decay: Applied to weights with two or more axes only.
+        weight_decay: Applied only to weights with two or more dimensions.
         schedule: ``constant``, or ``cosine`` down to 1 % of the peak.
-        warmup: Share of all steps over which the rate rises from 0.
-        backbone_lr: Factor on the rate of ``backbone.*`` (discriminative fine-tuning); 0 freezes
-            it, weights and running statistics.
+        warmup: Share of all steps over which the learning rate rises linearly from 0.
+        backbone_lr: Factor on the learning rate of ``backbone.*`` (discriminative fine-tuning);
+            0 freezes its weights and running statistics.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -123,14 +123,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the parts of the loss.
+    """The terms of the loss and their weights.
 
     Attributes:
         label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
-        positive_weight: Weight of tumour images in the image loss; ``auto`` is healthy / tumour
-            of the training part.
-        cell_bce: Weight of the cross-entropy over the map's cells where lesions are annotated.
-        localization: Weight of the loss of the map pooled inside, and outside, the lesion alone.
+        positive_weight: Weight of tumour images in the image loss; ``auto``: number of healthy
+            over number of tumour images in the training part.
+        cell_bce: Weight of the binary cross-entropy over the cells of the class map, for images
+            with annotated lesions.
+        localization: Weight of the localisation loss: the class map pooled inside and outside the
+            lesion separately.
     """
 
     label_smoothing: Share = 0.0
@@ -141,13 +143,13 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """What Lightning's trainer is given.
+    """Arguments of Lightning's trainer, and early stopping.
 
     Attributes:
-        max_epochs … enable_progress_bar: As of `lightning.Trainer`; ``precision`` ``auto`` is
-            bf16-mixed where hardware computes it, else 32-true.
-        patience: Epochs without improvement before stopping; None never stops early.
-        lightning: Further arguments of `lightning.Trainer`, passed on as they are.
+        max_epochs … enable_progress_bar: As in `lightning.Trainer`; ``precision`` ``auto`` is
+            bf16-mixed where the hardware supports it, else 32-true.
+        patience: Epochs without improvement before early stopping; None: no early stopping.
+        lightning: Further arguments of `lightning.Trainer`, passed on unchanged.
     """
 
     max_epochs: Annotated[int, Field(ge=1)] = 30
@@ -167,12 +169,13 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class AfterConfig:
-    """What is done with the model file once it is written.
+    """What is done with the model file after training.
 
     Attributes:
-        shortcuts: The shortcut tests on the test part, told on the model's card.
-        explain: The class maps beside baselines on it, likewise, and a page of hits and misses.
-        report: ``report.html``, as ``tumorlens report`` writes it.
+        shortcuts: Shortcut tests on the test part, reported on the model card.
+        explain: Localisation of the class maps and of baselines on the test part, reported
+            likewise, and a page of hits and misses.
+        report: ``report.html``, as written by ``tumorlens report``.
     """
 
     shortcuts: bool = False
@@ -182,25 +185,25 @@ class AfterConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings of a training run; ``conf/train.yaml`` says what each is by default.
+    """All settings of a training run; defaults are in ``conf/train.yaml``.
 
     Attributes:
-        name: Goes into the model's card.
-        seed: Of weights, order and augmentation.
-        run_dir: Where results go; None makes ``runs/<date>_<time>``.
-        resume: A ``last.ckpt`` to go on from.
-        init: Weights to start from: a run folder, a model file, a ``.safetensors``, ``packaged``.
-        init_member: Which network of an ensemble's file a single one takes, from 0.
-        finetune: Settings of a second training, from the weights of the first.
+        name: Name of the model on its card.
+        seed: Seed of weight initialisation, sample order and augmentation.
+        run_dir: Output folder; None: ``runs/<date>_<time>``.
+        resume: A ``last.ckpt`` to resume from.
+        init: Initial weights: a run folder, a model file, a ``.safetensors`` file or ``packaged``.
+        init_member: Which member of an ensemble's file initialises a single network, from 0.
+        finetune: Settings of the fine-tuning stage, which starts from the first stage's weights.
         members: Settings of each member of an ensemble.
-        monitor, monitor_mode: What early stopping and the best checkpoint watch.
-        ema_decay: Of the exponential moving average of the weights; 0 is off.
-        target_sensitivity: The threshold is chosen for it, on held-out scans.
-        weight_bits: Weights are rounded to so many bits before they are measured.
+        monitor, monitor_mode: The metric for early stopping and the best checkpoint.
+        ema_decay: Decay of the exponential moving average of the weights; 0: no averaging.
+        target_sensitivity: The decision threshold reaches this sensitivity on held-out scans.
+        weight_bits: Weights are rounded to this many bits before the model is measured.
         ood_detector: Fit an out-of-distribution detector into the model file.
-        score_test: True once, at the very end.
-        logger: Lightning's loggers by name, as Hydra instantiates them; ``{run_dir}`` in a text
-            stands for the folder of the training.
+        score_test: Measure the test part; set it only for the final run.
+        logger: Lightning's loggers by name, as Hydra instantiates them; ``{run_dir}`` in a value
+            is replaced by the folder of the training.
     """
 
     data: DataConfig
@@ -229,32 +232,32 @@ class RunConfig:
 
     @classmethod
     def from_plain(cls, values: Changes, where: str = "training configuration") -> RunConfig:
-        """Check settings that stand in nested dictionaries, and return them typed.
+        """Validate nested dictionaries of settings, and return them typed.
 
         Args:
-            values: By group, as in ``conf/train.yaml``; what is missing is as by default.
-            where: What an error names before the setting.
+            values: By group, as in ``conf/train.yaml``; missing settings take their defaults.
+            where: Prefix of an error message.
 
         Raises:
-            ConfigError: Naming the setting, what it is, and what it may be.
+            ConfigError: Naming the setting, its value, and which values are valid.
         """
         values = dict(values)
         trainer = dict(values.get("trainer", {}))
         known = TrainerConfig.__dataclass_fields__
-        further = {name: trainer.pop(name) for name in list(trainer) if name not in known}
-        if further:
-            trainer["lightning"] = {**trainer.get("lightning", {}), **further}
+        extra = {name: trainer.pop(name) for name in list(trainer) if name not in known}
+        if extra:
+            trainer["lightning"] = {**trainer.get("lightning", {}), **extra}
         return validated(cls, {**values, "trainer": trainer}, where)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready dictionaries, as `from_plain` takes them."""
+        """Return the settings as JSON-ready dictionaries, as `from_plain` reads them."""
         values = as_plain(self)
         trainer = values["trainer"]
         trainer |= trainer.pop("lightning")
         return values
 
     def changed(self, changes: Changes, where: str = "settings") -> RunConfig:
-        """Return these settings with ``changes``, nested likewise; lists are replaced whole.
+        """Return these settings with nested ``changes`` merged in; lists are replaced whole.
 
         Raises `ConfigError` as `from_plain`.
         """
@@ -262,20 +265,19 @@ class RunConfig:
 
 
 def check_one_process(config: RunConfig, what: str) -> None:
-    """Refuse several processes where one training follows another in the same command.
+    """Refuse distributed training in a command that runs several trainings one after the other.
 
-    The processes of a training are started once, with the first one's command, and end with it.
-    Raises `ConfigError` where ``trainer.devices`` or ``trainer.num_nodes`` asks for more.
+    The worker processes start with the first training and end with it. Raises `ConfigError` where ``trainer.devices`` or ``trainer.num_nodes`` asks for more.
     """
     if (str(config.trainer.devices), config.trainer.num_nodes) != ("1", 1):
         raise ConfigError(
             f"{what} trains one network after the other, each in one process; set "
-            "trainer.devices=1, or give each `tumorlens train` its devices by itself"
+            "trainer.devices=1, or train each network with its own `tumorlens train`"
         )
 
 
 def check_test(config: RunConfig) -> None:
-    """Refuse settings that measure a test part which may not be touched, or has no scan.
+    """Refuse settings that measure the test part without ``score_test``, or leave it empty.
 
     Raises `ConfigError`.
     """
@@ -283,8 +285,8 @@ def check_test(config: RunConfig) -> None:
     if asked and not config.score_test:
         off = " ".join(f"after.{name}=false" for name in asked)
         raise ConfigError(
-            f"after.{asked[0]} measures the test part; set score_test=true when the time for that "
-            f"has come, or {off}"
+            f"after.{asked[0]} measures the test part; set score_test=true for the final run, "
+            f"or {off}"
         )
     split = config.data.split
     if config.score_test and split.path is None and not split.held_out and not split.test:

@@ -1,4 +1,4 @@
-"""Learning curves of a run: read from its logs, and drawn."""
+"""Learning curves of a run: read from its logs, and plotted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tumorlens.runs.folder import RunFolder
 def read_curves(run_dir: Path) -> dict[str, dict[int, float]]:
     """Return metric → epoch → value from the run's ``logs/version_*/metrics.csv``.
 
-    A resumed run writes a new version; where two hold one epoch the later one counts.
+    A resumed run writes a new version; where two versions have the same epoch, the later counts.
     """
     curves: dict[str, dict[int, float]] = {}
     try:
@@ -35,7 +35,7 @@ def _version(path: Path) -> int:
 
 
 def write_curves(run_dir: Path) -> Path | None:
-    """Draw the learning curves into ``curves.png``; return its path, None where nothing was logged.
+    """Plot the learning curves into ``curves.png``; return its path, None if nothing was logged.
 
     Raises:
         MissingExtraError: matplotlib or seaborn is not installed.

@@ -1,4 +1,4 @@
-"""What a cross-validation leaves in its folder, and how it is read back."""
+"""A finished cross-validation, read back from its folder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tumorlens.runs.predictions import read_predictions
 
 
 def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
-    """Return the plan and the out-of-fold answers that `crossvalidate` left in a folder.
+    """Return the plan and the out-of-fold predictions of a cross-validation's folder.
 
     Raises:
-        DataError: The answers are missing or damaged.
-        ConfigError: The plan is.
+        DataError: The predictions are missing or damaged.
+        ConfigError: The plan is missing or damaged.
     """
     folds = read_predictions(RunFolder(run_dir).out_of_fold)
     return read_plan(run_dir), folds

@@ -1,4 +1,4 @@
-"""What a trained network answered on every scan it was measured on, kept as a CSV table."""
+"""A network's predictions on every scan it was measured on, as a CSV table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("part", "key", "source", "view", "group", "label", "prob", "threshol
 def predictions_of(
     scores: Scores, records: Sequence[Record], calibration: Calibration
 ) -> Predictions:
-    """Return calibrated answers on a part's records, which stand in the scores' order."""
+    """Return calibrated predictions on a part's records, in the order of the scores."""
     return Predictions(
         keys=tuple(record.key for record in records),
         labels=scores.labels,
@@ -35,7 +35,7 @@ def predictions_of(
 
 
 def write_predictions(parts: Mapping[str, Predictions], path: Path) -> None:
-    """Write answers by part: one row an answer; an unknown view is an empty cell.
+    """Write predictions by part, one per row; an unknown view is an empty cell.
 
     Raises:
         OutputError: The file cannot be written.
@@ -52,10 +52,10 @@ def write_predictions(parts: Mapping[str, Predictions], path: Path) -> None:
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
-    """Read what `write_predictions` wrote, bit by bit the same.
+    """Read what `write_predictions` wrote, bit for bit the same.
 
     Raises:
-        DataError: The file is missing, or not such a table.
+        DataError: The file is missing or not a table of predictions.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -69,7 +69,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
             f"{path}: cannot be read ({error.strerror}); train the run first"
         ) from error
     except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"{path}: not a table of answers ({error})") from error
+        raise DataError(f"{path}: not a table of predictions ({error})") from error
 
 
 def concatenated(tables: Sequence[Predictions]) -> Predictions:

@@ -1,4 +1,4 @@
-"""What a run found out about where it comes from, kept beside its settings and on its card."""
+"""The weights a run started from or joined, stored with its settings and on its model card."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tumorlens.runs.validation import validated
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights by its name, or its place on the Hub, and its SHA-256 in hexadecimal."""
+    """A file of weights: its name, or its address on the Hub, and its SHA-256 in hexadecimal."""
 
     file: str
     sha256: str
@@ -24,11 +24,11 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Weights that a run did not make itself.
+    """Weights from outside a run.
 
     Attributes:
-        started_from: ``init`` for the whole network's, ``backbone`` for its backbone's; None for
-            a network freshly drawn.
+        started_from: ``init`` for the whole network, ``backbone`` for its backbone; None for
+            random initial weights.
         joined_from: The weights of each member of an ensemble; None for a single network.
     """
 
@@ -36,18 +36,18 @@ class Provenance:
     joined_from: tuple[WeightsFile, ...] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it JSON-ready."""
+        """Return the provenance as JSON-ready values."""
         return asdict(self)
 
 
 def read_provenance(path: Path) -> Provenance:
-    """Read what a run folder keeps. Raises `ConfigError` where it is missing or damaged."""
+    """Read a run's ``provenance.json``. Raises `ConfigError` where it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); give a run's folder") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: not what a run keeps of its provenance")
+        raise ConfigError(f"{path}: not the provenance of a run")
     return validated(Provenance, values, str(path))
 
 
@@ -66,14 +66,14 @@ def sha256_of(path: Path) -> str:
 
 
 def recipe(config: RunConfig, provenance: Provenance) -> dict[str, Any]:
-    """Return settings and provenance as they go into a model card: no path of this machine.
+    """Return settings and provenance for a model card, without any path of this machine.
 
     Loggers, which may name services and accounts, are left out.
     """
     values, root = config.to_plain(), str(config.data.root)
     del values["logger"]
     values["data"] |= {"root": "<data>", "cache_dir": None}
-    # What the run started from is told by its provenance, with name and hash instead of a place.
+    # The provenance names the initial weights by file name and hash instead of a path.
     values |= {"resume": None, "run_dir": None, "init": None}
 
     def clean(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A finished run, read back: its settings, its records, its answers."""
+"""A finished run, read back: its settings, records and predictions."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _BATCH = 32
 
 
 class RunData:
-    """What a run folder tells, each part read once and only when it is asked for.
+    """The contents of a run folder, each read once and only when needed.
 
-    Raises `ConfigError` when the folder holds no run's configuration.
+    Raises `ConfigError` when the folder has no usable ``config.yaml``.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -38,34 +38,34 @@ class RunData:
 
     @cached_property
     def records(self) -> list[Record]:
-        """All records of the run's data, ungrouped. Raises `DataError` when it is not there."""
+        """All records of the run's data, ungrouped. Raises `DataError` when they are missing."""
         return read_records(self.config.data)
 
     @cached_property
     def grouped(self) -> list[Record]:
-        """Its labelled records with groups, for which every file is read."""
+        """The labelled records with their groups; reads every file."""
         return load_records(self.config.data)
 
-    def answers(self, predictor: Predictor) -> dict[str, Predictions]:
-        """Return the run's answers by part; its model is asked again where none were kept.
+    def predictions(self, predictor: Predictor) -> dict[str, Predictions]:
+        """Return the run's predictions by part; without ``predictions.csv`` they are recomputed.
 
         Raises:
-            DataError: They were not kept, and the data is not there.
+            DataError: They were not stored, and the data is missing.
         """
         if self.folder.predictions.is_file():
             return read_predictions(self.folder.predictions)
-        log.info("the run kept no answers; its model is asked again")
+        log.info("no stored predictions: computing them again")
         split, card = read_split(self.folder.split), predictor.card
         parts, calibration = self._measured(), Calibration(card.temperature, card.threshold)
-        answers = {}
+        tables = {}
         for part in parts:
             members = split.records(part, self.grouped)
             inputs, _ = load_inputs(members, card.preprocess, cache_dir=self.config.data.cache_dir)
             outputs = predictor.infer(np.asarray(inputs), _BATCH)
             scores = score_logits(outputs.logits.astype(np.float64), members)
-            answers[part] = predictions_of(scores, members, calibration)
-            log.info("asked", part=part, images=len(members))
-        return answers
+            tables[part] = predictions_of(scores, members, calibration)
+            log.info("predicted", part=part, images=len(members))
+        return tables
 
     def _measured(self) -> list[str]:
         path = self.folder.metrics

@@ -1,4 +1,4 @@
-"""Which scans a run reads, and how they are split."""
+"""The scans a run reads, and how they are split."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _with_learnt(split: Split, records: Sequence[Record], learnt: Collection[str
 
 
 def data_sources(records: Sequence[Record]) -> tuple[DataSource, ...]:
-    """Return what a card says of the training data: n, hash, licence and citation by source."""
+    """Return a card's entries on the training data: n, hash, licence and citation by source."""
     by_source: dict[str, list[Record]] = {}
     for record in records:
         by_source.setdefault(record.source, []).append(record)

@@ -1,4 +1,4 @@
-"""Scores of a trained network on the parts of its split, and the calibration they allow."""
+"""A trained network's logits on the parts of its split, and the calibration fitted to them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tumorlens.metrics.decision import (
 from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.summary import every_metric
 
-# Fewer images of a class than this fix neither a temperature nor a threshold.
+# With fewer images of either class, neither temperature nor threshold is fitted.
 SMALLEST_CALIBRATION = 20
-# Error rates of the conformal sets; the first one decides.
+# Error rates of the conformal sets; the first one is used for decisions.
 ALPHAS = (0.05, 0.1)
-# The part that neither fitted weights nor chose the epoch.
+# The part used neither to fit the weights nor to choose the epoch.
 UNSEEN_PART = "calibration"
 
 
@@ -47,11 +47,12 @@ class Calibration:
 
     Attributes:
         temperature: ``prob = sigmoid(logit / temperature)``.
-        threshold: From this probability on a scan is predicted positive.
-        fitted_on: The part both were fitted on, which is then no measure of the model; None
+        threshold: A scan is predicted positive at or above this probability.
+        fitted_on: The part both were fitted on, which therefore does not measure the model; None
             when nothing was fitted.
-        conformal: Quantiles by error rate, the deciding one first; None where no part was set
-            apart for them, since sets fitted on scans that chose the epoch promise nothing.
+        conformal: Quantiles by error rate, the one used for decisions first; None without a
+            calibration part, since the coverage guarantee does not hold for sets fitted on scans
+            that chose the epoch.
     """
 
     temperature: float
@@ -61,7 +62,7 @@ class Calibration:
 
 
 def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scores:
-    """Return logits ``[N]`` with what is known of their records, which have labels."""
+    """Return logits ``[N]`` with labels, groups and sources of their records."""
     return Scores(
         logits,
         np.array([record.label for record in records], dtype=np.int64),
@@ -73,10 +74,10 @@ def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scor
 def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibration:
     """Fit temperature, threshold and conformal sets on scores the network was not trained on.
 
-    The sets are fitted on the part ``calibration`` only. Temperature and threshold come from the
-    same scans: the sets follow the order of the logits alone, so neither weakens their promise.
-    With fewer than 20 images of either class nothing is fitted: temperature 1, threshold 0.5, no
-    sets, and the threshold's origin says so.
+    The sets are fitted on the part ``calibration`` only. Temperature and threshold may come from
+    the same scans: the sets depend only on the order of the logits, so their coverage guarantee
+    holds. With fewer than 20 images of either class nothing is fitted (temperature 1, threshold
+    0.5, no sets), and the threshold's origin says so.
     """
     tumours = int(scores.labels.sum())
     if min(tumours, len(scores.labels) - tumours) < SMALLEST_CALIBRATION:
@@ -91,7 +92,7 @@ def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibrati
 
 
 def conformal_sets(scores: Scores, temperature: float) -> tuple[Conformal, ...]:
-    """Return the quantiles at every error rate, the deciding one first.
+    """Return the quantiles at every error rate, the one used for decisions first.
 
     Raises `DataError` when a class is missing.
     """

@@ -1,4 +1,4 @@
-"""Which slices of the volumes a run takes, and which for training alone."""
+"""The slices a run takes from volumes, and those used for training only."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tumorlens.errors import ConfigError, SourceNotFoundError
 from tumorlens.runs.config import DataConfig
 
 TILT = 20
-"""Degrees, at most, about each of two axes: chosen beforehand, not tuned."""
+"""Largest tilt about each of two axes, in degrees; set in advance, not tuned."""
 
 
 def slices_of(data: DataConfig) -> tuple[list[Record], list[Record]]:
-    """Return the volumes' slices for all parts of a split, and those for training alone.
+    """Return the volumes' slices for all parts of a split, and those for training only.
 
-    Raises `SourceNotFoundError` where there is no such folder, `ConfigError` for a wrong number.
+    Raises `SourceNotFoundError` for a missing folder, `ConfigError` for an invalid count.
     """
     if data.volumes is None:
         return [], []
@@ -42,7 +42,7 @@ def slices_of(data: DataConfig) -> tuple[list[Record], list[Record]]:
 def thin_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
     """Keep ``per_plane`` evenly spaced slices of each volume and plane.
 
-    Neighbouring slices of one person are nearly the same picture.
+    Neighbouring slices of one person are nearly the same image.
     """
     if per_plane < 1:
         raise ConfigError(f"data.slices_per_plane is {per_plane}; it must be at least 1")
@@ -54,10 +54,10 @@ def thin_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
 
 
 def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
-    """Make up to ``per_plane`` tilted slices of each volume and plane, ever the same for a volume.
+    """Make up to ``per_plane`` tilted slices of each volume and plane, seeded by its name.
 
-    Each lies at one of the given slices, turned by up to `TILT` degrees about both of the
-    picture's middle lines (`tumorlens.imaging.take_slice`); one drawn twice counts once.
+    Each lies at one of the given slices, rotated by up to `TILT` degrees about both in-plane
+    axes (`tumorlens.imaging.take_slice`); duplicates are dropped.
     """
     if per_plane < 0:
         raise ConfigError(f"data.tilted_slices_per_plane is {per_plane}; it must not be negative")
@@ -66,9 +66,9 @@ def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
         name = f"{stack[0].file.name}#{stack[0].view}"
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         for record in rng.choice(np.array(stack, dtype=object), per_plane):
-            turned = ":".join(str(each) for each in rng.integers(-TILT, TILT + 1, 2))
-            path = record.path.with_name(f"{record.path.name}:{turned}")
-            tilted.append(replace(record, key=f"{record.key}:{turned}", path=path))
+            angles = ":".join(str(each) for each in rng.integers(-TILT, TILT + 1, 2))
+            path = record.path.with_name(f"{record.path.name}:{angles}")
+            tilted.append(replace(record, key=f"{record.key}:{angles}", path=path))
     return list({record.key: record for record in tilted}.values())
 
 

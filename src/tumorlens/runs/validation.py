@@ -1,4 +1,4 @@
-"""Plain values ↔ frozen dataclasses, and what is wrong with a value in our words."""
+"""JSON-like values ↔ frozen dataclasses of settings, with readable error messages."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}  # slow to make
 def validated(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     """Return a dataclass of settings, and of settings in them, built from JSON-like ``values``.
 
-    Types hold strictly: no text for a number, no number for true or false, but a whole number
-    for a float. A ``ConfigError`` of the dataclasses themselves comes through as it is.
+    Types are strict: no string for a number, no number for a boolean; an integer may stand for a
+    float. A ``ConfigError`` raised by a dataclass itself passes through.
 
     Args:
-        kind: A dataclass whose types pydantic knows.
-        values: Of its fields, by name.
-        where: What an error names before the setting.
+        kind: A dataclass whose field types pydantic supports.
+        values: Field → value.
+        where: Prefix of an error message.
 
     Raises:
-        ConfigError: Naming the first wrong setting, its value and what it may be.
+        ConfigError: Naming the first invalid setting, its value, and which values are valid.
     """
     _refuse_unknown(kind, values, where, "")
     try:
         checked: Settings = _adapter(kind).validate_json(json.dumps(values), strict=True)
         return checked
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_complaint(error)}") from error
-    except TypeError as error:  # of json: a value that is no setting, such as a tensor
+        raise ConfigError(f"{where}: {_description(error)}") from error
+    except TypeError as error:  # json.dumps: a value such as a tensor
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -47,7 +47,7 @@ def as_plain(settings: Any) -> dict[str, Any]:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries with changes; what is no dictionary is replaced whole."""
+    """Return nested dictionaries with changes merged in; other values are replaced whole."""
     result = dict(values)
     for name, change in changes.items():
         old = result.get(name)
@@ -63,7 +63,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _refuse_unknown(kind: Any, values: Mapping[str, Any], where: str, at: str) -> None:
-    """Pydantic passes over unknown keys of a plain dataclass; a misspelt setting is an error."""
+    """Raise for unknown keys, which pydantic ignores in a standard dataclass."""
     known = {each.name for each in fields(kind)}
     unknown = sorted(str(name) for name in set(values) - known)
     if unknown:
@@ -76,18 +76,18 @@ def _refuse_unknown(kind: Any, values: Mapping[str, Any], where: str, at: str) -
             _refuse_unknown(hint, inner, where, f"{at}.{name}" if at else name)
 
 
-def _complaint(error: ValidationError) -> str:
-    """Say what is wrong with the first wrong setting; all choices of one that has several."""
+def _description(error: ValidationError) -> str:
+    """Describe the first invalid setting, with every alternative of a union type."""
     found = error.errors(include_url=False)
     at = _setting(found[0]["loc"])
-    told = [each["msg"] for each in found if _setting(each["loc"]) == at]
-    wanted = [each.removeprefix("Input ").replace("valid array", "list") for each in told]
+    messages = [each["msg"] for each in found if _setting(each["loc"]) == at]
+    wanted = [each.removeprefix("Input ").replace("valid array", "list") for each in messages]
     value = "missing" if found[0]["type"] == "missing" else repr(found[0]["input"])
     return f"{at} is {value}; it {', or '.join(dict.fromkeys(wanted))}"
 
 
-def _setting(place: tuple[int | str, ...]) -> str:
-    """Return a setting's name without what pydantic adds for each choice of a union."""
-    names = [str(part) for part in place if isinstance(part, str)]
+def _setting(location: tuple[int | str, ...]) -> str:
+    """Return a setting's dotted name without the entries that pydantic adds for a union."""
+    names = [str(part) for part in location if isinstance(part, str)]
     kinds = ("int", "constrained-int", "str", "float", "bool")
     return ".".join(name for name in names if name not in kinds and "[" not in name)

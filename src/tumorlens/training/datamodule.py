@@ -1,4 +1,4 @@
-"""Records → batches: a dataset with three modes, a seeded sampler and the Lightning module."""
+"""Records → batches: a dataset with three modes, a seeded sampler and the data module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tumorlens.data.pixels import IGNORE, LESION
 from tumorlens.errors import DataError
 
 Mode = Literal["train", "validation", "test"]
-# Half a lesion stands for the ignore region, so that images and masks can be resampled alike.
+# The value of the ignore region, between background and lesion, so that masks can be resampled.
 _IGNORED = 0.5
 
 
@@ -30,7 +30,7 @@ def lesion_share(mask: Tensor) -> Tensor:
 
 
 def lesion_mask_of(share: Tensor) -> Tensor:
-    """Return the uint8 mask that is nearest to resampled values of :func:`lesion_share`."""
+    """Return the uint8 mask nearest to resampled values of :func:`lesion_share`."""
     ignored = ((share - _IGNORED).abs() <= _IGNORED / 2).byte() * IGNORE
     return torch.where(share > 1.5 * _IGNORED, LESION, ignored).byte()
 
@@ -40,10 +40,10 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
 
     An item holds ``image`` float32 ``[C, H, W]`` and ``label`` float32 ``[]`` (0 or 1). In
     ``train`` mode it also holds ``lesion`` float32 ``[1, H, W]`` (1 lesion, 0 background,
-    between: ignore region), ``annotated`` float32 ``[]``: 1 where the place is known, which it is
-    in every healthy picture, and ``view`` int64 ``[]``: its place in ``VIEWS``. Augmentation is not
-    done here but on whole batches in the training step, so validation and test items are
-    what the service would compute.
+    between: ignore region), ``annotated`` float32 ``[]``: 1 where the lesion's position is known,
+    which includes every healthy image, and ``view`` int64 ``[]``: its index in ``VIEWS``.
+    Augmentation works on whole batches (`tumorlens.augmentation.pipeline`), so validation and test
+    items are exactly what the service computes.
 
     Args:
         records: The part's records; every label must be known.
@@ -80,13 +80,13 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
         return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return a whole batch, as the loader asks for it: items' tensors with an axis before.
+        """Return a batch: the items' tensors with a leading batch axis.
 
-        Picked at once: picking 32 items and stacking them takes as long as half a training step of
-        a small network.
+        Indexing once is faster: stacking 32 items takes half as long as a training step of a small
+        network.
         """
         rows = np.asarray(indices, dtype=np.int64)
-        # Picking copies, so that no batch can write into the (read-only, memory-mapped) cache.
+        # Fancy indexing copies, so that no batch writes into the read-only, memory-mapped cache.
         batch = {
             "image": torch.from_numpy(np.asarray(self._inputs[rows])),
             "label": torch.from_numpy(self.labels[rows]),
@@ -99,12 +99,12 @@ class ScanDataset(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch  # the dataset gives whole batches: there is nothing to stack
+def _identity(batch: Any) -> Any:
+    return batch  # the dataset returns whole batches: nothing to collate
 
 
 class SeededSampler(Sampler[int]):
-    """Draw indices by (seed, epoch) alone, so a resumed run sees the same order.
+    """Draw indices from (seed, epoch) only, so that a resumed run sees the same order.
 
     Without weights, a permutation of all items; with weights, ``count`` draws with
     replacement. Under several processes each rank takes every ``world``-th index.
@@ -125,7 +125,7 @@ class SeededSampler(Sampler[int]):
         self.rank, self.world = rank, world
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each one."""
+        """Set the epoch; Lightning calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -143,10 +143,10 @@ class SeededSampler(Sampler[int]):
 
 
 def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return drawing probabilities ``[N]``: labels equal, sources by the root of their size.
+    """Return sampling probabilities ``[N]``: labels equal, sources by the root of their size.
 
-    The root lies between drawing all images alike (large sources would rule) and all
-    sources alike (the smallest would be learnt by heart).
+    The square root lies between uniform over images (large sources dominate) and uniform over
+    sources (the smallest are overfitted).
     """
     cells = [(record.label, record.source) for record in records]
     sizes = Counter(cells)
@@ -158,22 +158,19 @@ def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def class_weights(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return drawing probabilities ``[N]`` that make both labels equally likely."""
+    """Return sampling probabilities ``[N]`` that make both labels equally likely."""
     sizes = Counter(record.label for record in records)
     weights = np.array([1 / sizes[record.label] for record in records])
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def balancing_weight(labels: NDArray[np.float32]) -> float:
-    """Return the weight of tumours, healthy over tumours, that makes both classes' losses equal."""
+    """Return the weight of the tumour class: number of healthy over number of tumour images."""
     tumours = float((labels > 0.5).sum())
     return (len(labels) - tumours) / tumours
 
 
-_WEIGHTS = {
-    "balanced": balanced_weights,
-    "weighted": class_weights,
-}
+_WEIGHTS = {"balanced": balanced_weights, "weighted": class_weights}
 
 
 class SharedSampler(Sampler[int]):
@@ -195,13 +192,14 @@ class ScanDataModule(L.LightningDataModule):
 
     Args:
         parts: A dataset per part; a part without records is left out.
-        batch_size: Images a batch and process.
+        batch_size: Images per batch and process.
         sampler: ``shuffle``, ``balanced`` (see :func:`balanced_weights`) or ``weighted`` (see
             :func:`class_weights`); the last two draw with replacement.
         epoch_images: Draws per epoch with replacement; None draws as many as there are.
         num_workers: Loader processes of the training part.
-        seed: Orders the training images.
-        augment: How those processes augment; without it, or without them, the training step does.
+        seed: Seed of the order of the training images.
+        augmentation: Applied by the loader processes; without it, or without loader processes, the
+            training step augments.
     """
 
     def __init__(
@@ -222,20 +220,20 @@ class ScanDataModule(L.LightningDataModule):
 
     def _loader(self, mode: Mode, sampler: Sampler[int] | None) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
-            self.parts[mode], batch_size=self.batch_size, sampler=sampler, collate_fn=_as_it_is
+            self.parts[mode], batch_size=self.batch_size, sampler=sampler, collate_fn=_identity
         )
 
-    def _ahead(self, sampler: Sampler[int]) -> DataLoader[dict[str, Tensor]]:
-        """Return the training loader whose workers read, and augment where they are told how."""
+    def _worker_loader(self, sampler: Sampler[int]) -> DataLoader[dict[str, Tensor]]:
+        """Return the training loader with worker processes, which also augment."""
         dataset: Dataset[dict[str, Tensor]] = self.parts["train"]
         if self.augmentation is not None:
             epochs = self.trainer.max_epochs if self.trainer else None
-            how = Augmentation(self.augmentation, self.seed, self._place()[0], epochs)
-            dataset = AugmentedDataset(dataset, how)
+            augmentation = Augmentation(self.augmentation, self.seed, self._rank()[0], epochs)
+            dataset = AugmentedDataset(dataset, augmentation)
         return DataLoader(
             dataset,
             batch_sampler=PlacedBatches(sampler, self.batch_size),
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             num_workers=self.num_workers,
             persistent_workers=True,
         )
@@ -244,7 +242,7 @@ class ScanDataModule(L.LightningDataModule):
         """Return the shuffling loader over the training part."""
         dataset = self.parts["train"]
         weigh = _WEIGHTS.get(self.sampler)
-        rank, world = self._place()
+        rank, world = self._rank()
         sampler = SeededSampler(
             len(dataset),
             self.seed,
@@ -253,9 +251,11 @@ class ScanDataModule(L.LightningDataModule):
             rank=rank,
             world=world,
         )
-        return self._ahead(sampler) if self.num_workers > 0 else self._loader("train", sampler)
+        return (
+            self._worker_loader(sampler) if self.num_workers > 0 else self._loader("train", sampler)
+        )
 
-    def _place(self) -> tuple[int, int]:
+    def _rank(self) -> tuple[int, int]:
         """Rank of this process and number of processes."""
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -267,7 +267,7 @@ class ScanDataModule(L.LightningDataModule):
         """
         if "validation" not in self.parts:
             return []
-        rank, world = self._place()
+        rank, world = self._rank()
         size = len(self.parts["validation"])
         shared = SharedSampler(size, rank=rank, world=world) if world > 1 else None
         return [self._loader("validation", shared)]

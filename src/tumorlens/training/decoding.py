@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.data.label_issues import (
-    label_issue_of,
-)
+from tumorlens.data.label_issues import label_issue_of
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import (
@@ -29,8 +27,8 @@ from tumorlens.training.datamodule import Mode, ScanDataset
 class Parts:
     """A split's parts: records, network inputs ``[N, C, S, S]`` and datasets by name.
 
-    ``not_mri`` holds inputs of scans that were left out because they are no MRI, and that no
-    other part has near-duplicates of: an out-of-distribution detector learns from them. None
+    ``not_mri`` holds inputs of scans that were excluded because they are not MRI, and that have no
+    near-duplicates in a held-out part; an out-of-distribution detector is trained on them. None
     without a detector.
     """
 
@@ -63,13 +61,13 @@ def decode_parts(
     records: Sequence[Record],
     decoded: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None,
 ) -> Parts:
-    """Decode a split's parts, or pick them from what is decoded already.
+    """Decode a split's parts, or select them from decoded images.
 
     Args:
         config: The run's configuration.
-        split: Of the records.
+        split: A split of the records.
         records: Grouped records, at least those of the split.
-        decoded: What `load_inputs` gives for all ``records``, in their order.
+        decoded: The result of `load_inputs` for all ``records``, in their order.
 
     Raises:
         DataError: The training part is empty or holds one class only.
@@ -91,23 +89,23 @@ def decode_parts(
             mode: Mode = name  # type: ignore[assignment]
             datasets[mode] = ScanDataset(members, inputs[name], lesions, mode)
         log.info("decoded", part=name, images=len(members))
-    others = None
-    if config.ood_detector and (left_out := _left_out(split, records)):
-        others, _ = load_inputs(left_out, spec, cache_dir=cache)
-    return Parts(split, chosen, inputs, datasets, others)
+    not_mri = None
+    if config.ood_detector and (excluded := _excluded_non_mri(split, records)):
+        not_mri, _ = load_inputs(excluded, spec, cache_dir=cache)
+    return Parts(split, chosen, inputs, datasets, not_mri)
 
 
-def _left_out(split: Split, records: Sequence[Record]) -> list[Record]:
-    """Return the scans of no part that are no MRI, without those akin to a held-out one."""
+def _excluded_non_mri(split: Split, records: Sequence[Record]) -> list[Record]:
+    """Return the scans outside the split that are not MRI, without the groups of held-out scans."""
     parts = split.parts()
     used = {key for keys in parts.values() for key in keys}
-    held = used - set(parts["train"])
-    akin = {record.group for record in records if record.key in held}
+    held_out = used - set(parts["train"])
+    groups = {record.group for record in records if record.key in held_out}
     return [
         record
         for record in records
         if record.key not in used
-        and record.group not in akin
+        and record.group not in groups
         and label_issue_of(record) == "not_mri"
     ]
 

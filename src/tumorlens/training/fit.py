@@ -1,4 +1,4 @@
-"""Fit a network on given parts and choose its epoch on validation."""
+"""Fit a network on given parts and select its epoch on validation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fitted:
     """A fitted network.
 
     Attributes:
-        network: With the chosen epoch's weights.
+        network: The network with the selected epoch's weights.
         checkpoint: The best checkpoint on the monitored validation metric (the last one when the
             split has no validation part).
         best_epoch: Epoch of ``checkpoint``, counted from 0.
@@ -46,20 +46,20 @@ def fit(
     folder: RunFolder,
     started_from: Mapping[str, WeightsFile] | None = None,
 ) -> Fitted:
-    """Train on given parts and choose on validation; logs and checkpoints go into the folder.
+    """Train on given parts, select on validation; logs and checkpoints go into the folder.
 
-    Under several processes only the first returns, the others end here (`SystemExit`).
+    With several processes only the first returns; the others exit (`SystemExit`).
 
     Args:
-        config: With ``init`` it starts from there, with ``resume`` it goes on from a checkpoint.
-        parts: Of the split.
-        folder: Of the run.
-        started_from: What `starting_weights` found before anything was written.
+        config: Settings; ``init`` names initial weights, ``resume`` a checkpoint to resume from.
+        parts: The decoded parts of the split.
+        folder: The run folder.
+        started_from: The result of `starting_weights`, before anything was written.
 
     Raises:
         ConfigError: A setting is wrong, ``init`` or ``resume`` does not fit, or the loss became
             infinite.
-        ModelNotFoundError: The starting weights do not exist.
+        ModelNotFoundError: The initial weights do not exist.
         OutputError: The folder cannot be written.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
@@ -79,7 +79,7 @@ def fit(
     resume = resume_path(config.resume, classifier)
     run_trainer(trainer, classifier, data, resume=resume, folder=folder)
     if not trainer.is_global_zero:
-        # Under several processes the first one measures and writes; the others are done.
+        # The first process measures and writes; the others are finished.
         raise SystemExit(0)
     best = Path(checkpoint.best_model_path or checkpoint.last_model_path)
     state = torch.load(best, map_location="cpu", weights_only=True)
@@ -97,7 +97,7 @@ def _classifier(
         if config.data.sampler != "shuffle":
             raise ConfigError(
                 f"loss.positive_weight=auto balances the classes, and so does data.sampler="
-                f"{config.data.sampler} already; use one of them"
+                f"{config.data.sampler}; use one of them"
             )
         loss = replace(loss, positive_weight=balancing_weight(parts.datasets["train"].labels))
     return Classifier(

@@ -1,4 +1,4 @@
-"""What a run starts from: weights of another run, named and hashed before anything is written."""
+"""Initial weights of a run: located and hashed first, loaded later, and checked for leakage."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PACKAGED = "packaged"
 
 
 def init_path(init: str, setting: str = "init") -> Path:
-    """Return the file of weights that ``init``, the value of a setting, means.
+    """Return the file of weights that ``init``, the value of ``setting``, refers to.
 
-    A run folder means its ``weights.pt``, and ``packaged`` the model that `Predictor.open` opens
-    by itself.
+    A run folder stands for its ``weights.pt``, ``packaged`` for the default model of
+    `Predictor.open`.
 
     Raises:
-        ModelNotFoundError: There is none.
+        ModelNotFoundError: The file does not exist.
     """
     if init == PACKAGED:
         return find_model(None)
@@ -46,17 +46,16 @@ def init_path(init: str, setting: str = "init") -> Path:
 
 
 def starting_weights(config: RunConfig) -> Mapping[str, WeightsFile] | None:
-    """Return name and SHA-256 of the files a run starts from, or None for a fresh network.
+    """Return name and SHA-256 of the initial weights, or None for random ones.
 
-    ``init`` is the whole network's, ``backbone`` that of ``model.arguments.weights``, which is
-    fetched from the Hub now where it is not at hand. Called before a run writes its
-    settings, so that its folder, the plan of a cross-validation and the model's card say
-    the same.
+    ``init`` is for the whole network, ``backbone`` the file of ``model.arguments.weights``, which
+    is downloaded from the Hub if necessary. Called before a run writes its settings, so that run
+    folder, cross-validation plan and model card agree.
 
     Raises:
         ModelNotFoundError: ``init`` or the backbone's file does not exist.
         ConfigError: It cannot be read.
-        DownloadError: The Hub does not have or give it.
+        DownloadError: It cannot be downloaded from the Hub.
     """
     started = {}
     backbone = config.model.arguments.get("weights")
@@ -78,20 +77,19 @@ def load_start(
 ) -> None:
     """Load the weights that ``config.init`` names, if any, into the network.
 
-    Where they are an ensemble's, a single network takes the member ``config.init_member``.
+    From an ensemble, a single network takes the member ``config.init_member``.
 
     Raises:
         ModelNotFoundError: ``init`` names no file.
-        ConfigError: It does not fit the network, or is another file than the one
-            ``started_from`` has the hash of.
+        ConfigError: It does not fit the network, or its hash differs from ``started_from``.
     """
     if config.init is None:
         return
     path = init_path(config.init)
     if started_from is not None and started_from["init"].sha256 != sha256_of(path):
-        raise ConfigError(f"init: {path} was changed while the run was under way; start it again")
+        raise ConfigError(f"init: {path} was changed while the run was in progress; start it again")
     fresh = load_network(network, path, config.init_member)
-    log.info("starting weights", file=path.name, fresh=fresh or None)
+    log.info("initial weights loaded", file=path.name, random=fresh or None)
 
 
 def check_start(config: RunConfig, parts: Parts) -> None:
@@ -114,16 +112,16 @@ def refuse_leaks(setting: str, weights: Path, parts: Parts) -> None:
         return
     beside = RunFolder(weights.parent).split
     if not beside.is_file():
-        log.warning(f"no split.json beside {setting}: what it has learnt from is not known")
+        log.warning(f"no split.json beside {setting}: its training scans are unknown")
         return
-    learnt = set(read_split(beside).train)
-    # Groups cross a split of an older grouping: there only a scan itself counts as seen.
+    trained_on = set(read_split(beside).train)
+    # Groups of another grouping version do not match: there only the scan itself counts.
     whole_groups = parts.split.grouping == GROUPING_VERSION
     seen = {
         record.group if whole_groups else record.key
         for members in parts.records.values()
         for record in members
-        if record.key in learnt
+        if record.key in trained_on
     }
     for part in ("test", "calibration", "validation"):
         leaks = [

@@ -9,34 +9,34 @@ from torch.nn import functional
 from tumorlens.models.output import MapPooling
 from tumorlens.runs.config import LossConfig
 
-# A pixel above is surely lesion, one below its complement surely none.
-_SURE = 0.75
-# A cell with a smaller share of pixels that may be lesion is clear of it.
-_CLEAR = 0.1
-# Evidence of a cell that is left out of a pooling, in logits.
-_NOTHING = -30.0
+# Resampled masks: above this a pixel is lesion, below its complement background.
+_LESION = 0.75
+# A cell with a smaller share of possible lesion pixels is background.
+_BACKGROUND = 0.1
+# Logit of a cell that is masked out of a pooling.
+_MASKED = -30.0
 
 
 def image_loss(logit: Tensor, label: Tensor, spec: LossConfig) -> Tensor:
     """Return the mean binary cross-entropy of logits ``[N]``."""
     target = label * (1 - spec.label_smoothing) + spec.label_smoothing / 2
-    assert spec.positive_weight != "auto"  # resolved to a number before
+    assert spec.positive_weight != "auto"  # already resolved to a number
     weight = 1 + (spec.positive_weight - 1) * label
     loss = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
     return (loss * weight).mean()
 
 
 def cell_targets(lesion: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return (is lesion, is clear) masks ``[N, h, w]`` of a map's cells.
+    """Return (lesion, background) masks ``[N, h, w]`` of a map's cells.
 
     ``lesion`` is float ``[N, 1, S, S]``: 1 lesion, 0 background, between: ignore region. A cell is
-    lesion when at least half of it surely is, clear when less than a tenth may be, and takes no
-    part otherwise. A lesion smaller than a cell marks the cell where it is largest.
+    lesion if at least half of it is, background if less than a tenth may be lesion, and ignored
+    otherwise. A lesion smaller than a cell marks the cell it overlaps most.
     """
-    sure = functional.adaptive_avg_pool2d((lesion > _SURE).float(), shape).squeeze(1)
-    maybe = functional.adaptive_avg_pool2d((lesion > 1 - _SURE).float(), shape).squeeze(1)
+    sure = functional.adaptive_avg_pool2d((lesion > _LESION).float(), shape).squeeze(1)
+    maybe = functional.adaptive_avg_pool2d((lesion > 1 - _LESION).float(), shape).squeeze(1)
     inside = sure >= sure.flatten(1).amax(dim=1).clamp(0.05, 0.5)[:, None, None]
-    return inside, (maybe < _CLEAR) & ~inside
+    return inside, (maybe < _BACKGROUND) & ~inside
 
 
 def map_loss(
@@ -54,11 +54,11 @@ def map_loss(
         annotated: ``[N]``, 1 where it is known which pixels are lesion: every healthy image, and
             the tumour images with boxes or outlines.
 
-    ``cell_bce`` is the mean over each picture's lesion cells plus the mean over its clear cells
-    (so that a small lesion weighs as much as the rest); of the clear cells those just around
-    the lesion weigh as much as all others, which keeps the map from spreading over its edge.
-    ``localization`` pools the map twice, over the clear cells (target healthy) and over the rest
-    (target tumour): high evidence beside the lesion costs as much as in a healthy picture.
+    ``cell_bce`` is the mean over each image's lesion cells plus the mean over its background cells,
+    so that lesions of every size have equal weight; background cells next to the lesion weigh as
+    much as all others, which keeps the map from spreading beyond its edge. ``localization`` pools
+    the map twice, over the background cells (target healthy) and over the rest (target tumour):
+    high evidence beside the lesion costs as much as in a healthy image.
     """
     known = annotated > 0.5
     if not known.any():
@@ -67,19 +67,19 @@ def map_loss(
     inside, clear = cell_targets(lesion, (evidence.shape[1], evidence.shape[2]))
     inside = inside & tumour[:, None, None]
     clear = clear | ~tumour[:, None, None]
-    near = clear & _grown(~clear)
-    rising = functional.softplus(evidence)
+    near = clear & _dilated(~clear)
+    background_loss = functional.softplus(evidence)
     far = clear & ~near
     both = near.flatten(1).any(dim=1) & far.flatten(1).any(dim=1)
     beside = torch.where(
         both,
-        (_mean_where(rising, near) + _mean_where(rising, far)) / 2,
-        _mean_where(rising, clear),
+        (_mean_where(background_loss, near) + _mean_where(background_loss, far)) / 2,
+        _mean_where(background_loss, clear),
     )
     loss = beside + _mean_where(functional.softplus(-evidence), inside)
     total = spec.cell_bce * loss.mean()
     if spec.localization > 0 and tumour.any():
-        outside = pooling(torch.where(clear, evidence, _NOTHING)[tumour])
+        outside = pooling(torch.where(clear, evidence, _MASKED)[tumour])
         within = _pooled_where(evidence[tumour], ~clear[tumour], pooling)
         pooled = functional.softplus(outside).mean() + functional.softplus(-within).mean()
         total = total + spec.localization * pooled
@@ -87,16 +87,16 @@ def map_loss(
 
 
 def _pooled_where(evidence: Tensor, mask: Tensor, pooling: MapPooling) -> Tensor:
-    """Pool the masked cells; where they are fewer than the pooling's, their mean ``[N]``."""
-    pooled = pooling(torch.where(mask, evidence, _NOTHING))
+    """Pool the masked cells ``[N]``; with fewer than top-k pooling needs, return their mean."""
+    pooled = pooling(torch.where(mask, evidence, _MASKED))
     few = mask.flatten(1).sum(dim=1) < (pooling.k if pooling.kind == "topk" else 0)
     return torch.where(few, _mean_where(evidence, mask), pooled)
 
 
-def _grown(mask: Tensor) -> Tensor:
-    """Widen masks ``[N, h, w]`` by a twelfth of their side, at least a cell."""
-    reach = 2 * max(1, mask.shape[-1] // 12) + 1
-    wide = functional.max_pool2d(mask.float(), reach, stride=1, padding=reach // 2)
+def _dilated(mask: Tensor) -> Tensor:
+    """Dilate masks ``[N, h, w]`` by a twelfth of their side, at least one cell."""
+    kernel = 2 * max(1, mask.shape[-1] // 12) + 1
+    wide = functional.max_pool2d(mask.float(), kernel, stride=1, padding=kernel // 2)
     return wide > 0.5
 
 

@@ -23,8 +23,8 @@ from tumorlens.training.losses import image_loss, map_loss
 class Classifier(L.LightningModule):
     """Train and validate a network that returns :class:`Evidence`.
 
-    Batches hold ``image`` float32 ``[N, C, H, W]`` and ``label`` float32 ``[N]``; where the
-    place is known also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``, and
+    Batches hold ``image`` float32 ``[N, C, H, W]`` and ``label`` float32 ``[N]``; for
+    training also ``lesion`` float32 ``[N, 1, H, W]`` and ``annotated`` float32 ``[N]``, and
     ``view`` int64 ``[N]`` unless they are augmented already (see
     :class:`~tumorlens.augmentation.pipeline.AugmentedDataset`).
     """
@@ -44,15 +44,14 @@ class Classifier(L.LightningModule):
         self._scores: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, image: Tensor) -> Evidence:
-        """Return the network's answer."""
-        answer: Evidence = self.network(image)
-        return answer
+        """Return the network's output."""
+        output: Evidence = self.network(image)
+        return output
 
     def on_train_epoch_start(self) -> None:
         """Put a frozen backbone into eval mode.
 
-        Its norms then neither use nor follow the batches' statistics, so that it goes on computing
-        what it was trained to.
+        Its normalisation layers then use their running statistics and do not update them.
         """
         if self.optimizer_spec.backbone_lr == 0:
             cast("nn.Module", self.network.backbone).eval()
@@ -60,34 +59,35 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Loaded, batch_idx: int) -> Tensor:
         """Augment by (seed, epoch, batch, rank) and return the loss.
 
-        Dropout takes no generator, so torch is seeded at each step: not at each epoch's start,
-        since making a loader's iterator draws too, and does so later in a resumed run.
+        Dropout takes no generator, so torch is seeded at each step. Seeding per epoch would not do:
+        creating a loader's iterator draws random numbers too, at another point in a resumed run.
         """
-        place = (self.seed, self.current_epoch, batch_idx, self.global_rank)
-        seed, dropout_seed = seeds_of(*place)
+        seed, dropout_seed = seeds_of(self.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(dropout_seed)
         image, label, lesion, annotated = self._augmented(batch, Generator().manual_seed(seed))
-        answer = self(image.contiguous(memory_format=self.memory_format))
-        loss = image_loss(answer.logit.float(), label, self.loss_spec)
-        self._note("train/image_loss", loss, len(label))
-        if answer.map is not None and (
+        output = self(image.contiguous(memory_format=self.memory_format))
+        loss = image_loss(output.logit.float(), label, self.loss_spec)
+        self._log_mean("train/image_loss", loss, len(label))
+        if output.map is not None and (
             self.loss_spec.cell_bce > 0 or self.loss_spec.localization > 0
         ):
             pooling = cast("MapPooling", self.network.pooling)
-            extra = map_loss(answer.map.float(), lesion, label, annotated, pooling, self.loss_spec)
-            self._note("train/map_loss", extra, len(label))
-            loss = loss + extra
+            class_map_loss = map_loss(
+                output.map.float(), lesion, label, annotated, pooling, self.loss_spec
+            )
+            self._log_mean("train/map_loss", class_map_loss, len(label))
+            loss = loss + class_map_loss
         if not torch.isfinite(loss):
             raise ConfigError(
                 f"the loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}; "
                 "lower optimizer.lr or turn mixed precision off (trainer.precision=32-true)"
             )
-        correct = ((answer.logit > 0) == (label > 0.5)).float().mean()
-        self._note("train/loss", loss, len(label), prog_bar=True)
-        self._note("train/accuracy", correct, len(label))
+        correct = ((output.logit > 0) == (label > 0.5)).float().mean()
+        self._log_mean("train/loss", loss, len(label), prog_bar=True)
+        self._log_mean("train/accuracy", correct, len(label))
         return loss
 
-    def _note(self, name: str, value: Tensor, size: int, *, prog_bar: bool = False) -> None:
+    def _log_mean(self, name: str, value: Tensor, size: int, *, prog_bar: bool = False) -> None:
         """Log the epoch's mean over all batches and processes."""
         self.log(
             name, value, on_step=False, on_epoch=True, batch_size=size, prog_bar=prog_bar,
@@ -95,7 +95,7 @@ class Classifier(L.LightningModule):
         )  # fmt: skip
 
     def _augmented(self, batch: Loaded, generator: Generator) -> tuple[Tensor, ...]:
-        # What a loader's worker has augmented has no views any more.
+        # Batches that a loader's worker has augmented have no views.
         if "view" in batch:
             epochs = self.trainer.max_epochs if self._trainer is not None else None
             progress = progress_of(self.current_epoch, epochs)
@@ -120,7 +120,7 @@ class Classifier(L.LightningModule):
         for name in ("accuracy", "balanced_accuracy", "roc_auc"):
             if math.isfinite(found[name]):  # two of them need both classes
                 values[f"val/{name}"] = found[name]
-        # The same in every process, since each has gathered all answers.
+        # The same in every process, since each has gathered all logits.
         self.log_dict(values, prog_bar=True, sync_dist=True)
 
     def _count(self) -> int | None:
@@ -129,7 +129,7 @@ class Classifier(L.LightningModule):
         return len(loaders[0].dataset) if loaders else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and, unless constant, a schedule that moves each step."""
+        """Build the optimiser and, unless constant, a schedule with one update per step."""
         spec = self.optimizer_spec
         if spec.backbone_lr != 1 and not hasattr(self.network, "backbone"):
             raise ConfigError(
@@ -155,17 +155,17 @@ class Classifier(L.LightningModule):
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:
-    """Return the layout a network computes fastest in: its own say, else channels-last."""
-    wanted = getattr(network, "memory_format", torch.channels_last)
-    assert isinstance(wanted, torch.memory_format)
-    return wanted
+    """Return a network's preferred memory format, by default channels-last."""
+    preferred = getattr(network, "memory_format", torch.channels_last)
+    assert isinstance(preferred, torch.memory_format)
+    return preferred
 
 
 def in_order(gathered: Tensor, count: int | None) -> Tensor:
     """Return the first ``count`` values ``[count]`` in the order of the scans.
 
-    ``gathered`` is ``[M]`` in one process. Of several it is ``[world, M]``, each row a share of
-    every ``world``-th scan, whose last ones may be repeated to make the shares equal.
+    ``gathered`` is ``[M]`` in one process. With several it is ``[world, M]``: row ``r`` holds every
+    ``world``-th scan from ``r``, padded by repetition to equal lengths.
     """
     return gathered.T.flatten()[:count] if gathered.ndim > 1 else gathered
 
@@ -173,8 +173,8 @@ def in_order(gathered: Tensor, count: int | None) -> Tensor:
 def learning_rate_factor(step: int, total: int, spec: OptimizerConfig) -> float:
     """Return the factor on the peak rate at ``step`` of ``total``: linear warm-up, then cosine.
 
-    For a ``LambdaLR``: a ``SequentialLR`` would take the number of steps from the checkpoint of a
-    run that goes on with more epochs, and give every parameter group one floor.
+    For a ``LambdaLR``: ``SequentialLR`` would restore the number of steps from the checkpoint of a
+    run resumed with more epochs, and use one minimum for all parameter groups.
     """
     warm = max(1, round(spec.warmup * total))
     if spec.warmup > 0 and step < warm:

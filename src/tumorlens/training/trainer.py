@@ -1,4 +1,4 @@
-"""Configuration → Lightning's trainer, and its errors in our words."""
+"""Configuration → Lightning's trainer, with its errors as TumorLens errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tumorlens.runs.config import RunConfig
 from tumorlens.runs.folder import RunFolder
 from tumorlens.training.averaging import warmed_up
 
-# Loader processes beside a GPU. On an H100's machine four had every batch ready in time.
+# Most loader processes per GPU; with an H100, four were enough to keep it busy.
 _WORKERS = 8
 
 
@@ -33,7 +33,7 @@ def make_trainer(
     """Build the trainer with its callbacks and loggers, and the callback that keeps the best.
 
     Raises:
-        ConfigError: A setting of ``trainer`` is unknown or cannot be.
+        ConfigError: A setting of ``trainer`` is unknown or invalid.
         OutputError: A logger cannot write into the run folder.
     """
     settings = asdict(config.trainer)
@@ -49,13 +49,13 @@ def make_trainer(
         filename="best",
         monitor=monitor,
         mode=config.monitor_mode,
-        # Without a metric to choose by, the last epoch is the best: one file, and a link to it.
+        # Without a metric to monitor, the last epoch is the best: one file, and a link to it.
         save_last="link" if monitor is None else False,
         enable_version_counter=False,
     )
     used: list[L.Callback] = [checkpoint, callbacks.LearningRateMonitor("epoch")]
     if monitor is not None:
-        # `save_last` would write only when the metric improves, and a resumed run lose the rest.
+        # `save_last` writes only when the metric improves; a resumed run would lose later epochs.
         used.append(
             callbacks.ModelCheckpoint(
                 dirpath=folder.checkpoints, filename="last", enable_version_counter=False
@@ -67,7 +67,7 @@ def make_trainer(
         used.append(callbacks.WeightAveraging(multi_avg_fn=warmed_up(config.ema_decay)))
     loggers: list[Logger] = [CSVLogger(folder.path, name=folder.logs.name)]
     for logger in config.logger.values():
-        loggers.append(hydra.utils.instantiate(_placed(logger, folder)))
+        loggers.append(hydra.utils.instantiate(_with_run_dir(logger, folder)))
     try:
         trainer = L.Trainer(
             default_root_dir=folder.path,
@@ -75,7 +75,7 @@ def make_trainer(
             logger=loggers,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # our sampler deals each rank its share already
+            use_distributed_sampler=False,  # SeededSampler already gives each rank its share
             **settings,
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
@@ -83,20 +83,19 @@ def make_trainer(
     return trainer, checkpoint
 
 
-def _placed(logger: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return a logger's settings with the run's folder in its place."""
-    place = str(folder.path)
+def _with_run_dir(logger: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Return a logger's settings with the placeholder ``{run_dir}`` replaced."""
     return {
-        name: value.replace("{run_dir}", place) if isinstance(value, str) else value
+        name: value.replace("{run_dir}", str(folder.path)) if isinstance(value, str) else value
         for name, value in logger.items()
     }
 
 
 def fastest_precision(accelerator: str) -> str:
-    """Return ``bf16-mixed`` where 16-bit products are computed in hardware, else ``32-true``.
+    """Return ``bf16-mixed`` where the hardware multiplies bfloat16 fast, else ``32-true``.
 
-    That is on GPUs, on processors with AMX tiles (there 2.5 times as fast in float32's stead) and
-    on AMD's with AVX512-BF16 (twice as fast). A Xeon without tiles was 1.4 times as fast in float32
+    That is on GPUs, on CPUs with AMX tiles (2.5 times as fast as float32) and on AMD CPUs with
+    AVX512-BF16 (twice as fast). A Xeon without AMX tiles was 1.4 times as fast in float32
     (docs/adr/0017-mixed-precision-by-processor.md).
     """
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_accelerator())
@@ -109,13 +108,13 @@ def fastest_precision(accelerator: str) -> str:
 def loader_workers(config: RunConfig, processes: int) -> int:
     """Return ``data.num_workers``; for ``auto`` none without an accelerator, else up to eight.
 
-    On processors alone, workers would take the time from the network that they save it. A GPU
-    waits for augmented pictures otherwise: they take 60 ms of a core for 32 of 160 pixels.
+    On a CPU, workers would compete with the network for cores. A GPU would wait for augmentation,
+    which takes 60 ms of a core per batch of 32 images of 160 pixels.
 
     Args:
         config: The run's configuration.
-        processes: Training processes on this machine, one a device, that share its cores; with
-            ``auto`` each keeps a core and fills its share of the others, one at least.
+        processes: Training processes on this machine, one per device, that share its cores; with
+            ``auto`` each keeps one core and uses its share of the others, at least one.
     """
     asked = config.data.num_workers
     if asked != "auto":
@@ -125,12 +124,14 @@ def loader_workers(config: RunConfig, processes: int) -> int:
 
 
 def _vendor() -> str:
-    """Return the processor's maker as Linux names it, or nothing where it does not."""
+    """Return the CPU's vendor from Linux's ``/proc/cpuinfo``, or an empty string."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
-    return next((at.partition(":")[2].strip() for at in lines if at.startswith("vendor_id")), "")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), ""
+    )
 
 
 def _has_accelerator() -> bool:
@@ -145,10 +146,10 @@ def run_trainer(
     resume: Path | None,
     folder: RunFolder,
 ) -> None:
-    """Fit, from a checkpoint where one is given.
+    """Fit, from a checkpoint if one is given.
 
     Raises:
-        ConfigError: What was asked for cannot be.
+        ConfigError: Lightning rejects the settings.
         OutputError: The run folder cannot be written.
     """
     try:
@@ -158,35 +159,37 @@ def run_trainer(
     except OSError as error:
         raise OutputError(
             f"{folder.path}: the run cannot be written ({error.strerror or error}); free space and "
-            "check that the folder is writable, then go on with resume=…/checkpoints/last.ckpt"
+            "check that the folder is writable, then resume with resume=…/checkpoints/last.ckpt"
         ) from error
 
 
 def resume_path(path: Path | None, classifier: nn.Module) -> Path | None:
-    """Return the checkpoint to go on from, looked at before anything is trained.
+    """Return the checkpoint to resume from, checked before anything is trained.
 
     Raises:
-        ConfigError: It is missing, damaged, weights alone, or of another network than
-            ``classifier``'s; the message names what does not fit.
+        ConfigError: It is missing, damaged, weights only, or of another network than
+            ``classifier``'s; the message names the mismatches.
     """
     if path is None:
         return None
     mismatches = describe_mismatches(read_checkpoint(path)["state_dict"], classifier.state_dict())
     if mismatches:
         raise ConfigError(
-            f"resume: {path} is of another network than the configured one; {mismatches}. Give the "
+            f"resume: {path} is of another network than the configured one; {mismatches}. Use the "
             "settings of the run it belongs to (its config.yaml)"
         )
     return path
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the state of a run that ``resume`` names.
+    """Return the checkpoint that ``resume`` names.
 
-    Raises `ConfigError` where the file is missing, damaged, or holds weights alone.
+    Raises `ConfigError` if the file is missing, damaged, or holds only weights.
     """
     if not is_torch_archive(path):
-        raise ConfigError(f"resume: {path} is missing, damaged or no checkpoint; name a last.ckpt")
+        raise ConfigError(
+            f"resume: {path} is missing, damaged or not a checkpoint; name a last.ckpt"
+        )
     foreign = get_unsafe_globals_in_checkpoint(path)
     if foreign:
         raise ConfigError(f"resume: {path} holds more than data ({', '.join(foreign)}); not loaded")
@@ -197,7 +200,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     whole = isinstance(state, dict) and isinstance(state.get("state_dict"), dict)
     if not whole or "optimizer_states" not in state:
         raise ConfigError(
-            f"resume: {path} holds weights alone, and no state of a run; name a last.ckpt, or "
+            f"resume: {path} holds weights alone, without optimiser state; name a last.ckpt, or "
             f"start a new run from these weights (init={path})"
         )
     return dict(state)

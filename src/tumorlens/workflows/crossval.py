@@ -1,4 +1,4 @@
-"""Repeated grouped cross-validation: every scan is tested by a network that never saw its group."""
+"""Repeated grouped cross-validation: each scan is tested by a network trained without its group."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class CrossvalResult:
-    """What a cross-validation left behind.
+    """The results of a cross-validation.
 
     Attributes:
         run_dir: Holds crossval.json (the plan), out_of_fold.csv, and a folder ``r0-f0`` … per fold
             with split.json, metrics.json, predictions.csv, curves, logs and weights.pt.
-        folds: Out-of-fold answers by ``r0/f0``: repeat, then fold.
-        repeats: Per repeat, every metric over all scans, each answered once.
-        overall: Every metric over all repeats; scans, not answers, are resampled.
-        out_of_fold: The temperature that all out-of-fold logits give, and each fold's answers at
-            that of the other folds of its repeat; in ``out_of_fold.json`` too.
-        calibrated: Every metric of those answers, at the threshold 0.5: a fold's own temperature
-            and threshold rest on its own small calibration part, these on all other folds.
+        folds: Out-of-fold predictions by ``r0/f0``: repeat, then fold.
+        repeats: Per repeat, every metric over all scans, each predicted once.
+        overall: Every metric over all repeats; the bootstrap resamples scans, not predictions.
+        out_of_fold: The temperature of all out-of-fold logits, and each fold's predictions at
+            the temperature of the other folds of its repeat; also in ``out_of_fold.json``.
+        calibrated: Every metric of those predictions at the threshold 0.5. A fold's own
+            temperature comes from its small calibration part, these from all other folds.
     """
 
     run_dir: Path
@@ -70,12 +70,12 @@ def crossvalidate(
 ) -> CrossvalResult:
     """Train and test ``n_folds * repeats`` networks, or ensembles of ``members``, on grouped folds.
 
-    Each fold sets aside, by group, the split's shares of validation (to stop and choose by) and of
-    calibration (temperature and threshold) from its own training side; its test scans are answered
-    once, at the end. Repeat ``r`` draws folds and seeds the training with ``seed + r``.
+    Each fold sets aside, by group, the split's shares of validation (early stopping, choice of the
+    epoch) and of calibration (temperature and threshold) from its own training side; its test scans
+    are predicted once, at the end. Repeat ``r`` draws folds and seeds training with ``seed + r``.
 
-    Called again on the same folder, finished folds are read, not trained; a fold that was cut off
-    is trained anew.
+    Called again on the same folder, finished folds are read, not trained; an interrupted fold is
+    trained again.
 
     Args:
         config: As :func:`~tumorlens.runs.compose.compose_config` returns it.
@@ -83,8 +83,8 @@ def crossvalidate(
         repeats: At least 1.
         run_dir: Where results go; as for `train`.
         export: Also write a model file for each fold.
-        folds_by: How folds are drawn. The ways that leak are for the protocol table alone; with
-            copies, every copy is answered too, under a key of its own.
+        folds_by: How folds are drawn. The leaky ways are for the protocol table only; with copies,
+            every copy is predicted too, under its own key.
 
     Raises:
         ConfigError: A setting is wrong, or the folder holds another cross-validation.
@@ -93,10 +93,10 @@ def crossvalidate(
     """
     _check(config, repeats)
     folder = run_folder(config, run_dir)
-    plan(config, folder)  # wrong settings of members end it here
+    plan(config, folder)  # raises for invalid settings of members
     provenance = Provenance(started_from=starting_weights(config))
     records = folds_by.records(load_records(config.data))
-    asked = {
+    requested = {
         "folds": n_folds,
         "repeats": repeats,
         "export": export,
@@ -106,14 +106,14 @@ def crossvalidate(
         **folds_by.settings(),
     }
     if config.members:
-        asked["members_started_from"] = [
+        requested["members_started_from"] = [
             Provenance(started_from=starting_weights(each)).to_plain()["started_from"]
             for each in member_configs(config)
         ]
-    _check_plan(folder, asked)  # before anything in the folder is touched
+    _check_plan(folder, requested)  # before anything in the folder changes
     folder.begin(config, provenance)
     with atomic_file(folder.crossval) as stream:
-        stream.write(json.dumps(asked, indent=1).encode())
+        stream.write(json.dumps(requested, indent=1).encode())
     splits = folds_by.splits(config, records, n_folds, repeats)
     folds = _run_folds(config, splits, records, folder, export, folds_by)
     write_predictions(folds, folder.out_of_fold)
@@ -123,14 +123,14 @@ def crossvalidate(
     )
     overall = summarize(concatenated(list(folds.values())), seed=config.seed)
     fitted = {name: _temperature(folder.fold(name)) for name in folds}
-    found = out_of_fold_temperature(folds, fitted, seed=config.seed)
-    calibrated = summarize(concatenated(list(found.predictions.values())), seed=config.seed)
-    _write_out_of_fold(found, calibrated, folder.out_of_fold_temperature)
-    return CrossvalResult(folder.path, folds, per_repeat, overall, found, calibrated)
+    out_of_fold = out_of_fold_temperature(folds, fitted, seed=config.seed)
+    calibrated = summarize(concatenated(list(out_of_fold.predictions.values())), seed=config.seed)
+    _write_out_of_fold(out_of_fold, calibrated, folder.out_of_fold_temperature)
+    return CrossvalResult(folder.path, folds, per_repeat, overall, out_of_fold, calibrated)
 
 
 def _temperature(fold: RunFolder) -> float:
-    """Return the temperature a finished fold's probabilities were made with."""
+    """Return the temperature of a finished fold's probabilities."""
     path = fold.metrics
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["temperature"])
@@ -140,10 +140,10 @@ def _temperature(fold: RunFolder) -> float:
         ) from error
 
 
-def _write_out_of_fold(found: OutOfFold, calibrated: dict[str, Estimate], path: Path) -> None:
+def _write_out_of_fold(out_of_fold: OutOfFold, calibrated: dict[str, Estimate], path: Path) -> None:
     content = {
-        "temperature": found.temperature,
-        "by_fold": found.by_fold,
+        "temperature": out_of_fold.temperature,
+        "by_fold": out_of_fold.by_fold,
         "threshold": 0.5,
         "metrics": to_dicts(calibrated),
     }
@@ -161,11 +161,11 @@ def _run_folds(
         name = split.name.partition("/")[2]
         fold = folder.fold(name)
         if not _is_finished(fold, export):
-            if decoded is None:  # once for all folds, and not at all when there is nothing to do
+            if decoded is None:  # once for all folds, and only if one is left to train
                 decoded = folds_by.decoded(config, records)
             _train_fold(config, split, records, decoded, fold, export)
         folds[name] = read_predictions(fold.predictions)["test"]
-        log.info("fold done", fold=name, scans=len(folds[name]))
+        log.info("fold finished", fold=name, scans=len(folds[name]))
     return folds
 
 
@@ -173,25 +173,25 @@ def _train_fold(
     config: RunConfig, split: Split, records: Sequence[Record], decoded: Decoded, fold: RunFolder,
     export: bool,
 ) -> None:  # fmt: skip
-    """Do a fold's stages on its own parts: the same as a run's, its test always measured."""
-    if fold.path.exists():  # cut off: its logs and checkpoints would mix with the new ones
+    """Run a fold's stages on its own parts, as in a run; the test part is always measured."""
+    if fold.path.exists():  # interrupted: its logs and checkpoints would mix with new ones
         _remove(fold.path)
     seed = split.seed - config.data.split.seed + config.seed
     config = replace(config, seed=seed, score_test=True)
     parts = decode_parts(config, split, records, decoded)
-    *before, last = plan(config, fold)
-    for stage in [*before, last]:
+    stages = plan(config, fold)
+    for stage in stages:
         trained = execute(stage, parts)
-        if not stage.joins:  # optimiser states are three times the weights, and none are needed
+        if not stage.joins:  # large optimiser states that are not needed any more
             _remove(stage.folder.checkpoints)
-        if export and stage is last:
+        if export and stage is stages[-1]:
             package_model(trained)
         else:
             write_weights(trained.network, stage.folder.weights)
 
 
 def _is_finished(fold: RunFolder, export: bool) -> bool:
-    """The last file written says that the fold is whole."""
+    """Whether the last file that a fold writes is there."""
     last = fold.model if export else fold.weights
     return last.is_file() and fold.predictions.is_file()
 
@@ -214,10 +214,7 @@ def _check(config: RunConfig, repeats: int) -> None:
         raise ConfigError(f"repeats is {repeats}; it must be at least 1")
     check_one_process(config, "cross-validation")
     if config.finetune is not None:
-        raise ConfigError(
-            "a cross-validation trains a fold's networks once; leave fine-tuning out "
-            "(finetune=null)"
-        )
+        raise ConfigError("cross-validation has no fine-tuning stage; set finetune=null")
     split = config.data.split
     if split.path is not None or split.held_out:
         raise ConfigError(
@@ -226,18 +223,18 @@ def _check(config: RunConfig, repeats: int) -> None:
         )
     if config.resume is not None:
         raise ConfigError(
-            "resume names one run's checkpoint; a cross-validation goes on by itself when it is "
+            "resume names one run's checkpoint; a cross-validation resumes by itself when it is "
             "given its folder again (run_dir=…)"
         )
 
 
-def _check_plan(folder: RunFolder, asked: dict[str, Any]) -> None:
+def _check_plan(folder: RunFolder, requested: dict[str, Any]) -> None:
     if not folder.crossval.exists():
         return
     found = read_plan(folder.path)
-    different = sorted(key for key in asked if found.get(key) != asked[key])
+    different = sorted(key for key in requested if found.get(key) != requested[key])
     if different:
         raise ConfigError(
-            f"{folder.path}: holds another cross-validation (other {', '.join(different)}); go on "
-            "with its settings, or choose another run_dir"
+            f"{folder.path}: holds another cross-validation (other {', '.join(different)}); use "
+            "its settings, or another run_dir"
         )

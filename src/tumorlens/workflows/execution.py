@@ -1,4 +1,4 @@
-"""One stage of a plan done: fitted or joined, then calibrated and measured."""
+"""Execute one stage of a plan: fit a network or join an ensemble, then calibrate and measure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Trained:
     """A stage's network before it is packaged.
 
     Attributes:
-        stage: What was done.
+        stage: The stage that was executed.
         parts: What it was trained, calibrated and measured on.
-        provenance: The weights it started from or was joined from.
+        provenance: The weights it started from, or the members of an ensemble.
         fitted: The network with its final weights.
-        measured: Its calibration, answers and metrics.
+        measured: Its calibration, predictions and metrics.
     """
 
     stage: Stage
@@ -48,16 +48,16 @@ class Trained:
 def execute(stage: Stage, parts: Parts | None = None) -> Trained:
     """Fit a stage's network, or join its sources' networks; calibrate and measure it.
 
-    Settings, provenance, split, metrics, answers, logs and checkpoints go into its folder.
+    Settings, provenance, split, metrics, predictions, logs and checkpoints go into its folder.
 
     Args:
-        stage: Of a plan, its sources done.
-        parts: Where they are at hand; otherwise they are loaded.
+        stage: A stage whose sources are finished.
+        parts: The decoded parts; loaded if None.
 
     Raises:
         ConfigError, ModelNotFoundError: As `fit` and `starting_weights`.
-        DataError: The data or the split cannot be used; `LeakageError` when groups cross, or
-            when the starting weights, or a member, have learnt from held-out scans.
+        DataError: The data or the split cannot be used; `LeakageError` when groups cross the split,
+            or when the initial weights, or a member, were trained on held-out scans.
         OutputError: The folder cannot be written.
     """
     return _join(stage, parts) if stage.joins else _fit(stage, parts)
@@ -78,7 +78,7 @@ def _fit(stage: Stage, parts: Parts | None) -> Trained:
 
 
 def _join(stage: Stage, parts: Parts | None) -> Trained:
-    """Nothing is written before it is known that the held-out scans are new to all members."""
+    """Join the members into an ensemble; writes nothing before the check for leakage."""
     config, folder = stage.config, stage.folder
     parts = parts or load_parts(config)
     network = build(config.model.architecture, **config.model.arguments)

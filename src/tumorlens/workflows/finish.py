@@ -1,4 +1,4 @@
-"""The end of a run: its model file measured on the test part, told on its card, and a report."""
+"""The end of a run: evaluate the model file on the test part, update its card, write a report."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = structlog.get_logger(__name__)
 
 
 def finish(trained: Trained) -> None:
-    """Do what ``after`` asks for with the model file in a run's folder.
+    """Run the steps that ``after`` enables on the model file in a run's folder.
 
     ``shortcuts`` and ``explain`` measure it on the test part as `tumorlens evaluate` does: the
-    metrics go to ``evaluation.json``, which names the file as it was then, and onto the model's
-    cards; hits and misses to ``explanations.html``. ``report`` writes ``report.html``. What these
-    scans do not allow is named in the log, and the run is none the worse for it.
+    metrics go to ``evaluation.json``, with the hash of the file measured, and onto the model's
+    cards; hits and misses go to ``explanations.html``. ``report`` writes ``report.html``. A test
+    that these scans do not allow is skipped with a warning.
     """
     after, parts, folder = trained.stage.config.after, trained.parts, trained.stage.folder
     if (after.shortcuts or after.explain) and parts.records.get("test"):
@@ -58,7 +58,7 @@ def _measured(trained: Trained) -> dict[str, Any]:
             )
             found["shortcuts"] = results.to_dict()
         except DataError as error:
-            log.warning("no shortcut tests", reason=str(error))
+            log.warning("shortcut tests skipped", reason=str(error))
     if after.explain:
         try:
             network = load_network(folder.path, predictor.card)
@@ -66,5 +66,5 @@ def _measured(trained: Trained) -> dict[str, Any]:
             write_gallery(predictor, records, scores, folder.explanations, seed=seed)
             found["explanations"] = scores.to_dict()
         except (DataError, ExplanationUnavailableError) as error:
-            log.warning("maps not measured", reason=str(error))
+            log.warning("localisation of the class maps skipped", reason=str(error))
     return found

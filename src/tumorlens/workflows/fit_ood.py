@@ -1,4 +1,4 @@
-"""Fitting the OOD detector of a run: which scans fit it, which measure it, what the card states."""
+"""Fit the OOD detector of a run, measure it on other scans, and describe it for the card."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _METHOD = (
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """Scans no weights were fitted to, under a name: inputs ``[N, C, S, S]``."""
+    """Scans outside the training part, under a name; inputs ``[N, C, S, S]``."""
 
     name: str
     records: Sequence[Record]
@@ -53,16 +53,16 @@ class _HeldOut:
 def fit_ood_detector(
     network: nn.Module, parts: Parts, spec: PreprocessSpec, seed: int
 ) -> tuple[OodHead, OodDetector] | None:
-    """Fit an OOD head to a trained network and measure it: minutes a member, on one core.
+    """Fit an OOD head to a trained network and measure it; takes minutes per member on one core.
 
-    It is fitted to the training part and to real images left out because they are no MRI. The
+    It is fitted to the training part and to real images excluded because they are not MRI. The
     threshold is chosen on training and validation scans. Calibration scans and synthetic images of
     another seed measure it. If the training used the validation part, or there is none, one half
     of the calibration groups chooses the threshold and the other half measures.
 
     Returns:
-        The head, and what the card states of it. None, with a warning, for a network that does not
-        give its features, or with fewer than 50 scans to fit or to choose the threshold.
+        The head and its description for the card. None, with a warning, for a network without
+        feature outputs, or with fewer than 50 scans to fit or to choose the threshold.
     """
     for_threshold, test = _held_out(parts)
     sizes = {"train": len(parts.inputs["train"]), for_threshold.name: len(for_threshold.inputs)}
@@ -83,7 +83,7 @@ def fit_ood_detector(
 
 
 def _held_out(parts: Parts) -> tuple[_HeldOut, _HeldOut]:
-    """Return the scans that choose the threshold, and those that measure the detector."""
+    """Return the scans that set the threshold, and those that measure the detector."""
     if "validation" in parts.records:
         return _part(parts, "validation"), _part(parts, "calibration")
     whole = _part(parts, "calibration")
@@ -129,7 +129,7 @@ def _strata(records: Sequence[Record]) -> list[str]:
 def _checks(
     head: OodHead, network: nn.Module, test: _HeldOut, spec: PreprocessSpec, seed: int
 ) -> tuple[OodCheck, ...]:
-    """Measure on test scans, all and by source, on them skull-stripped, and on synthetic images."""
+    """Measure on test scans (all, by source, skull-stripped) and on synthetic images."""
 
     def refused(inputs: Inputs) -> NDArray[np.bool_]:
         return scores_of(head, statistics_of(network, inputs)) < 0

@@ -1,4 +1,4 @@
-"""How a cross-validation draws its folds: by group, or in one of the two leaky ways."""
+"""How a cross-validation draws its folds: by group, or in one of two leaky ways."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from tumorlens.training.datamodule import lesion_mask_of, lesion_share
 
 Decoded = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
-# What offline augmentation usually does to this kind of data: flips, small turns and shifts,
-# and brightness. The scan stays the scan.
+# The usual offline augmentation of such data: flips, small rotations and shifts, brightness.
 OFFLINE = Compose(
     [
         RandAffineElastic(flip_prob=0.5, rotation=15, scale=0.1, translation=0.05),
@@ -41,9 +40,9 @@ class FoldPlan:
     """A way to draw folds.
 
     Attributes:
-        name: ``grouped``, ``random-leaky`` (blind to groups) or ``augment-before-split-leaky``
-            (blind to groups, over the scans and their augmented copies).
-        copies: Augmented copies made of each scan before the folds are drawn.
+        name: ``grouped``, ``random-leaky`` (ignores groups) or ``augment-before-split-leaky``
+            (ignores groups; over the scans and their augmented copies).
+        copies: Augmented copies of each scan, made before the folds are drawn.
     """
 
     name: str
@@ -54,7 +53,7 @@ class FoldPlan:
             raise ConfigError(f"copies is {self.copies}; it must be at least 0")
 
     def settings(self) -> dict[str, Any]:
-        """Return what a cross-validation's plan says of it; nothing of the ordinary way."""
+        """Return its entries in a cross-validation's plan; none for grouped folds."""
         return {} if self == GROUPED else {"protocol": self.name, "copies": self.copies}
 
     def records(self, records: Sequence[Record]) -> list[Record]:

@@ -1,4 +1,4 @@
-"""A network whose weights are final → its calibration and every metric, written down."""
+"""Calibrate a trained network, and compute and write its metrics and predictions."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from tumorlens.training.decoding import Parts
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a network.
+    """The measurements of a network.
 
     Attributes:
         calibration: Temperature and threshold, fitted on held-out scans.
-        answers: Part → what the network answers on its scans, calibrated.
+        predictions: Part → calibrated predictions on its scans.
         metrics: Part → metric → estimate with interval and n.
     """
 
     calibration: Calibration
-    answers: dict[str, Predictions]
+    predictions: dict[str, Predictions]
     metrics: dict[str, dict[str, Estimate]]
 
 
 def measured(config: RunConfig, parts: Parts, network: nn.Module, folder: RunFolder) -> Measured:
-    """Calibrate and measure a network where it is; write its metrics and answers.
+    """Calibrate and measure a network on its device; write its metrics and predictions.
 
-    The test part is left alone unless ``score_test`` says that the time has come. Raises
+    The test part is measured only with ``score_test``. Raises
     `OutputError` when the run folder cannot be written.
     """
     names = [name for name in parts.records if name != "test" or config.score_test]
@@ -54,12 +54,12 @@ def measured(config: RunConfig, parts: Parts, network: nn.Module, folder: RunFol
     calibration = calibrate(held_out, config.target_sensitivity, part)
     metrics = {name: measure(value, calibration, config.seed) for name, value in scores.items()}
     write_metrics(metrics, calibration, folder.metrics)
-    answers = {
+    predictions = {
         name: predictions_of(value, parts.records[name], calibration)
         for name, value in scores.items()
     }
-    write_predictions(answers, folder.predictions)
-    return Measured(calibration, answers, metrics)
+    write_predictions(predictions, folder.predictions)
+    return Measured(calibration, predictions, metrics)
 
 
 def score(network: nn.Module, records: Sequence[Record], inputs: NDArray[np.float32]) -> Scores:
@@ -82,10 +82,7 @@ def logits_of(
 
 
 def _calibration_part(scores: dict[str, Scores]) -> tuple[Scores, str]:
-    """Return the scans to calibrate on and their part's name; all parts are given.
-
-    Those set apart for it, else validation, else none.
-    """
+    """Return the scores to calibrate on and their part: calibration, else validation, else none."""
     for part in ("calibration", "validation"):
         if part in scores:
             return scores[part], part

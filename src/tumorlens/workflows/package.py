@@ -1,4 +1,4 @@
-"""Trained network + what was measured → the model file with its card."""
+"""Trained network and its measurements → the model file with its card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def package_model(trained: Trained) -> None:
     """
     config, folder, network = trained.stage.config, trained.stage.folder, trained.network
     parts, spec, calibration = trained.parts, config.model.preprocess, trained.measured.calibration
-    write_weights(network, folder.weights)  # first: nothing below can lose what was trained
+    write_weights(network, folder.weights)  # first, so that no later error loses the training
     fitted = fit_ood_detector(network, parts, spec, config.seed) if config.ood_detector else None
     head, detector = fitted if fitted else (None, None)
     onnx_bytes = to_onnx(network, spec, head)
@@ -44,7 +44,7 @@ def package_model(trained: Trained) -> None:
         version=tumorlens.__version__,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         architecture=config.model.architecture,
-        architecture_args=_without_place(config.model.arguments),
+        architecture_args=_without_path(config.model.arguments),
         preprocess=spec,
         pooling=Pooling(**pooling) if pooling else None,
         has_map=pooling is not None,
@@ -66,23 +66,23 @@ def package_model(trained: Trained) -> None:
     write_cards(card, parts.split, parts.records, folder.path)
 
 
-def _without_place(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a network's arguments without the place of the backbone's weights."""
+def _without_path(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's arguments without the path of the backbone's weights."""
     return {**arguments, "weights": None} if "weights" in arguments else dict(arguments)
 
 
 def _metrics(trained: Trained) -> tuple[Metric, ...]:
-    """Return the metrics a card shows, by source and view too."""
+    """Return a card's metrics, also by source and view."""
     found = trained.measured
-    no_measure = ("train", found.calibration.fitted_on)
-    parted = breakdown(found.answers, leave_out=no_measure, seed=trained.stage.config.seed)
+    fitted_parts = ("train", found.calibration.fitted_on)
+    parted = breakdown(found.predictions, leave_out=fitted_parts, seed=trained.stage.config.seed)
     return card_metrics({**found.metrics, **parted}, found.calibration.fitted_on)
 
 
 def card_metrics(
     metrics: dict[str, dict[str, Estimate]], fitted_on: str | None
 ) -> tuple[Metric, ...]:
-    """Return the figures a card shows: none from scans the model was trained or calibrated on."""
+    """Return a card's metrics, without the parts that the model was trained or calibrated on."""
     return tuple(
         Metric(name=name, split=part, value=e.value, low=e.low, high=e.high, n=e.n)
         for part, values in metrics.items()

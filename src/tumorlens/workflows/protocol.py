@@ -1,10 +1,10 @@
-"""The protocol comparison: how optimistically biased two common ways of testing are.
+"""The protocol comparison: how optimistically biased two common test protocols are.
 
 Four models are trained and tested under three protocols on one data set. Each cell is a
-cross-validation whose folds together answer every scan once, so all figures are over the same
-scans. Within a row nothing but the protocol changes: the same network, settings and seed, and
-the same number of images seen in training. Nothing is set aside to choose an epoch or a threshold
-by: the last epoch's weights answer, at 0.5.
+cross-validation whose folds together predict every scan once, so all metrics are over the same
+scans. Within a row only the protocol changes: the same network, settings and seed, and
+the same number of images seen in training. No scans are set aside to choose an epoch or a
+threshold: the last epoch's weights are tested at the threshold 0.5.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DEFAULT_FOLDS = 5
 DEFAULT_COPIES = 4
 TRANSFER = "resnet18-transfer"
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
-# Grouped first in the making, since the others are compared with it; last in the table.
+# In the table's order; grouped is trained first, since the others are compared with it.
 PROTOCOLS = ("random", "augment-before-split", "grouped")
 
 
@@ -46,9 +46,9 @@ class Row:
     """A model of the table.
 
     Attributes:
-        name: As it is asked for; title: as the table shows it.
+        name: On the command line; title: in the table.
         settings: Overrides of the training configuration.
-        epochs: Over the scans as they are; with copies, as many fewer as there are more images.
+        epochs: Without copies; with copies, reduced in proportion to the number of images.
     """
 
     name: str
@@ -57,8 +57,8 @@ class Row:
     epochs: int
 
 
-# No augmentation during training in any row: the table's only one is that before the split. Epochs,
-# batches of 16 and inputs of 96 pixels are what half an hour of one core affords.
+# No augmentation during training in any row: the table compares only that before the split.
+# Epochs, batch size and input size are chosen to fit half an hour on one core.
 _SMALL = ("data.batch_size=16", "model.preprocess.size=96", "augment=none")
 ROWS = (
     Row("notebook", "notebook CNN", ("experiment=notebook",), 150),
@@ -81,7 +81,7 @@ _COMMON = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained.
+    """What to train.
 
     Attributes:
         data: A source's name below ``data.root``, or a folder of scans.
@@ -91,7 +91,7 @@ class Plan:
             have seen the data, nor copies of it.
         n_folds: At least 2.
         copies: Augmented copies of each scan made before the split in the protocol of that name.
-        epochs: Row → epochs, where they differ from the row's own.
+        epochs: Row → epochs, to override the row's own.
         overrides: Settings for all rows, such as ``trainer.accelerator=gpu`` or ``seed=1``.
     """
 
@@ -113,10 +113,10 @@ class Plan:
             raise ConfigError("protocol: epochs and copies must be at least 1")
 
     def rows(self) -> tuple[Row, ...]:
-        """Return the rows to train, the table's order and epochs as asked."""
-        asked = [row for row in ROWS if row.name in self.models]
-        asked = [row for row in asked if row.name != TRANSFER or self.pretrained is not None]
-        return tuple(replace(row, epochs=self.epochs.get(row.name, row.epochs)) for row in asked)
+        """Return the rows to train, in the table's order and with the requested epochs."""
+        rows = [row for row in ROWS if row.name in self.models]
+        rows = [row for row in rows if row.name != TRANSFER or self.pretrained is not None]
+        return tuple(replace(row, epochs=self.epochs.get(row.name, row.epochs)) for row in rows)
 
     def left_out(self) -> dict[str, str]:
         """Return row → why it is not trained."""
@@ -144,7 +144,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """The cells by row and protocol, with what a reader has to know of them."""
+    """The cells by row and protocol, and the data they were measured on."""
 
     plan: Plan
     scans: int
@@ -154,17 +154,17 @@ class Table:
 
 
 def run_row(plan: Plan, row: Row, run_dir: Path) -> dict[str, Predictions]:
-    """Train a row's three cells, or read those that are finished; return their answers.
+    """Train a row's three cells, or read finished ones; return their predictions.
 
-    Each cell has a folder ``<row>/<protocol>`` of its own below ``run_dir``, made and gone on with
-    by `crossvalidate`. The answers are on the scans themselves: copies are answered too, since a
-    fold's test holds them, but they are not counted, so that all protocols answer the same scans.
+    Each cell has a folder ``<row>/<protocol>`` below ``run_dir``, written and resumed by
+    `crossvalidate`. Predictions on copies, which a fold's test part holds too, are dropped, so that
+    all protocols are measured on the same scans.
 
     Raises:
         ConfigError: A setting is wrong, or a cell's folder holds one made with other settings.
         DataError, OutputError: As `crossvalidate`.
     """
-    answers: dict[str, Predictions] = {}
+    predictions: dict[str, Predictions] = {}
     for name in ("grouped", "random", "augment-before-split"):
         folds_by = fold_plan(name, plan.copies)
         config = cell_config(plan, row, folds_by.copies)
@@ -173,13 +173,13 @@ def run_row(plan: Plan, row: Row, run_dir: Path) -> dict[str, Predictions]:
             config, plan.n_folds, run_dir=run_dir / row.name / name, folds_by=folds_by
         )
         table = concatenated(list(result.folds.values()))
-        scans = set(answers["grouped"].keys) if answers else set(table.keys)
-        answers[name] = table.take(np.array([key in scans for key in table.keys]))
-    return answers
+        scans = set(predictions["grouped"].keys) if predictions else set(table.keys)
+        predictions[name] = table.take(np.array([key in scans for key in table.keys]))
+    return predictions
 
 
 def fold_plan(protocol: str, copies: int) -> FoldPlan:
-    """Return how a protocol draws its folds; those that leak say so in their names."""
+    """Return how a protocol draws its folds; the leaky ones are named so."""
     return {
         "grouped": GROUPED,
         "random": FoldPlan(RANDOM_LEAKY),
@@ -204,19 +204,19 @@ def cell_config(plan: Plan, row: Row, copies: int) -> RunConfig:
         return config
     assert plan.pretrained is not None
     config = config.changed({"model": {"arguments": {"weights": str(plan.pretrained)}}})
-    build(config.model.architecture, **config.model.arguments)  # refused before work
-    # In the plan of the cell, so that other weights under the same path are noticed.
+    build(config.model.architecture, **config.model.arguments)  # raises before any training
+    # Part of the cell's plan, so that changed weights under the same path are noticed.
     return replace(config, name=f"{config.name}-{digest(plan.pretrained)[:12]}")
 
 
-def measure_row(plan: Plan, row: Row, answers: Mapping[str, Predictions]) -> dict[str, Cell]:
-    """Return a row's cells from its answers by protocol."""
-    grouped, cells = answers["grouped"], {}
+def measure_row(plan: Plan, row: Row, predictions: Mapping[str, Predictions]) -> dict[str, Cell]:
+    """Return a row's cells from its predictions by protocol."""
+    grouped, cells = predictions["grouped"], {}
     for name in PROTOCOLS:
         copies = fold_plan(name, plan.copies).copies
-        optimism = {} if name == "grouped" else paired_difference(answers[name], grouped)
+        optimism = {} if name == "grouped" else paired_difference(predictions[name], grouped)
         epochs = cell_config(plan, row, copies).trainer.max_epochs
-        cells[name] = Cell(summarize(answers[name]), optimism, epochs, copies)
+        cells[name] = Cell(summarize(predictions[name]), optimism, epochs, copies)
     return cells
 
 
@@ -227,7 +227,7 @@ def digest(path: Path) -> str:
 
 
 def settings_of(plan: Plan, row: Row) -> dict[str, Any]:
-    """Return what a reader wants to know of a row's training: the optimiser and its numbers."""
+    """Return a row's training settings for the table's JSON."""
     config = cell_config(plan, row, 0)
     values = config.to_plain()
     return {

@@ -39,8 +39,8 @@ METRIC_TITLES = {
     "balanced_accuracy": "Balanced accuracy",
     "roc_auc": "ROC-AUC",
 }
-# Protocol → colour and marker, so that the plot is read without colours too.
-_LOOKS = {
+# Protocol → colour and marker, so that the plot can be read without colours too.
+_MARKERS = {
     "random": ("#E69F00", "s"),
     "augment-before-split": (TUMOUR, "^"),
     "grouped": (HEALTHY, "o"),
@@ -60,11 +60,11 @@ def run_protocol(plan: Plan, run_dir: Path) -> Table:
         MissingExtraError: The plotting packages are not installed.
     """
     rows = plan.rows()
-    settings = {row.name: settings_of(plan, row) for row in rows}  # wrong ones end it here
-    known = digest(plan.pretrained) if plan.pretrained and TRANSFER in settings else None
+    settings = {row.name: settings_of(plan, row) for row in rows}  # raises for invalid ones
+    sha256 = digest(plan.pretrained) if plan.pretrained and TRANSFER in settings else None
     for name, reason in plan.left_out().items():
         log.warning("row left out", model=name, reason=reason)
-    table = Table(plan, 0, 0, {}, known)
+    table = Table(plan, 0, 0, {}, sha256)
     for row in rows:
         table = _with_row(table, row, run_dir)
         _write(run_dir / "protocol.json", json.dumps(to_json(table, settings), indent=1) + "\n")
@@ -78,14 +78,14 @@ def run_protocol(plan: Plan, run_dir: Path) -> Table:
 
 
 def _with_row(table: Table, row: Row, run_dir: Path) -> Table:
-    answers = run_row(table.plan, row, run_dir)
-    cells = {**table.cells, row.name: measure_row(table.plan, row, answers)}
-    groups = len(set(answers["grouped"].groups.tolist()))
-    return Table(table.plan, len(answers["grouped"]), groups, cells, table.pretrained_sha256)
+    predictions = run_row(table.plan, row, run_dir)
+    cells = {**table.cells, row.name: measure_row(table.plan, row, predictions)}
+    groups = len(set(predictions["grouped"].groups.tolist()))
+    return Table(table.plan, len(predictions["grouped"]), groups, cells, table.pretrained_sha256)
 
 
 def to_json(table: Table, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the table as JSON-ready figures, schema ``tumorlens-protocol/1``; no paths in it."""
+    """Return the table as JSON-ready values without paths, schema ``tumorlens-protocol/1``."""
     plan = table.plan
     return {
         "schema": SCHEMA,
@@ -115,14 +115,14 @@ def to_json(table: Table, settings: Mapping[str, Mapping[str, Any]]) -> dict[str
 
 
 def to_markdown(table: Table) -> str:
-    """Return one Markdown table a metric: the three protocols, and what the leaks add."""
+    """Return one Markdown table per metric: the three protocols, and the optimism of two."""
     plan = table.plan
     parts = [
-        f"{plan.n_folds}-fold cross-validation on {Path(plan.data).name}: each figure is over the "
+        f"{plan.n_folds}-fold cross-validation on {Path(plan.data).name}: each value is over the "
         f"same {table.scans} scans ({table.groups} groups of near-duplicates), with its 95 % "
-        "interval by a bootstrap over groups. Below “optimism” stands what the protocol adds to "
-        f"the grouped figure, paired by scan. {plan.copies} augmented copies a scan in the middle "
-        "protocol, whose copies are trained on but not counted.\n"
+        "interval by a bootstrap over groups. “Optimism” is the difference "
+        f"from the grouped protocol, paired by scan. “Augment before split” makes {plan.copies} "
+        "augmented copies per scan; they are trained on but not counted.\n"
     ]
     for metric in METRICS:
         parts.append(
@@ -164,9 +164,9 @@ def _write(path: Path, text: str) -> None:
 
 @styled
 def draw(table: Table) -> Figure:
-    """Draw a panel a metric: a line a model, a marker with its interval a protocol.
+    """Draw a panel per metric: a line per model, a marker with its interval per protocol.
 
-    The ground is white, so that it reads the same on a light page and on a dark one.
+    The background is white, to be readable on light and dark pages.
     """
     names = list(table.cells)
     figure = new_figure(11.0, 1.7 + 0.75 * len(names))
@@ -174,7 +174,7 @@ def draw(table: Table) -> Figure:
     for axes, metric in zip(panels, METRICS, strict=True):
         for shift, protocol in zip((-0.22, 0.0, 0.22), PROTOCOLS, strict=True):
             found = [table.cells[name][protocol].metrics[metric] for name in names]
-            colour, marker = _LOOKS[protocol]
+            colour, marker = _MARKERS[protocol]
             axes.errorbar(
                 [estimate.value for estimate in found],
                 [at + shift for at in range(len(names))],

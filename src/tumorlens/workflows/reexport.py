@@ -1,4 +1,4 @@
-"""A run folder → its model file written anew, for another place, name or runtime."""
+"""A run folder → its model file exported again, with another name or a refitted detector."""
 
 from __future__ import annotations
 
@@ -35,19 +35,18 @@ def reexport(
 ) -> ModelCard:
     """Build the network of ``run_dir`` from its card and weights, and export it to ``output``.
 
-    The card goes along, with ``name`` and ``version`` when given: its figures stay true,
-    because weights that answer the card's self-test differently are refused. With ``refit`` an
-    OOD detector and conformal sets are fitted to the network, for which the run's data must be
-    where its ``config.yaml`` says; besides the detector's weights nothing in the run folder
-    changes.
+    The card is kept, with ``name`` and ``version`` when given; its metrics stay valid, since
+    weights that fail the card's self-test are refused. With ``refit`` an OOD detector and conformal
+    sets are fitted to the network, for which the run's data must be at the paths in its
+    ``config.yaml``; in the run folder only the detector's weights change.
 
     Raises:
         ModelFileError: The run has no usable ``model.onnx``, no ``weights.pt`` or, when the card
             has an OOD detector, no ``ood_detector.pt``.
         ConfigError: One of them is damaged or of another network; with ``refit``, the run's
-            configuration is not there.
+            configuration is missing.
         ExportError: The weights are not those the card measured, or torch and ONNX disagree.
-        DataError: With ``refit``, the run's data is not there, or is other data.
+        DataError: With ``refit``, the run's data is missing or has changed.
         OutputError: ``output`` cannot be written.
     """
     folder = RunFolder(run_dir)
@@ -76,7 +75,7 @@ def reexport(
 def _refit(
     network: nn.Module, card: ModelCard, folder: RunFolder
 ) -> tuple[OodHead | None, dict[str, Any]]:
-    """Return the OOD head, and the card's fields that it and the conformal sets change."""
+    """Return the OOD head and the changed fields of the card: detector and conformal sets."""
     config = read_config(folder.config)
     split, records = read_split(folder.split), load_records(config.data)
     known = {record.key for record in records}

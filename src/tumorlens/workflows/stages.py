@@ -1,4 +1,4 @@
-"""A run as a flat plan of stages: of each member a training or two, then their ensemble."""
+"""A run as a flat plan of stages: one or two trainings per member, then their ensemble."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Stage:
     Attributes:
         name: ``train``, or ``pretrain`` and ``finetune``, or ``ensemble``.
         folder: Where its results go.
-        config: Its settings, without stages of their own.
-        sources: Folders of the stages whose weights it starts from, or joins.
+        config: Its settings, without ``members`` and ``finetune``.
+        sources: Folders of the stages whose weights it starts from or joins.
     """
 
     name: str
@@ -32,19 +32,19 @@ class Stage:
 
     @property
     def joins(self) -> bool:
-        """Whether it makes an ensemble of other stages' networks, and fits nothing."""
+        """Whether the stage joins other stages' networks into an ensemble instead of training."""
         return self.name == "ensemble"
 
 
 def plan(config: RunConfig, folder: RunFolder) -> list[Stage]:
     """Return the stages of a run in order; the last one's results are the run's.
 
-    With ``members`` there are stages for each of them, in folders of their own, and at the end
-    their ensemble. With ``finetune`` a training has two: first without an out-of-distribution
-    detector and without the test, then from its weights with the settings of ``finetune``.
+    With ``members`` each has its own stages, in its own folder, and their ensemble comes last. With
+    ``finetune`` a training has two stages: ``pretrain``, without an out-of-distribution detector
+    and without the test part, then ``finetune`` from its weights, with the changed settings.
 
     Raises:
-        ConfigError: A setting of ``members`` or ``finetune`` is none, or cannot be; or a network
+        ConfigError: A setting of ``members`` or ``finetune`` is unknown or invalid, or a network
             does not take the configured arguments.
     """
     if config.members is None:
@@ -71,7 +71,7 @@ def _trainings(config: RunConfig, folder: RunFolder) -> list[Stage]:
     second = replace(
         whole.changed(config.finetune, "finetune"), init=str(folder.pretrain.path), init_member=0
     )
-    # Another seed draws other images from the same parts.
+    # ``finetune.seed`` may differ; the split stays that of the second stage.
     split = replace(config.data.split, seed=second.data.split.seed)
     first = replace(_unmeasured(whole), data=replace(config.data, split=split))
     return [
@@ -81,43 +81,43 @@ def _trainings(config: RunConfig, folder: RunFolder) -> list[Stage]:
 
 
 def _unmeasured(config: RunConfig) -> RunConfig:
-    """Return the settings of a network that others are made of."""
+    """Return the settings of an intermediate network: no detector, test or evaluation."""
     return replace(config, ood_detector=False, score_test=False, after=AfterConfig())
 
 
 def member_configs(config: RunConfig) -> list[RunConfig]:
     """Return the settings of each of ``members``.
 
-    Its seed is one more than the one's before, unless it has a seed of its own. Where ``init`` is
-    an ensemble, it starts from the member in its own place. No detector is fitted to it and its
-    weights are not rounded, both of which come to the ensemble; the test is not its own either.
+    Member ``i`` has seed ``seed + i`` unless it sets its own, and starts from member ``i`` where
+    ``init`` is an ensemble. OOD detector, rounding of weights and test part are left to the
+    ensemble.
 
     Raises:
-        ConfigError: A setting is none, or members differ in architecture or input.
+        ConfigError: A setting is unknown or invalid, or members differ in architecture or input.
     """
     assert config.members is not None
     if config.model.architecture != "evidence":
         raise ConfigError(f"members are evidence networks, not {config.model.architecture}")
-    alike = replace(_unmeasured(config), members=None, weight_bits=32)
+    common = replace(_unmeasured(config), members=None, weight_bits=32)
     members = [
-        replace(alike, seed=config.seed + at, init_member=at).changed(own, "members")
+        replace(common, seed=config.seed + at, init_member=at).changed(own, "members")
         for at, own in enumerate(config.members)
     ]
     for at, member in enumerate(members, start=1):
         for setting in ("architecture", "preprocess"):
             if getattr(member.model, setting) != getattr(config.model, setting):
                 raise ConfigError(
-                    f"members: number {at} has a model.{setting} of its own, but all see one input "
-                    "and are of one kind; set it for the whole run"
+                    f"members: number {at} has its own model.{setting}, but all members share one "
+                    "input and architecture; set it for the whole run"
                 )
     return members
 
 
 def ensemble_config(config: RunConfig, members: Sequence[RunConfig]) -> RunConfig:
-    """Return the settings of an ensemble: its data are what fine-tuning learnt from.
+    """Return the settings of an ensemble, whose data are those of the fine-tuning stage.
 
-    It starts from nothing and trains nothing. Its network's arguments are the configured ones,
-    and ``own`` tells what members have instead. Raises `ConfigError` for a wrong ``finetune``.
+    Its network takes the configured arguments; ``own`` lists what each member changes.
+    Raises `ConfigError` for an invalid ``finetune``.
     """
     whole = config if config.finetune is None else config.changed(config.finetune, "finetune")
     common = {**config.model.arguments, "weights": None}
@@ -135,37 +135,37 @@ def ensemble_config(config: RunConfig, members: Sequence[RunConfig]) -> RunConfi
 
 
 def resumed_stage(resume: Path | None, stages: Sequence[Stage]) -> Stage | None:
-    """Return the training that ``resume`` goes on in, or None without ``resume``.
+    """Return the training stage that ``resume`` continues, or None without ``resume``.
 
-    A training's checkpoints lie in its folder itself, or in ``checkpoints`` there. A run of one
-    training goes on from any file.
+    The file must be in a stage's folder or in ``checkpoints`` there, unless the run has only one
+    stage.
 
     Raises:
-        ConfigError: The file is of none of these trainings, or no checkpoint.
+        ConfigError: The file belongs to none of these stages, or is not a checkpoint.
     """
     if resume is None:
         return None
     if len(stages) == 1:
         return stages[0]
     trainings = [stage for stage in stages if not stage.joins]
-    beside = resume.parent.resolve()
+    parent = resume.parent.resolve()
     for stage in trainings:
-        if beside in (stage.folder.path.resolve(), stage.folder.checkpoints.resolve()):
+        if parent in (stage.folder.path.resolve(), stage.folder.checkpoints.resolve()):
             read_checkpoint(resume)
             return stage
     *others, last = (str(stage.folder.checkpoints) for stage in trainings)
     raise ConfigError(
         f"resume: {resume} is of none of this run's trainings; name the last.ckpt in "
-        f"{', '.join(others)} or {last}, or, where it is of another run, set run_dir to that "
-        "run's folder"
+        f"{', '.join(others)} or {last}, or set run_dir to the folder of the run to "
+        "resume"
     )
 
 
 def outstanding(stages: Sequence[Stage], resumed: Stage | None) -> list[Stage]:
-    """Return the stages that are still to be done, in order.
+    """Return the stages still to execute, in order.
 
-    They are the last one, the resumed one, those that one of them needs and that have no model
-    file yet, and those whose sources change.
+    These are the last one, the resumed one, those they need that have no model file yet, and those
+    whose sources change.
     """
     needed = {stages[-1].folder, *([resumed.folder] if resumed else [])}
     for stage in reversed(stages):
@@ -173,8 +173,8 @@ def outstanding(stages: Sequence[Stage], resumed: Stage | None) -> list[Stage]:
             needed |= set(stage.sources)
     todo: list[Stage] = []
     for stage in stages:
-        renewed = any(each.folder in stage.sources for each in todo)
+        stale = any(each.folder in stage.sources for each in todo)
         missing = stage.folder in needed and not stage.folder.model.is_file()
-        if stage is stages[-1] or stage == resumed or renewed or missing:
+        if stage is stages[-1] or stage == resumed or stale or missing:
             todo.append(stage)
     return todo

@@ -1,4 +1,4 @@
-"""``train(config) -> RunResult``: a training run as one plain function, and its command line."""
+"""``train(config) -> RunResult``: a training run as one function, and its command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tumorlens.workflows.stages import Stage, outstanding, plan, resumed_stage
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """The results of a run.
 
     Attributes:
         run_dir: Holds the files that `tumorlens.runs.folder.RunFolder` names.
@@ -51,11 +51,11 @@ class RunResult:
 
 
 def train(config: RunConfig, run_dir: Path | None = None) -> RunResult:
-    """Train, choose on validation, calibrate, measure, export; then do what ``after`` asks for.
+    """Train, select on validation, calibrate, measure and export; then run the steps of ``after``.
 
     The run is a plan of stages (see `tumorlens.workflows.stages.plan`), each in a folder of its
-    own. A stage that is done is not done again, but for the last; ``resume`` goes on with the one
-    that its file lies in, and a file of none of them is refused.
+    own. Finished stages are not repeated, except for the last; ``resume`` continues the stage whose
+    folder holds its file, and any other file is refused.
 
     Args:
         config: As :func:`~tumorlens.runs.compose.compose_config` returns it.
@@ -66,8 +66,8 @@ def train(config: RunConfig, run_dir: Path | None = None) -> RunResult:
         ConfigError: A setting is wrong, ``init`` or ``resume`` does not fit, or the loss became
             infinite.
         ModelNotFoundError: ``init`` or the backbone's weights do not exist.
-        DataError: The data or the split cannot be used; LeakageError when groups cross, or
-            when the run of ``init``, or a member, has learnt from held-out scans of this one.
+        DataError: The data or the split cannot be used; LeakageError when groups cross the split,
+            or when ``init``, or a member, was trained on held-out scans of this run.
         MissingExtraError: scikit-learn is not installed, and the shortcut tests need it.
         OutputError: The run folder cannot be written.
         ExportError: torch and ONNX disagree.
@@ -106,8 +106,8 @@ def _run(stage: Stage) -> RunResult:
 def main(arguments: Sequence[str]) -> list[RunResult]:
     """Run Hydra's command line on ``arguments``: overrides, ``-m`` sweeps, ``--help``.
 
-    Returns one result a job. Raises what :func:`train` raises; in a sweep the first failure
-    ends it. Under several processes (``trainer.devices``) all but the first end in `SystemExit`.
+    Returns one result per job. Raises what :func:`train` raises; the first failure ends a
+    sweep. Under several processes (``trainer.devices``) all but the first end in `SystemExit`.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     results: list[RunResult] = []
@@ -115,26 +115,26 @@ def main(arguments: Sequence[str]) -> list[RunResult]:
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, version_base="1.3")
     def job(composed: Any) -> float:
-        # Lightning starts the other processes of a run with the command this one was given.
-        sys.argv = before
+        # Lightning starts the other processes of a run from this command line.
+        sys.argv = original_argv
         try:
             config = from_hydra(composed)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 check_one_process(config, "a sweep")
             results.append(train(config))
         except TumorLensError as error:
-            # Hydra would print a traceback and exit; the caller knows how to say it better.
+            # Hydra would print a traceback and exit; the caller reports the error.
             failures.append(error)
             return math.nan
         estimate = results[-1].metrics.get("validation", {}).get("roc_auc")
         return estimate.value if estimate else math.nan
 
-    before = sys.argv
+    original_argv = sys.argv
     sys.argv = ["tumorlens train", *arguments]
     try:
         job()
     finally:
-        sys.argv = before
+        sys.argv = original_argv
     if failures:
         raise failures[0]
     return results
