@@ -200,8 +200,8 @@ def _leaks(predictions: Mapping[str, Predictions], part: str) -> tuple[str, ...]
     if not leaked:
         return ()
     return (
-        f"{len(leaked)} of {len(predictions[part])} {part} scans share a group of near-duplicates or "
-        "of one person with training scans: these metrics are optimistically biased.",
+        f"{len(leaked)} of {len(predictions[part])} {part} scans share a group of near-duplicates "
+        "or of one person with training scans: these metrics are optimistically biased.",
     )
 
 

@@ -267,7 +267,8 @@ class RunConfig:
 def check_one_process(config: RunConfig, what: str) -> None:
     """Refuse distributed training in a command that runs several trainings one after the other.
 
-    The worker processes start with the first training and end with it. Raises `ConfigError` where ``trainer.devices`` or ``trainer.num_nodes`` asks for more.
+    The worker processes start with the first training and end with it. Raises `ConfigError` where
+    ``trainer.devices`` or ``trainer.num_nodes`` asks for more than one.
     """
     if (str(config.trainer.devices), config.trainer.num_nodes) != ("1", 1):
         raise ConfigError(

@@ -15,8 +15,8 @@ def warmed_up(decay: float) -> Averaging:
 
     An exponential moving average whose decay after ``n`` steps is
     ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's
-    ``ExponentialMovingAverage(num_updates=n)``. With a fixed decay of 0.998, the only kind in Lightning's
-    ``EMAWeightAveraging`` and torch's ``get_ema_multi_avg_fn``, the average after 1,200 steps still
+    ``ExponentialMovingAverage(num_updates=n)``. Lightning's ``EMAWeightAveraging`` and torch's
+    ``get_ema_multi_avg_fn`` have a fixed decay only: at 0.998, the average after 1,200 steps still
     holds 9 % of the random initial weights. All tensors are updated at once, because reading the
     step count per tensor would synchronise the GPU a hundred times per step.
 
