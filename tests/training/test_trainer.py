@@ -74,7 +74,7 @@ def test_workers_augment_beside_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
-    monkeypatch.setattr(trainer, "_cores", lambda: cores)
+    monkeypatch.setattr(trainer, "usable_cores", lambda: cores)
     assert loader_workers(asking(asked, accelerator), processes) == workers
 
 
