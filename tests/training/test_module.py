@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DistributedSampler
 
 from tumorlens.augmentation.geometry import RandAffineElastic
 from tumorlens.augmentation.intensity import RandInvert, RandRicianNoise
@@ -16,7 +17,6 @@ from tumorlens.augmentation.policy import AugmentationPolicy, Intensity, Lesions
 from tumorlens.errors import ConfigError
 from tumorlens.models.registry import build
 from tumorlens.runs.config import LossConfig, OptimizerConfig
-from tumorlens.training.datamodule import SharedSampler
 from tumorlens.training.module import (
     Classifier,
     in_order,
@@ -125,7 +125,9 @@ def test_a_network_without_a_backbone_cannot_freeze_one() -> None:
 
 @pytest.mark.parametrize(("count", "world"), [(7, 2), (8, 2), (5, 3), (2, 4)])
 def test_shares_of_several_processes_are_put_in_order(count: int, world: int) -> None:
-    shares = [list(SharedSampler(count, rank=rank, world=world)) for rank in range(world)]
+    shares = [
+        list(DistributedSampler(range(count), world, rank, shuffle=False)) for rank in range(world)
+    ]
     assert {len(share) for share in shares} == {-(-count // world)}
     gathered = torch.tensor(shares)
     assert in_order(gathered, count).tolist() == list(range(count))

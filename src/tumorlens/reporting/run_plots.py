@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import read_pixels
@@ -15,12 +19,12 @@ from tumorlens.inference.overlay import to_display
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions
+from tumorlens.models.gradcam import outputs_of
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights
 from tumorlens.plots import curves, galleries
 from tumorlens.plots.style import encode
 from tumorlens.reporting.document import Plot
-from tumorlens.reporting.feature_maps import convolution_features
 from tumorlens.runs.curves import read_curves
 
 FOREST_METRICS = ("roc_auc", "sensitivity", "specificity", "balanced_accuracy")
@@ -148,10 +152,35 @@ def _feature_maps(predictor: Predictor, weights: Path, scan: np.ndarray) -> Plot
     card = predictor.card
     network = build(card.architecture, **card.architecture_args)
     load_weights(network, weights)
-    features = convolution_features(network, preprocess(scan, card.preprocess))
+    features = _convolution_features(network, preprocess(scan, card.preprocess))
     caption = (
         "Outputs of convolutional layers, first to last, for one scan: the channels of highest "
         "variance, on one scale per layer."
     )
     figure = galleries.feature_maps(features)
     return Plot("Feature maps", caption, encode(figure, "png"), "png", wide=True)
+
+
+def _convolution_features(
+    network: nn.Module, image: NDArray[np.float32], limit: int = 6
+) -> dict[str, NDArray[np.float32]]:
+    """Return the outputs of convolutional layers, before norm and activation.
+
+    Args:
+        network: Any network that takes ``[N, C, H, W]``.
+        image: One preprocessed scan, float32 ``[C, H, W]``.
+        limit: Layers returned, spread evenly from the first to the last.
+
+    Returns:
+        Layer name → float32 ``[channels, h, w]``, in the network's order.
+    """
+    layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    chosen = sorted(set(np.linspace(0, len(layers) - 1, min(limit, len(layers))).round().tolist()))
+    network = network.eval().float().cpu()
+    with ExitStack() as hooks, torch.no_grad():
+        outputs = {
+            name: hooks.enter_context(outputs_of(layer))
+            for name, layer in (layers[int(index)] for index in chosen)
+        }
+        network(torch.from_numpy(image.copy())[None])
+    return {name: found[0].numpy() for name, (found,) in outputs.items()}

@@ -29,10 +29,9 @@ from tumorlens.reporting.run_plots import (
 )
 from tumorlens.runs.compose import read_config
 from tumorlens.runs.folder import RunFolder
-from tumorlens.runs.folds import read_crossval
 from tumorlens.runs.predictions import concatenated
 from tumorlens.runs.provenance import read_provenance, recipe
-from tumorlens.runs.reader import RunData
+from tumorlens.runs.reader import RunData, read_crossval
 
 log = structlog.get_logger(__name__)
 

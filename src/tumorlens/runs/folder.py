@@ -1,4 +1,4 @@
-"""The folder of a run: the name of every file in it, and what is written into it first."""
+"""The folder of a run: the name of every file in it, and its initial contents."""
 
 from __future__ import annotations
 
@@ -14,94 +14,57 @@ from tumorlens.runs.config import RunConfig
 from tumorlens.runs.provenance import Provenance
 
 PRETRAIN = "pretrain"
-"""Folder, in that of a run with ``finetune``, of the training it goes on from."""
+"""Subfolder of the training before the fine-tuning stage."""
+
+
+class _Entry:
+    """A file or folder of a run, by its name: a path when read from a `RunFolder`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, kind: type[RunFolder]) -> Path:
+        return folder.path / self.name
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a training, or a cross-validation, keeps what."""
+    """The files of a training or a cross-validation."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The settings, as `tumorlens.runs.compose.read_config` reads them."""
-        return self.path / "config.yaml"
-
-    @property
-    def provenance(self) -> Path:
-        """What it started from, or was joined from: see `tumorlens.runs.provenance`."""
-        return self.path / "provenance.json"
-
-    @property
-    def split(self) -> Path:
-        """Which scan is in which part."""
-        return self.path / "split.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of Lightning's ``best.ckpt`` and ``last.ckpt``."""
-        return self.path / "checkpoints"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of each epoch's figures."""
-        return self.path / "logs"
-
-    @property
-    def curves(self) -> Path:
-        """Those figures drawn."""
-        return self.path / "curves.png"
-
-    @property
-    def metrics(self) -> Path:
-        """Every part's metrics, and the calibration."""
-        return self.path / "metrics.json"
-
-    @property
-    def predictions(self) -> Path:
-        """What the network answers on every scan it was measured on."""
-        return self.path / "predictions.csv"
-
-    @property
-    def weights(self) -> Path:
-        """The network's weights alone."""
-        return self.path / "weights.pt"
-
-    @property
-    def ood_detector(self) -> Path:
-        """The weights of the out-of-distribution detector alone."""
-        return self.path / "ood_detector.pt"
-
-    @property
-    def model(self) -> Path:
-        """The model file; of a training the last file written, so that it says it is whole."""
-        return self.path / "model.onnx"
-
-    @property
-    def evaluation(self) -> Path:
-        """What ``after`` measured of the model file."""
-        return self.path / "evaluation.json"
-
-    @property
-    def explanations(self) -> Path:
-        """A page of hits and misses of the class map."""
-        return self.path / "explanations.html"
-
-    @property
-    def crossval(self) -> Path:
-        """The plan of a cross-validation."""
-        return self.path / "crossval.json"
-
-    @property
-    def out_of_fold(self) -> Path:
-        """Every fold's answers on its test scans."""
-        return self.path / "out_of_fold.csv"
-
-    @property
-    def out_of_fold_temperature(self) -> Path:
-        """The temperature that all out-of-fold logits give."""
-        return self.path / "out_of_fold.json"
+    config = _Entry("config.yaml")
+    """The settings, as `tumorlens.runs.compose.read_config` reads them."""
+    provenance = _Entry("provenance.json")
+    """The weights it started from or joined: see `tumorlens.runs.provenance`."""
+    split = _Entry("split.json")
+    """The scans of each part."""
+    checkpoints = _Entry("checkpoints")
+    """Folder of Lightning's ``best.ckpt`` and ``last.ckpt``."""
+    logs = _Entry("logs")
+    """Folder of each epoch's metrics."""
+    curves = _Entry("curves.png")
+    """The learning curves, plotted."""
+    metrics = _Entry("metrics.json")
+    """Every part's metrics, and the calibration."""
+    predictions = _Entry("predictions.csv")
+    """Predictions on every measured scan."""
+    weights = _Entry("weights.pt")
+    """The network's weights."""
+    ood_detector = _Entry("ood_detector.pt")
+    """The weights of the out-of-distribution detector."""
+    model = _Entry("model.onnx")
+    """The model file, the last file that a training writes."""
+    evaluation = _Entry("evaluation.json")
+    """The metrics of the model file that ``after`` requested."""
+    explanations = _Entry("explanations.html")
+    """A page of hits and misses of the class map."""
+    crossval = _Entry("crossval.json")
+    """The plan of a cross-validation."""
+    out_of_fold = _Entry("out_of_fold.csv")
+    """Every fold's predictions on its test scans."""
+    out_of_fold_temperature = _Entry("out_of_fold.json")
+    """The temperature fitted to all out-of-fold logits."""
 
     def member(self, number: int) -> RunFolder:
         """Return the folder of an ensemble's member, counted from 1."""
@@ -109,7 +72,7 @@ class RunFolder:
 
     @property
     def pretrain(self) -> RunFolder:
-        """The folder of the training that a fine-tuning goes on from."""
+        """The folder of the training before the fine-tuning stage."""
         return RunFolder(self.path / PRETRAIN)
 
     def fold(self, name: str) -> RunFolder:
@@ -117,14 +80,14 @@ class RunFolder:
         return RunFolder(self.path / name.replace("/", "-"))
 
     def begin(self, config: RunConfig, provenance: Provenance) -> None:
-        """Make the folder and write settings and provenance into it.
+        """Create the folder and write settings and provenance into it.
 
         Raises `OutputError` where that cannot be done.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self.path}: the run folder cannot be made ({error})") from error
+            raise OutputError(f"{self.path}: the run folder cannot be created ({error})") from error
         settings = config_yaml(replace(config, run_dir=self.path))
         found = json.dumps(provenance.to_plain(), indent=1) + "\n"
         for path, text in ((self.config, settings), (self.provenance, found)):

@@ -1,10 +1,11 @@
-"""A finished run, read back: its settings, records and predictions."""
+"""A finished run or cross-validation, read back: its settings, records and predictions."""
 
 from __future__ import annotations
 
 import json
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -12,7 +13,7 @@ import structlog
 from tumorlens.data.manifest import Record
 from tumorlens.data.pixels import load_inputs
 from tumorlens.data.splits import read_split
-from tumorlens.errors import DataError
+from tumorlens.errors import ConfigError, DataError
 from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.summary import Predictions
 from tumorlens.runs.compose import read_config
@@ -73,3 +74,26 @@ class RunData:
             return list(json.loads(path.read_text(encoding="utf-8"))["parts"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); train the run again") from error
+
+
+def read_crossval(run_dir: Path) -> tuple[dict[str, Any], dict[str, Predictions]]:
+    """Return the plan and the out-of-fold predictions of a cross-validation's folder.
+
+    Raises:
+        DataError: The predictions are missing or damaged.
+        ConfigError: The plan is missing or damaged.
+    """
+    folds = read_predictions(RunFolder(run_dir).out_of_fold)
+    return read_plan(run_dir), folds
+
+
+def read_plan(run_dir: Path) -> dict[str, Any]:
+    """Return a cross-validation's plan. Raises `ConfigError` when it cannot be read."""
+    path = RunFolder(run_dir).crossval
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a cross-validation's plan ({error})") from error
+    if not isinstance(plan, dict):
+        raise ConfigError(f"{path}: not a cross-validation's plan")
+    return plan

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from tumorlens.augmentation.pipeline import Augmentation, AugmentedDataset, PlacedBatches
 from tumorlens.augmentation.policy import AugmentationPolicy
@@ -173,20 +173,6 @@ def balancing_weight(labels: NDArray[np.float32]) -> float:
 _WEIGHTS = {"balanced": balanced_weights, "weighted": class_weights}
 
 
-class SharedSampler(Sampler[int]):
-    """Every ``world``-th of ``size`` items in order, the last repeated to make shares equal."""
-
-    def __init__(self, size: int, *, rank: int, world: int) -> None:
-        self.size, self.rank, self.world = size, rank, world
-
-    def __len__(self) -> int:
-        return -(-self.size // self.world)
-
-    def __iter__(self) -> Iterator[int]:
-        places = range(self.rank, len(self) * self.world, self.world)
-        return (min(at, self.size - 1) for at in places)
-
-
 class ScanDataModule(L.LightningDataModule):
     """Loaders over the parts of a split; only the training loader shuffles.
 
@@ -218,7 +204,7 @@ class ScanDataModule(L.LightningDataModule):
         self.epoch_images, self.num_workers, self.seed = epoch_images, num_workers, seed
         self.augmentation = augmentation
 
-    def _loader(self, mode: Mode, sampler: Sampler[int] | None) -> DataLoader[dict[str, Tensor]]:
+    def _loader(self, mode: Mode, sampler: Sampler[Any] | None) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
             self.parts[mode], batch_size=self.batch_size, sampler=sampler, collate_fn=_identity
         )
@@ -263,13 +249,13 @@ class ScanDataModule(L.LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         """Return the validation loader in fixed order; none when the split has no such part.
 
-        Of several processes each gets its share (see :class:`SharedSampler`).
+        With several processes each gets every ``world``-th scan.
         """
         if "validation" not in self.parts:
             return []
         rank, world = self._rank()
-        size = len(self.parts["validation"])
-        shared = SharedSampler(size, rank=rank, world=world) if world > 1 else None
+        dataset = self.parts["validation"]
+        shared = DistributedSampler(dataset, world, rank, shuffle=False) if world > 1 else None
         return [self._loader("validation", shared)]
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:

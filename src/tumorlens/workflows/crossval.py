@@ -21,9 +21,9 @@ from tumorlens.metrics.out_of_fold import OutOfFold, out_of_fold_temperature
 from tumorlens.metrics.summary import Predictions, summarize
 from tumorlens.runs.config import RunConfig, check_one_process
 from tumorlens.runs.folder import RunFolder, run_folder
-from tumorlens.runs.folds import read_plan
 from tumorlens.runs.predictions import concatenated, read_predictions, write_predictions
 from tumorlens.runs.provenance import Provenance
+from tumorlens.runs.reader import read_plan
 from tumorlens.runs.records import load_records
 from tumorlens.training.decoding import decode_parts
 from tumorlens.training.initial_weights import starting_weights

@@ -9,7 +9,6 @@ threshold: the last epoch's weights are tested at the threshold 0.5.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from tumorlens.models.registry import build
 from tumorlens.runs.compose import compose_config
 from tumorlens.runs.config import RunConfig
 from tumorlens.runs.predictions import concatenated
+from tumorlens.runs.provenance import sha256_of
 from tumorlens.workflows.crossval import crossvalidate
 from tumorlens.workflows.folds import GROUPED, FoldPlan
 
@@ -206,7 +206,7 @@ def cell_config(plan: Plan, row: Row, copies: int) -> RunConfig:
     config = config.changed({"model": {"arguments": {"weights": str(plan.pretrained)}}})
     build(config.model.architecture, **config.model.arguments)  # raises before any training
     # Part of the cell's plan, so that changed weights under the same path are noticed.
-    return replace(config, name=f"{config.name}-{digest(plan.pretrained)[:12]}")
+    return replace(config, name=f"{config.name}-{sha256_of(plan.pretrained)[:12]}")
 
 
 def measure_row(plan: Plan, row: Row, predictions: Mapping[str, Predictions]) -> dict[str, Cell]:
@@ -218,12 +218,6 @@ def measure_row(plan: Plan, row: Row, predictions: Mapping[str, Predictions]) ->
         epochs = cell_config(plan, row, copies).trainer.max_epochs
         cells[name] = Cell(summarize(predictions[name]), optimism, epochs, copies)
     return cells
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file that is known to be there."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def settings_of(plan: Plan, row: Row) -> dict[str, Any]:

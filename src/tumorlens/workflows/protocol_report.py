@@ -12,6 +12,7 @@ import structlog
 from tumorlens.atomic import atomic_file
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.plots.style import FAINT, HEALTHY, TUMOUR, encode, new_figure, styled
+from tumorlens.runs.provenance import sha256_of
 from tumorlens.workflows.protocol import (
     METRICS,
     PROTOCOLS,
@@ -21,7 +22,6 @@ from tumorlens.workflows.protocol import (
     Plan,
     Row,
     Table,
-    digest,
     measure_row,
     run_row,
     settings_of,
@@ -61,7 +61,7 @@ def run_protocol(plan: Plan, run_dir: Path) -> Table:
     """
     rows = plan.rows()
     settings = {row.name: settings_of(plan, row) for row in rows}  # raises for invalid ones
-    sha256 = digest(plan.pretrained) if plan.pretrained and TRANSFER in settings else None
+    sha256 = sha256_of(plan.pretrained) if plan.pretrained and TRANSFER in settings else None
     for name, reason in plan.left_out().items():
         log.warning("row left out", model=name, reason=reason)
     table = Table(plan, 0, 0, {}, sha256)
