@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from tumorlens.errors import ConfigError
 
 Settings = TypeVar("Settings")
+
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}  # slow to build
 
 
 def validated(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
@@ -55,9 +56,10 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return result
 
 
-@cache  # slow to build
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def _refuse_unknown(kind: Any, values: Mapping[str, Any], where: str, at: str) -> None:

@@ -255,7 +255,9 @@ class ScanDataModule(L.LightningDataModule):
             return []
         rank, world = self._rank()
         dataset = self.parts["validation"]
-        shared = DistributedSampler(dataset, world, rank, shuffle=False) if world > 1 else None
+        shared: Sampler[Any] | None = None
+        if world > 1:
+            shared = DistributedSampler(dataset, world, rank, shuffle=False)
         return [self._loader("validation", shared)]
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
