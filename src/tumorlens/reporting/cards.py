@@ -21,9 +21,9 @@ from tumorlens.data.catalogue import KNOWN_SOURCES, UNKNOWN_LICENCE, SourceInfo,
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split
 from tumorlens.modelfile import ModelCard
-from tumorlens.modelfile.markdown import HEADLINE, model_card_markdown
+from tumorlens.modelfile.markdown import model_card_markdown
 from tumorlens.pages.render import render
-from tumorlens.reporting.claim import claim_markdown
+from tumorlens.reporting.claim import claim_markdown, main_part
 
 MONAI_SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
@@ -89,7 +89,7 @@ def hub_card(card: ModelCard) -> HubCard:
 
     The metrics of the held-out part become its evaluation results.
     """
-    part = _main_part(card)
+    part = main_part(card)
     results = [
         EvalResult(
             task_type="image-classification",
@@ -126,7 +126,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     if card.ood is not None:
         meaning = "0 and above is a slice of a head's MRI to the OOD detector"
         outputs["in_domain"] = _tensor(meaning, **answer)
-    part = _main_part(card)
+    part = main_part(card)
     return {
         "schema": MONAI_SCHEMA,
         "version": card.version,
@@ -191,11 +191,6 @@ def software_versions() -> dict[str, str]:
         except PackageNotFoundError:  # from an extra that is not installed
             continue
     return versions
-
-
-def _main_part(card: ModelCard) -> str | None:
-    measured = {metric.split for metric in card.metrics if metric.name in HEADLINE}
-    return next((part for part in ("test", "validation", "calibration") if part in measured), None)
 
 
 def _counts(name: str | None, parts: Mapping[str, Sequence[Record]]) -> tuple[object, ...]:

@@ -91,15 +91,20 @@ def _augmentations(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _headline(card: ModelCard) -> str:
-    for part in ("test", "validation", "calibration"):
-        found = {m.name: m for m in card.metrics if m.split == part}
-        figures = [
-            f"{name.replace('_', ' ')} {found[name].value:.3f} "
-            f"({found[name].low:.3f} to {found[name].high:.3f})"
-            for name in HEADLINE
-            if name in found
-        ]
-        if figures:
-            n = next(iter(found.values())).n
-            return f"{part} scans, n = {n}: {', '.join(figures)}"
-    return "nothing was measured"
+    part = main_part(card)
+    if part is None:
+        return "nothing was measured"
+    found = {m.name: m for m in card.metrics if m.split == part}
+    figures = [
+        f"{name.replace('_', ' ')} {found[name].value:.3f} "
+        f"({found[name].low:.3f} to {found[name].high:.3f})"
+        for name in HEADLINE
+        if name in found
+    ]
+    return f"{part} scans, n = {next(iter(found.values())).n}: {', '.join(figures)}"
+
+
+def main_part(card: ModelCard) -> str | None:
+    """Return the first of test, validation and calibration that was measured; None for none."""
+    measured = {metric.split for metric in card.metrics if metric.name in HEADLINE}
+    return next((part for part in ("test", "validation", "calibration") if part in measured), None)
