@@ -50,3 +50,9 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str, *, parents: bool = False) -> None:
+    """Write text as UTF-8 by `atomic_file`; raises `OutputError` likewise."""
+    with atomic_file(path, parents=parents) as file:
+        file.write(text.encode())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.cli.tables import open_console, show_table
 
 if TYPE_CHECKING:
@@ -57,11 +57,9 @@ def audit(
     if html is not None:
         from tumorlens.data.audit.html_report import html_report
 
-        with atomic_file(html) as page:
-            page.write(html_report(result, folder.resolve().name).encode())
+        write_text(html, html_report(result, folder.resolve().name))
     if as_json is not None and str(as_json) != "-":
-        with atomic_file(as_json) as file:
-            file.write((json.dumps(result.to_dict(), indent=1) + "\n").encode())
+        write_text(as_json, json.dumps(result.to_dict(), indent=1) + "\n")
     if str(as_json) == "-":
         typer.echo(json.dumps(result.to_dict()))
     else:

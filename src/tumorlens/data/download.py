@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.catalogue import KNOWN_SOURCES, SourceInfo
 from tumorlens.data.sources import cached_folder, kaggle_cache
 from tumorlens.errors import DownloadError, MissingExtraError, OutputError, SourceNotFoundError
@@ -217,5 +217,4 @@ def _write_hashes(path: Path, info: SourceInfo, files: dict[str, str]) -> None:
         "sha256": _digest(files),
         "files": files,
     }
-    with atomic_file(path, parents=True) as file:
-        file.write(json.dumps(content, indent=1).encode())
+    write_text(path, json.dumps(content, indent=1), parents=True)

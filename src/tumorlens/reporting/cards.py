@@ -16,7 +16,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub import ModelCard as HubCard
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.catalogue import KNOWN_SOURCES, UNKNOWN_LICENCE, SourceInfo, source_info
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split
@@ -61,8 +61,7 @@ def write_cards(
         "metadata.json": json.dumps(monai_metadata(card), indent=4, ensure_ascii=False) + "\n",
     }
     for name, text in texts.items():
-        with atomic_file(run_dir / name) as stream:
-            stream.write(text.encode())
+        write_text(run_dir / name, text)
 
 
 def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> str:

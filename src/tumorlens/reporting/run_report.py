@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.catalogue import source_info
 from tumorlens.data.splits import PARTS, RANDOM_LEAKY, read_split
 from tumorlens.errors import DataError, InputError, OutputError
@@ -72,8 +72,7 @@ def write_report(report: Report, folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be created ({error})") from error
     for name, text in (("report.json", to_json(report)), ("report.html", to_html(report))):
-        with atomic_file(folder / name) as stream:
-            stream.write(text.encode())
+        write_text(folder / name, text)
     return folder / "report.html"
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.errors import OutputError
 from tumorlens.runs.compose import config_yaml
 from tumorlens.runs.config import RunConfig
@@ -91,8 +91,7 @@ class RunFolder:
         settings = config_yaml(replace(config, run_dir=self.path))
         found = json.dumps(provenance.to_plain(), indent=1) + "\n"
         for path, text in ((self.config, settings), (self.provenance, found)):
-            with atomic_file(path) as stream:
-                stream.write(text.encode())
+            write_text(path, text)
 
 
 def run_folder(config: RunConfig, given: Path | None = None) -> RunFolder:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError
 from tumorlens.metrics.calibration import sigmoid
@@ -47,8 +47,7 @@ def write_predictions(parts: Mapping[str, Predictions], path: Path) -> None:
         numbers = (p.groups.tolist(), p.labels.tolist(), p.prob.tolist(), p.threshold.tolist())
         for key, source, view, *row in zip(p.keys, p.sources, p.views, *numbers, strict=True):
             writer.writerow((part, key, source, view or "", *row))
-    with atomic_file(path) as stream:
-        stream.write(text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.manifest import Record, group_numbers
 from tumorlens.metrics.calibration import fit_temperature, sigmoid
 from tumorlens.metrics.decision import (
@@ -117,5 +117,4 @@ def write_metrics(
         "threshold_origin": calibration.threshold.origin,
         "parts": {part: to_dicts(values) for part, values in metrics.items()},
     }
-    with atomic_file(path) as stream:
-        stream.write(json.dumps(content, indent=1).encode())
+    write_text(path, json.dumps(content, indent=1))

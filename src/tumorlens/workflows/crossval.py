@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split, data_digest
 from tumorlens.errors import ConfigError, DataError, OutputError
@@ -112,8 +112,7 @@ def crossvalidate(
         ]
     _check_plan(folder, requested)  # before anything in the folder changes
     folder.begin(config, provenance)
-    with atomic_file(folder.crossval) as stream:
-        stream.write(json.dumps(requested, indent=1).encode())
+    write_text(folder.crossval, json.dumps(requested, indent=1))
     splits = folds_by.splits(config, records, n_folds, repeats)
     folds = _run_folds(config, splits, records, folder, export, folds_by)
     write_predictions(folds, folder.out_of_fold)
@@ -147,8 +146,7 @@ def _write_out_of_fold(out_of_fold: OutOfFold, calibrated: dict[str, Estimate], 
         "threshold": 0.5,
         "metrics": to_dicts(calibrated),
     }
-    with atomic_file(path) as stream:
-        stream.write(json.dumps(content, indent=1).encode())
+    write_text(path, json.dumps(content, indent=1))
 
 
 def _run_folds(

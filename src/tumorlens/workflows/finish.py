@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.errors import DataError, ExplanationUnavailableError
 from tumorlens.evaluation.localization.gallery import write_gallery
 from tumorlens.evaluation.localization.sanity import load_network
@@ -35,8 +35,7 @@ def finish(trained: Trained) -> None:
     after, parts, folder = trained.stage.config.after, trained.parts, trained.stage.folder
     if (after.shortcuts or after.explain) and parts.records.get("test"):
         found = _measured(trained)
-        with atomic_file(folder.evaluation) as stream:
-            stream.write((json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+        write_text(folder.evaluation, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         if {"shortcuts", "explanations"} & set(found):
             card = add_figures(folder.model, [folder.evaluation], folder.model)
             write_cards(card, parts.split, parts.records, folder.path)

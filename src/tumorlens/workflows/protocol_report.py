@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import atomic_file, write_text
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.plots.style import FAINT, HEALTHY, TUMOUR, encode, new_figure, styled
 from tumorlens.runs.provenance import sha256_of
@@ -67,8 +67,8 @@ def run_protocol(plan: Plan, run_dir: Path) -> Table:
     table = Table(plan, 0, 0, {}, sha256)
     for row in rows:
         table = _with_row(table, row, run_dir)
-        _write(run_dir / "protocol.json", json.dumps(to_json(table, settings), indent=1) + "\n")
-        _write(run_dir / "protocol.md", to_markdown(table))
+        write_text(run_dir / "protocol.json", json.dumps(to_json(table, settings), indent=1) + "\n")
+        write_text(run_dir / "protocol.md", to_markdown(table))
     if table.cells:
         figure = draw(table)
         for kind in ("svg", "png"):
@@ -155,11 +155,6 @@ def _numbers(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, float | int
         }
         for name, estimate in metrics.items()
     }
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path) as stream:
-        stream.write(text.encode())
 
 
 @styled

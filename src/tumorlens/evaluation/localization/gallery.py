@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.atomic import atomic_file
+from tumorlens.atomic import write_text
 from tumorlens.data.manifest import Record
 from tumorlens.evaluation.localization.cases import Case, read_case
 from tumorlens.evaluation.localization.scores import MODEL_MAP, ExplanationScores, MapScore
@@ -78,8 +78,7 @@ def write_gallery(
             for title, (rows, total) in shown.items()
         ],
     )
-    with atomic_file(path, parents=True) as stream:
-        stream.write(page.encode())
+    write_text(path, page, parents=True)
 
 
 def draw_case(case: Case) -> NDArray[np.uint8]:
