@@ -63,7 +63,8 @@ bench: $(VENV)/.dev ## measure latency, throughput and memory on this machine
 .PHONY: test
 test: $(VENV)/.dev ## run the tests; what this machine lacks for some of them is skipped and named
 	@export OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}"; \
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadscope \
+	processes=$$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )); \
+	$(BIN)/python -m pytest --numprocesses=$$processes --maxprocesses=5 --dist=loadscope \
 		--no-loadscope-reorder $(ARGS)
 
 .PHONY: test-system

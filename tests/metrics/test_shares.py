@@ -67,5 +67,5 @@ def test_auc_of_one_class_is_undefined() -> None:
     assert math.isnan(auc_estimate([1, 1], [0.1, 0.2], [1, 2], n_boot=5).value)
     with pytest.raises(DataError, match="scores"):
         auc_estimate([1, 0], [0.1], [1, 2])
-    with pytest.raises(DataError, match="group ids"):
+    with pytest.raises(DataError, match="ids differ in length"):
         macro_auc_estimate([0, 1], np.zeros((3, 2)), [1, 2])

@@ -79,5 +79,5 @@ def test_ece_intervals_include_the_value_and_detect_miscalibration(scheme: str) 
 
 
 def test_columns_of_different_lengths_are_rejected() -> None:
-    with pytest.raises(DataError, match="columns of one length"):
+    with pytest.raises(DataError, match="differ in length"):
         Predictions(("a",), *(np.zeros(2),) * 4, ("s",), (None,))  # type: ignore[arg-type]

@@ -24,14 +24,15 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live(tiny_model_path: Path) -> Iterator[LiveServer]:
     with LiveServer(tiny_model_path) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Closed with its module: while Playwright runs, its event loop keeps others from being started.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=PROGRAMS["chromium"].find(), args=FLAGS
@@ -40,7 +41,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def documented(live: LiveServer) -> set[tuple[str, str]]:
     paths = httpx.get(f"{live.url}/openapi.json").json()["paths"]
     pairs = {(method.upper(), path) for path, item in paths.items() for method in item}

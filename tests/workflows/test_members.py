@@ -218,7 +218,7 @@ def test_a_checkpoint_of_no_member_is_refused_before_anything_is_trained(
     with pytest.raises(ConfigError, match=r"resume: .* is of none of this run's trainings") as told:
         train(with_members(heads, tmp_path / "run", *overrides, resume))
     assert str(tmp_path / file) in str(told.value)
-    named = str(told.value).split("name the last.ckpt in ")[1].split(", or, where")[0]
+    named = str(told.value).split("name the last.ckpt in ")[1].split(", or set run_dir")[0]
     folders = named.replace(" or ", ", ").split(", ")
     assert folders == [str(tmp_path / "run" / each / "checkpoints") for each in listed]
     assert not (tmp_path / "run").exists()
@@ -239,8 +239,14 @@ def test_a_member_s_checkpoint_that_is_missing_is_told_before_anything_is_traine
     [
         (["members=[{},{none_such: 1}]"], "members: .*none_such"),
         (["members=[{},{optimizer: {none_such: 1}}]"], "members: .*none_such"),
-        (["members=[{},{model: {preprocess: {size: 64}}}]"], "number 2 has a model.preprocess"),
-        (["members=[{model: {architecture: resnet}},{}]"], "number 1 has a model.architecture"),
+        (
+            ["members=[{},{model: {preprocess: {size: 64}}}]"],
+            "number 2 has its own model.preprocess",
+        ),
+        (
+            ["members=[{model: {architecture: resnet}},{}]"],
+            "number 1 has its own model.architecture",
+        ),
         (["members=2"], "members is 2; it should be a list"),
         (["model.architecture=resnet"], "members are evidence networks, not resnet"),
         (["+finetune.optimizer.none_such=1"], "finetune: .*none_such"),
