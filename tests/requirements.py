@@ -78,7 +78,8 @@ def lacking(item: pytest.Item) -> Iterator[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what asks for the real images or for a page, so that ``-m`` finds all of it.
 
-    Files with slow tests, and those of a browser, come first, so that no process is left alone with one at the end.
+    Files with slow tests, and those of a browser, come first, so that no process is left alone
+    with one at the end.
     """
     marks = ("slow", "browser")
     slow = {item.path for item in items if any(map(item.get_closest_marker, marks))}

@@ -241,11 +241,11 @@ def test_a_member_s_checkpoint_that_is_missing_is_told_before_anything_is_traine
         (["members=[{},{optimizer: {none_such: 1}}]"], "members: .*none_such"),
         (
             ["members=[{},{model: {preprocess: {size: 64}}}]"],
-            "number 2 has its own model.preprocess",
+            "number 2 has its own model.prep",
         ),
         (
             ["members=[{model: {architecture: resnet}},{}]"],
-            "number 1 has its own model.architecture",
+            "number 1 has its own model.arch",
         ),
         (["members=2"], "members is 2; it should be a list"),
         (["model.architecture=resnet"], "members are evidence networks, not resnet"),
