@@ -109,7 +109,8 @@ def main(arguments: Sequence[str]) -> list[RunResult]:
     Returns one result per job. Raises what :func:`train` raises; the first failure ends a
     sweep. Under several processes (``trainer.devices``) all but the first end in `SystemExit`.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "faiss.loader"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     results: list[RunResult] = []
     failures: list[TumorLensError] = []
 
