@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import tumorlens
 from tumorlens.errors import DataError
 from tumorlens.metrics.binary import metric_values
-from tumorlens.metrics.calibration import Scheme, ece, fit_temperature, reliability, sigmoid
+from tumorlens.metrics.calibration import (
+    Scheme,
+    calibrated_logit,
+    ece,
+    fit_temperature,
+    probability,
+    reliability,
+    sigmoid,
+)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +118,29 @@ def test_reliability_rejects_invalid_input(
 ) -> None:
     with pytest.raises(DataError):
         reliability(labels, prob, bins, scheme)
+
+
+def test_temperature_and_bias_are_applied_as_the_card_says() -> None:
+    logits = [-3.0, 0.0, 2.0]
+    wanted = 1 / (1 + np.exp(-(np.array(logits) / 0.5 + 0.7)))
+    np.testing.assert_allclose(probability(logits, 0.5, 0.7), wanted, rtol=1e-12)
+    in_float32 = calibrated_logit(np.array(logits, dtype=np.float32), 0.5, 0.7)
+    assert in_float32.dtype == np.float32
+    np.testing.assert_allclose(sigmoid(in_float32), wanted, rtol=1e-6)
+
+
+def test_no_other_module_applies_a_temperature() -> None:
+    package = Path(tumorlens.__file__).parent
+    applied = re.compile(r"/ *(\w+\.)*_?temperature\b|\btemperature\) *\* ")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if any(applied.search(line) for line in _code_lines(path))
+    }
+    assert found == {"metrics/calibration.py"}
+
+
+def _code_lines(path: Path) -> list[str]:
+    """Return the lines of a module without its docstrings, strings and comments."""
+    source = re.sub(r'"""[\s\S]*?"""', "", path.read_text("utf-8"))
+    return [re.sub(r'"[^"]*"', "", line).partition("#")[0] for line in source.splitlines()]

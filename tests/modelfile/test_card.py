@@ -50,6 +50,9 @@ def test_the_preprocessing_spec_round_trips(card: ModelCard) -> None:
         ("has_map", False, "exactly when has_map"),
         ("temperature", 0, "greater than 0"),
         ("temperature", float("inf"), "finite"),
+        ("bias", float("nan"), "finite"),
+        ("prior", 1.0, "less than 1"),
+        ("prior", 0.0, "greater than 0"),
         ("threshold", {"value": 1.5, "target": None, "origin": "x", "n": 1}, "0..1"),
         ("metrics", [{"name": "auroc", "split": "test", "value": 0.9}], "low"),
         (

@@ -140,18 +140,63 @@ def test_a_newer_file_is_refused_even_when_its_card_has_other_fields(tmp_path: P
     path = tmp_path / "newer.onnx"
     newer = json.dumps({"format_version": FORMAT_VERSION + 1, "novelty": True}).encode()
     path.write_bytes(signed(tiny_onnx(), newer))
-    told = rf"format {FORMAT_VERSION + 1}.* {FORMAT_VERSION} only: pip install --upgrade"
+    told = rf"format {FORMAT_VERSION + 1}.* 4 to {FORMAT_VERSION} only: pip install --upgrade"
     with pytest.raises(NewerModelError, match=told):
         read_model(path)
 
 
 def test_an_older_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "older.onnx"
-    older = json.dumps({"format_version": FORMAT_VERSION - 1, "name": "x"}).encode()
+    older = json.dumps({"format_version": 3, "name": "x"}).encode()
     path.write_bytes(signed(tiny_onnx(), older))
-    told = rf"format {FORMAT_VERSION - 1}.* {FORMAT_VERSION} only: .*train again"
+    told = rf"format 3.* 4 to {FORMAT_VERSION} only: .*train again"
     with pytest.raises(OlderModelError, match=told):
         read_model(path)
+
+
+def format_4(**changes: object) -> bytes:
+    """Return a card as TumorLens 0.2 wrote it, without the fields of format 5."""
+    fields = tiny_card(tiny_onnx()).model_dump(mode="json")
+    for name in ("bias", "prior", "site"):
+        del fields[name]
+    return json.dumps(fields | {"format_version": 4} | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "prior"),
+    [
+        ({}, 0.5),
+        ({"conformal": None}, None),
+        (
+            {
+                "conformal": [
+                    {"alpha": 0.1, "tumor": 0.6, "healthy": 0.6, "n_tumor": 335, "n_healthy": 233}
+                ]
+            },
+            335 / 568,
+        ),
+    ],
+)
+def test_a_file_of_format_4_is_read_with_its_share_of_tumours(
+    changes: dict[str, object], prior: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "format4.onnx"
+    path.write_bytes(signed(tiny_onnx(), format_4(**changes)))
+    card = read_card(path)
+    assert (card.format_version, card.bias, card.prior, card.site) == (5, 0.0, prior, None)
+    assert card.temperature == tiny_card(tiny_onnx()).temperature
+    write_model(path.read_bytes(), card, tmp_path / "format5.onnx")
+    assert read_card(tmp_path / "format5.onnx") == card
+
+
+@pytest.mark.parametrize(
+    "changes", [{"conformal": [{}]}, {"conformal": [{"n_tumor": 0, "n_healthy": 0}]}, {"bias": "x"}]
+)
+def test_a_wrong_card_of_format_4_is_damaged(changes: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "format4.onnx"
+    path.write_bytes(signed(tiny_onnx(), format_4(**changes)))
+    with pytest.raises(ModelDamagedError, match="card is not valid"):
+        read_card(path)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tumorlens.metrics.calibration import sigmoid
-from tumorlens.metrics.decision import fit_conformal
-from tumorlens.runs.scores import ALPHAS, Scores, calibrate
+from tumorlens.metrics.decision import ALPHAS, fit_conformal
+from tumorlens.runs.scores import Scores, calibrate
 
 
 def drawn_scores(n: int) -> Scores:

@@ -104,7 +104,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Evaluate a model file on labelled images, at the temperature and threshold of its card.
+    """Evaluate a model file on labelled images, at the calibration and threshold of its card.
 
     Every metric has a 95 % interval (bootstrap over groups of near-duplicates and patients),
     overall, by source and by known view. Warns when the model was trained on some of the images.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorlens.cli.tables import open_console, show_table
+from tumorlens.cli.tables import open_console, show_site, show_table
 
 if TYPE_CHECKING:
     from tumorlens.modelfile import ModelCard
@@ -56,6 +56,8 @@ def model(
     card = predictor.card
     console = open_console(sys.stdout)
     show_table(console, ["", ""], _properties(card, find_model(path), predictor.sha256).items())
+    if card.site:
+        show_site(console, card.site)
     if card.metrics:
         rows = [
             (each.name, each.split, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}",
@@ -77,6 +79,8 @@ def _properties(card: ModelCard, path: Path, sha256: str) -> dict[str, str]:
         "input": card.preprocess.describe(),
         "class map": f"pooled by {card.pooling.kind}" if card.pooling else "none",
         "temperature": f"{card.temperature:.4g}",
+        "bias": f"{card.bias:.4g}",
+        "prior": f"{card.prior:.4g} of the scans are tumours" if card.prior else "not known",
         "threshold": f"{threshold.value:.4g} ({threshold.origin})",
         "conformal": _describe_conformal(card),
         "intended use": card.intended_use,

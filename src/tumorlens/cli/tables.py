@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tumorlens.evaluation.robustness import Robustness
     from tumorlens.evaluation.shortcuts.suite import ShortcutResults
     from tumorlens.metrics.intervals import Estimate
+    from tumorlens.modelfile import SiteCalibration
 
 
 def open_console(out: TextIO, *, soft_wrap: bool = False) -> Console:
@@ -73,7 +74,8 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
     name = f"{model['name']} {model['version']} ({model['sha256'][:16]})"
     console.print(f"model: {name}", soft_wrap=True)
     console.print(
-        f"at temperature {evaluation.temperature:.4g}, threshold {evaluation.threshold:.4g} "
+        f"at temperature {evaluation.temperature:.4g}, bias {evaluation.bias:.4g}, "
+        f"threshold {evaluation.threshold:.4g} "
         f"({evaluation.threshold_origin})",
         soft_wrap=True,
     )
@@ -186,6 +188,15 @@ def show_explanations(results: ExplanationScores, console: Console) -> None:
         )
     for reason in results.skipped:
         console.print(f"skipped: {reason}", soft_wrap=True)
+
+
+def show_site(console: Console, site: SiteCalibration) -> None:
+    """Print how a model file was fitted to a site: its values, and the metrics there."""
+    title = f"site calibration {site.describe()}"
+    show_table(console, ["value", "fitted (95 % interval)"], site.value_rows(), title)
+    if site.metrics:
+        headers = ["metric", "before", "after, cross-validated", "difference"]
+        show_table(console, headers, site.metric_rows(), f"on {site.n} scans of the site")
 
 
 def _sample_text(results: ShortcutResults | Robustness) -> str:

@@ -27,7 +27,7 @@ class Evaluation:
 
     Attributes:
         model: Name, version and sha256 of the file.
-        temperature, threshold, threshold_origin: From the card; all metrics use them.
+        temperature, bias, threshold, threshold_origin: From the card; all metrics use them.
         part: The measured part of the split; None without a split.
         overall: Metric → estimate with a 95 % grouped-bootstrap interval and n.
         by_source: Source → metric → estimate.
@@ -46,6 +46,7 @@ class Evaluation:
 
     model: dict[str, str]
     temperature: float
+    bias: float
     threshold: float
     threshold_origin: str
     part: str | None
@@ -65,6 +66,7 @@ class Evaluation:
         return {
             "model": self.model,
             "temperature": self.temperature,
+            "bias": self.bias,
             "threshold": self.threshold,
             "threshold_origin": self.threshold_origin,
             "part": self.part,
@@ -88,7 +90,7 @@ def measure(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Evaluate a model on its scans, at the temperature and threshold of its card.
+    """Evaluate a model on its scans, at the calibration and threshold of its card.
 
     Args:
         target: Model and scans from `choose_target`.
@@ -112,6 +114,7 @@ def measure(
     return Evaluation(
         {"name": card.name, "version": card.version, "sha256": predictor.sha256},
         card.temperature,
+        card.bias,
         card.threshold.value,
         card.threshold.origin,
         target.part,

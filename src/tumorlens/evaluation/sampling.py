@@ -77,7 +77,7 @@ class ModelOutputs:
 
     Attributes:
         prob: float64 ``[N]``, calibrated P(tumour).
-        logits: float64 ``[N]``, before the temperature.
+        logits: float64 ``[N]``, before calibration.
         maps: float32 ``[N, h, w]`` in logit units; None when the model has no map.
     """
 

@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
     """Outputs of the network for a batch of N.
 
     Attributes:
-        logits: float32 ``[N]``, before temperature scaling.
+        logits: float32 ``[N]``, before calibration.
         maps: float32 ``[N, h, w]``, class maps in logit units; None if the model has none.
         in_domain: float32 ``[N]``, score of the OOD detector, high for brain MRI; None if the model
             has none.

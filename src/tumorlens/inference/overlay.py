@@ -12,6 +12,7 @@ from tumorlens.errors import InputError
 from tumorlens.imaging.decode import Pixels
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.image import to_grey
+from tumorlens.metrics.calibration import calibrated_logit
 
 # Heat values below the first are transparent, from the second on opaque.
 _TRANSPARENT, _OPAQUE = 0.1, 0.7
@@ -20,17 +21,17 @@ _WINDOW = (0.5, 99.8)
 
 
 def to_heatmap(
-    class_map: NDArray[np.float32], frame: Frame, temperature: float
+    class_map: NDArray[np.float32], frame: Frame, temperature: float, bias: float
 ) -> NDArray[np.float32]:
     """Turn a class map ``[h, w]`` in logit units into a heat map on the scan's pixels.
 
     Returns float32 ``[H, W]``, the evidence for a tumour: ``2p - 1`` where the probability
-    ``p = sigmoid(map / temperature)`` exceeds 0.5, else 0; 0 outside the frame. Logits are
+    ``p = sigmoid(map / temperature + bias)`` exceeds 0.5, else 0; 0 outside the frame. Logits are
     interpolated before the sigmoid, which keeps the peaks in place.
     """
     logits = frame.map_to_image(class_map)
     # tanh(x / 2) is 2 sigmoid(x) - 1.
-    evidence = np.tanh(logits / np.float32(2 * temperature))
+    evidence = np.tanh(calibrated_logit(logits, temperature, bias) / np.float32(2))
     return np.asarray(np.maximum(evidence, 0), dtype=np.float32)
 
 

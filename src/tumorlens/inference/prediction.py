@@ -89,9 +89,9 @@ class Explanation:
     Attributes:
         prediction: As from `Predictor.predict`.
         heatmap: float32 ``[H, W]`` on the source image's pixels, 0..1 on a fixed scale:
-            ``max(0, 2 sigmoid(map / temperature) - 1)``, bilinear between the map's cells. 0 means
-            neutral, evidence against a tumour, or outside the network's input. Never rescaled
-            per image.
+            ``max(0, 2 sigmoid(map / temperature + bias) - 1)``, bilinear between the map's cells.
+            0 means neutral, evidence against a tumour, or outside the network's input. Never
+            rescaled per image.
         scan: uint8 ``[H, W]``: the source image in grey, for display under the heat map.
     """
 

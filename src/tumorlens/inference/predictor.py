@@ -29,7 +29,7 @@ from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
 from tumorlens.inference.overlay import to_display, to_heatmap
 from tumorlens.inference.prediction import Explanation, Label, ModelRef, Prediction
-from tumorlens.metrics.calibration import sigmoid
+from tumorlens.metrics.calibration import probability
 from tumorlens.metrics.decision import decide, prediction_set
 from tumorlens.modelfile import ModelCard, ModelFile, read_model
 from tumorlens.modelfile.self_test import self_test_failure
@@ -144,8 +144,7 @@ class Predictor:
 
     def calibrate(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Return the calibrated probability of a tumour for each logit, of any shape."""
-        scaled = np.asarray(logits, dtype=np.float64) / self.card.temperature
-        return np.asarray(sigmoid(scaled), dtype=np.float64)
+        return probability(logits, self.card.temperature, self.card.bias)
 
     def interpret(
         self, outputs: Outputs, quality: Quality, latency_ms: float, row: int = 0
@@ -236,7 +235,8 @@ class Predictor:
         ``frame`` is that of `prepare`; ``image`` may be a resized copy of the prepared image.
         """
         height, width = image.pixels.shape[:2]
-        heatmap = to_heatmap(class_map, frame.scaled_to(height, width), self.card.temperature)
+        whole = frame.scaled_to(height, width)
+        heatmap = to_heatmap(class_map, whole, self.card.temperature, self.card.bias)
         return Explanation(prediction, heatmap, to_display(image.pixels))
 
     def _read(self, source: Source) -> tuple[NetworkInput, float]:

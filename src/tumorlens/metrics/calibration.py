@@ -1,4 +1,4 @@
-"""Calibration: temperature scaling, expected calibration error, reliability diagram.
+"""Calibration: logit to probability, temperature scaling, calibration error, reliability diagram.
 
 `sigmoid` is written here because serving needs it and the base install has no scipy (35 MB).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tumorlens.errors import DataError
 
 Scheme = Literal["width", "mass"]
+FloatType = TypeVar("FloatType", np.float32, np.float64)
 
 
 def sigmoid(logit: ArrayLike) -> NDArray[np.float64]:
@@ -22,6 +23,21 @@ def sigmoid(logit: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(logit, dtype=np.float64)
     decay = np.exp(-np.abs(values))
     return np.asarray(np.where(values >= 0, 1 / (1 + decay), decay / (1 + decay)))
+
+
+def calibrated_logit(
+    logits: NDArray[FloatType], temperature: float, bias: float
+) -> NDArray[FloatType]:
+    """Return ``logits / temperature + bias``, the log-odds of a tumour, in the logits' dtype.
+
+    The only place where temperature and bias are applied.
+    """
+    return np.asarray(logits / temperature + bias, dtype=logits.dtype)
+
+
+def probability(logits: ArrayLike, temperature: float, bias: float) -> NDArray[np.float64]:
+    """Return the calibrated P(tumour), ``sigmoid(logits / temperature + bias)``, as float64."""
+    return sigmoid(calibrated_logit(np.asarray(logits, dtype=np.float64), temperature, bias))
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:

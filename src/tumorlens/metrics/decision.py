@@ -14,6 +14,9 @@ from tumorlens.errors import DataError
 Label = Literal["tumor", "healthy"]
 Decision = Literal["tumor", "healthy", "uncertain"]
 
+# Error rates of the conformal sets; the first one is used for decisions.
+ALPHAS = (0.05, 0.1)
+
 
 @dataclass(frozen=True)
 class Threshold:

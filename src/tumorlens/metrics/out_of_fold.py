@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import DataError
-from tumorlens.metrics.calibration import fit_temperature, sigmoid
+from tumorlens.metrics.calibration import fit_temperature, probability
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.summary import Predictions, ece_estimate
 
@@ -67,7 +67,7 @@ def out_of_fold_temperature(
         by_fold[name] = _fit(folds, logits, others)
         predictions[name] = replace(
             table,
-            prob=sigmoid(logits[name] / by_fold[name]),
+            prob=probability(logits[name], by_fold[name], 0.0),
             threshold=np.full(len(table), 0.5),
         )
     labels, prob, groups = (

@@ -15,6 +15,7 @@ from tumorlens.modelfile.card import (
     SelfTest,
 )
 from tumorlens.modelfile.files import ModelFile, read_card, read_model, write_model
+from tumorlens.modelfile.site import SiteCalibration, SiteMetric, SiteValue
 
 __all__ = [
     "FORMAT_VERSION",
@@ -26,6 +27,9 @@ __all__ = [
     "OodDetector",
     "Pooling",
     "SelfTest",
+    "SiteCalibration",
+    "SiteMetric",
+    "SiteValue",
     "read_card",
     "read_model",
     "write_model",

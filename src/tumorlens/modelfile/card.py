@@ -6,9 +6,7 @@ import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     field_validator,
@@ -18,9 +16,11 @@ from pydantic import (
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.metrics.decision import Conformal, Threshold
+from tumorlens.modelfile.site import CardRecord, Sha256, SiteCalibration
 
-# Only files of this version are read; incremented when a field changes its name or meaning.
-FORMAT_VERSION: Final = 4
+# Incremented when the fields of a card change; older ones from `OLDEST_FORMAT` on are read too.
+FORMAT_VERSION: Final = 5
+OLDEST_FORMAT: Final = 4
 
 
 def _as_spec(value: object) -> object:
@@ -33,16 +33,9 @@ def _as_spec(value: object) -> object:
 
 
 Spec = Annotated[PreprocessSpec, BeforeValidator(_as_spec), PlainSerializer(PreprocessSpec.to_dict)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
-    )
-
-
-class Pooling(_Record):
+class Pooling(CardRecord):
     """How the logit is computed from the class map ``[h, w]``.
 
     ``mean``: the mean of all cells. ``topk``: the mean of the ``k`` largest.
@@ -58,7 +51,7 @@ class Pooling(_Record):
         return self
 
 
-class Metric(_Record):
+class Metric(CardRecord):
     """One metric: ``value`` with its 95 % interval over ``n`` images of ``split``."""
 
     name: str
@@ -69,7 +62,7 @@ class Metric(_Record):
     n: Annotated[int, Field(ge=0)]
 
 
-class DataSource(_Record):
+class DataSource(CardRecord):
     """One source of training data; ``sha256`` is the digest of its manifest rows."""
 
     source: str
@@ -79,10 +72,10 @@ class DataSource(_Record):
     citation: str | None = None
 
 
-class SelfTest(_Record):
+class SelfTest(CardRecord):
     """The model's output for a synthetic head, ``draw_phantom(seed, lesion=lesion)``.
 
-    ``logit`` is before temperature scaling; another machine may deviate by ``tolerance``.
+    ``logit`` is before calibration; another machine may deviate by ``tolerance``.
     """
 
     seed: int
@@ -91,7 +84,7 @@ class SelfTest(_Record):
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
 
 
-class OodCheck(_Record):
+class OodCheck(CardRecord):
     """The fraction of ``n`` images of one kind that the detector refused, with its 95 % interval.
 
     ``mri`` is True for brain MRI, which should not be refused.
@@ -105,7 +98,7 @@ class OodCheck(_Record):
     n: Annotated[int, Field(ge=1)]
 
 
-class OodDetector(_Record):
+class OodDetector(CardRecord):
     """The out-of-distribution detector in the graph, whose output ``in_domain`` scores an image.
 
     Attributes:
@@ -122,7 +115,7 @@ class OodDetector(_Record):
     checks: tuple[OodCheck, ...] = ()
 
 
-class ModelCard(_Record):
+class ModelCard(CardRecord):
     """The description of a model in its file. Unknown fields are refused.
 
     Attributes:
@@ -131,31 +124,37 @@ class ModelCard(_Record):
         labels: Names of class 0 and class 1.
         preprocess: The preprocessing, used by inference without changes.
         pooling: How the logit is computed from the map; ``None`` without a map.
-        temperature: ``prob = sigmoid(logit / temperature)``; 1 means not calibrated.
+        temperature, bias: ``prob = sigmoid(logit / temperature + bias)``; 1 and 0 mean not
+            calibrated.
+        prior: Share of tumours that the probabilities are calibrated for; None if not known.
         threshold: ``label`` is ``tumor`` from this probability on.
         conformal: Quantiles by error rate; decisions use the first entry. A decision is
             `uncertain` unless the prediction set contains only the label at the threshold.
+        site: How the file was fitted to a site by ``tumorlens calibrate``; None if it was not.
         ood: The out-of-distribution detector; None without the output ``in_domain``.
         recipe: The full training configuration, for documentation only.
     """
 
-    format_version: Literal[4] = FORMAT_VERSION
+    format_version: Literal[5] = FORMAT_VERSION
     name: Annotated[str, Field(min_length=1)]
     version: Annotated[str, Field(min_length=1)]
     created: str
     architecture: str
-    architecture_args: dict[str, Any] = {}
+    architecture_args: dict[str, Any] = Field(default_factory=dict)
     labels: tuple[Literal["healthy"], Literal["tumor"]] = ("healthy", "tumor")
     preprocess: Spec
     pooling: Pooling | None
     has_map: bool
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    bias: float = 0.0
+    prior: Annotated[float, Field(gt=0, lt=1)] | None = None
     threshold: Threshold
     conformal: tuple[Conformal, ...] | None = None
+    site: SiteCalibration | None = None
     ood: OodDetector | None = None
     metrics: tuple[Metric, ...] = ()
     data: tuple[DataSource, ...] = ()
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
     intended_use: str
     limitations: tuple[str, ...] = ()
     licence: str
@@ -175,3 +174,16 @@ class ModelCard(_Record):
         if not 0 <= self.threshold.value <= 1:
             raise ValueError(f"threshold {self.threshold.value} is outside 0..1")
         return self
+
+
+def from_format_4(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a card of format 4 as one of format 5: no bias, and the prior where it is known.
+
+    Temperature and conformal sets of format 4 were fitted on the same scans, whose labels the
+    sets' entries count.
+    """
+    card = {**raw, "format_version": FORMAT_VERSION}
+    if raw.get("conformal"):
+        tumours, healthy = (raw["conformal"][0][f"n_{name}"] for name in ("tumor", "healthy"))
+        card["prior"] = tumours / max(tumours + healthy, 1)
+    return card

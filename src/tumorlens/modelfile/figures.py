@@ -20,7 +20,7 @@ def add_figures(model: Path, reports: Sequence[Path], output: Path) -> ModelCard
     """Write a copy of a model file with the results of shortcut tests and explanations on its card.
 
     Metrics of the same name and split are replaced, and findings are added to the limitations.
-    Network, temperature and threshold are unchanged.
+    Network, calibration and threshold are unchanged.
 
     Args:
         model: The model file.

@@ -29,7 +29,7 @@ from tumorlens.errors import (
     NewerModelError,
     OlderModelError,
 )
-from tumorlens.modelfile.card import FORMAT_VERSION, ModelCard
+from tumorlens.modelfile.card import FORMAT_VERSION, OLDEST_FORMAT, ModelCard, from_format_4
 from tumorlens.modelfile.wire import (
     WireError,
     in_field_order,
@@ -42,6 +42,7 @@ _CARD = "tumorlens.card"
 _HASH = "tumorlens.sha256"
 _KEYS = frozenset({_CARD, _HASH})
 _MARKS = (_CARD.encode(), _HASH.encode())
+_FORMATS = f"formats {OLDEST_FORMAT} to {FORMAT_VERSION} only"
 _PRODUCER = "tumorlens"
 _IR_VERSION_TAG, _PRODUCER_FIELD = b"\x08", b"\x12\x09" + _PRODUCER.encode()
 
@@ -113,16 +114,16 @@ def _card(path: str | Path, text: bytes) -> ModelCard:
         version = raw["format_version"]
         if version > FORMAT_VERSION:
             raise NewerModelError(
-                f"{path}: model format {version}, and this TumorLens reads {FORMAT_VERSION} only: "
+                f"{path}: model format {version}, and this TumorLens reads {_FORMATS}: "
                 "pip install --upgrade tumorlens"
             )
-        if version < FORMAT_VERSION:
+        if version < OLDEST_FORMAT:
             raise OlderModelError(
-                f"{path}: model format {version}, and this TumorLens reads {FORMAT_VERSION} only: "
+                f"{path}: model format {version}, and this TumorLens reads {_FORMATS}: "
                 "use the packaged model, train again (tumorlens train), or install the TumorLens "
                 "version that wrote the file"
             )
-        return ModelCard.model_validate(raw)
+        return ModelCard.model_validate(from_format_4(raw) if version == 4 else raw)
     except (ValueError, TypeError, KeyError) as error:
         # A ValidationError is a ValueError; pydantic's message contains a link.
         reason = _first_error(error) if isinstance(error, ValidationError) else repr(error)

@@ -16,7 +16,7 @@ class Evidence(NamedTuple):
     """A network's output.
 
     Attributes:
-        logit: float32 ``[N]``, log-odds of a tumour before temperature scaling.
+        logit: float32 ``[N]``, log-odds of a tumour before calibration.
         map: float32 ``[N, h, w]`` in logit units, whose pooling is ``logit``; None for a
             network without a class map (the notebook's).
     """

@@ -117,7 +117,7 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     spec = card.preprocess
     versions = software_versions()
     answer = {"type": "probabilities", "format": "classes", "modality": "n/a"}
-    outputs = {"logit": _tensor("log-odds of a tumour, before the temperature", **answer)}
+    outputs = {"logit": _tensor("log-odds of a tumour, before calibration", **answer)}
     if card.has_map:
         meaning = "class map in logit units, whose pooling is the logit"
         latent = {"type": "image", "format": "latent", "modality": "n/a"}
@@ -149,7 +149,8 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
         "data_type": "image",
         "image_classes": f"{spec.channels} channel data, intensity scaled to [0, 1]",
         "label_classes": "0 is healthy, 1 is tumour",
-        "pred_classes": "one logit; sigmoid(logit / temperature) is P(tumour)",
+        "pred_classes": "one logit; P(tumour) is sigmoid(logit / "
+        f"{card.temperature:.6g} + {card.bias:.6g})",
         "eval_metrics": {m.name: m.value for m in card.metrics if m.split == part},
         "intended_use": card.intended_use,
         "references": [d.citation for d in card.data if d.citation not in (None, UNKNOWN_LICENCE)],

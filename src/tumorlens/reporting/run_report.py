@@ -215,6 +215,7 @@ def _facts(
         "input": card.preprocess.describe(),
         "class map": f"pooled by {card.pooling.kind}" if card.pooling else "none",
         "temperature": f"{card.temperature:.4g}",
+        "bias": f"{card.bias:.4g}",
         "threshold": f"{card.threshold.value:.4g} ({card.threshold.origin})",
         "split": f"{split.name}{leaky}, seed {split.seed}, sha256 {split.sha256}",
         "scans measured": ", ".join(f"{name} {len(table)}" for name, table in predictions.items()),

@@ -12,7 +12,7 @@ import numpy as np
 from tumorlens.atomic import write_text
 from tumorlens.data.manifest import Record
 from tumorlens.errors import DataError
-from tumorlens.metrics.calibration import sigmoid
+from tumorlens.metrics.calibration import probability
 from tumorlens.metrics.summary import Predictions
 from tumorlens.runs.scores import Calibration, Scores
 
@@ -26,7 +26,7 @@ def predictions_of(
     return Predictions(
         keys=tuple(record.key for record in records),
         labels=scores.labels,
-        prob=sigmoid(scores.logits / calibration.temperature),
+        prob=probability(scores.logits, calibration.temperature, calibration.bias),
         threshold=np.full(len(records), calibration.threshold.value),
         groups=scores.groups,
         sources=scores.sources,

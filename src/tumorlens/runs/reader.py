@@ -57,7 +57,8 @@ class RunData:
             return read_predictions(self.folder.predictions)
         log.info("no stored predictions: computing them again")
         split, card = read_split(self.folder.split), predictor.card
-        parts, calibration = self._measured(), Calibration(card.temperature, card.threshold)
+        parts = self._measured()
+        calibration = Calibration(card.temperature, card.threshold, bias=card.bias)
         tables = {}
         for part in parts:
             members = split.records(part, self.grouped)

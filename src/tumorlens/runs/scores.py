@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tumorlens.atomic import write_text
 from tumorlens.data.manifest import Record, group_numbers
-from tumorlens.metrics.calibration import fit_temperature, sigmoid
+from tumorlens.metrics.calibration import fit_temperature, probability
 from tumorlens.metrics.decision import (
+    ALPHAS,
     Conformal,
     Threshold,
     fit_conformal,
@@ -25,8 +26,6 @@ from tumorlens.metrics.summary import every_metric
 
 # With fewer images of either class, neither temperature nor threshold is fitted.
 SMALLEST_CALIBRATION = 20
-# Error rates of the conformal sets; the first one is used for decisions.
-ALPHAS = (0.05, 0.1)
 # The part used neither to fit the weights nor to choose the epoch.
 UNSEEN_PART = "calibration"
 
@@ -46,19 +45,24 @@ class Calibration:
     """Temperature, threshold and conformal sets.
 
     Attributes:
-        temperature: ``prob = sigmoid(logit / temperature)``.
+        temperature: ``prob = sigmoid(logit / temperature + bias)``.
         threshold: A scan is predicted positive at or above this probability.
         fitted_on: The part both were fitted on, which therefore does not measure the model; None
             when nothing was fitted.
         conformal: Quantiles by error rate, the one used for decisions first; None without a
             calibration part, since the coverage guarantee does not hold for sets fitted on scans
             that chose the epoch.
+        bias: 0 except for the model file of a site, see ``tumorlens calibrate``.
+        prior: Share of tumours among the scans the temperature was fitted on; None when nothing
+            was fitted.
     """
 
     temperature: float
     threshold: Threshold
     fitted_on: str | None = None
     conformal: tuple[Conformal, ...] | None = None
+    bias: float = 0.0
+    prior: float | None = None
 
 
 def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scores:
@@ -84,25 +88,26 @@ def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibrati
         origin = f"not calibrated: {part} has {tumours} tumours in {len(scores.labels)} images"
         return Calibration(1.0, Threshold(0.5, None, origin, len(scores.labels)))
     temperature = fit_temperature(scores.logits, scores.labels)
-    prob = sigmoid(scores.logits / temperature)
+    prob = probability(scores.logits, temperature, 0.0)
     origin = f"sensitivity {target_sensitivity:g} on {part} scans"
     threshold = threshold_for_sensitivity(scores.labels, prob, target_sensitivity, origin)
-    conformal = conformal_sets(scores, temperature) if part == UNSEEN_PART else None
-    return Calibration(temperature, threshold, part, conformal)
+    conformal = conformal_sets(scores, temperature, 0.0) if part == UNSEEN_PART else None
+    prior = tumours / len(scores.labels)
+    return Calibration(temperature, threshold, part, conformal, prior=prior)
 
 
-def conformal_sets(scores: Scores, temperature: float) -> tuple[Conformal, ...]:
+def conformal_sets(scores: Scores, temperature: float, bias: float) -> tuple[Conformal, ...]:
     """Return the quantiles at every error rate, the one used for decisions first.
 
     Raises `DataError` when a class is missing.
     """
-    prob = sigmoid(scores.logits / temperature)
+    prob = probability(scores.logits, temperature, bias)
     return tuple(fit_conformal(scores.labels, prob, alpha, scores.groups) for alpha in ALPHAS)
 
 
 def measure(scores: Scores, calibration: Calibration, seed: int) -> dict[str, Estimate]:
     """Return every metric, both ECEs included, with its interval, at the calibrated threshold."""
-    prob = sigmoid(scores.logits / calibration.temperature)
+    prob = probability(scores.logits, calibration.temperature, calibration.bias)
     limit = calibration.threshold.value
     return every_metric(scores.labels, prob, groups=scores.groups, threshold=limit, seed=seed)
 

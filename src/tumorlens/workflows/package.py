@@ -49,6 +49,7 @@ def package_model(trained: Trained) -> None:
         pooling=Pooling(**pooling) if pooling else None,
         has_map=pooling is not None,
         temperature=calibration.temperature,
+        prior=calibration.prior,
         threshold=calibration.threshold,
         conformal=calibration.conformal,
         ood=detector,

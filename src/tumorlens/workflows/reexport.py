@@ -90,7 +90,7 @@ def _refit(
     if UNSEEN_PART in parts.records:
         inputs, records = parts.inputs[UNSEEN_PART], parts.records[UNSEEN_PART]
         scores = score(network, records, inputs)
-        changes["conformal"] = conformal_sets(scores, card.temperature)
+        changes["conformal"] = conformal_sets(scores, card.temperature, card.bias)
     fitted = fit_ood_detector(network, parts, card.preprocess, config.seed)
     if fitted is None:
         return None, changes

@@ -42,6 +42,7 @@ class Model:
             preprocess=PreprocessSpec(size=SIDE, crop="none", intensity="unit"),
             threshold=SimpleNamespace(value=0.5),
             temperature=1.0,
+            bias=0.0,
         )
 
     calibrate = Predictor.calibrate

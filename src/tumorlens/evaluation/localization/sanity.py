@@ -165,7 +165,8 @@ class NetworkChecks:
 
     def _random_map(self, case: Case) -> HeatMap:
         class_map = _map_of(self._random, case.inputs)
-        return to_heatmap(class_map, case.frame, self._predictor.card.temperature)
+        card = self._predictor.card
+        return to_heatmap(class_map, case.frame, card.temperature, card.bias)
 
 
 def _build(card: ModelCard) -> nn.Module:
