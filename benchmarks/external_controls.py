@@ -30,8 +30,10 @@ from numpy.typing import NDArray
 from tumorlens import Predictor
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.image import Image
-from tumorlens.imaging.volume import Volume, head_extent, load_volume, take_slice
 from tumorlens.metrics.shares import share_estimate
+from tumorlens.volumes.discover import load_volume
+from tumorlens.volumes.slices import head_extent, take_slice
+from tumorlens.volumes.volume import Volume
 
 PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
 """Planes by the axis along which their slices are stacked."""

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.external_controls import arguments, as_volume, fetch, write_kinds
 from tumorlens import Predictor
 from tumorlens.imaging.image import Image
-from tumorlens.imaging.volume import Volume, head_extent, take_slice
+from tumorlens.volumes.slices import head_extent, take_slice
+from tumorlens.volumes.volume import Volume
 
 PEOPLE = ("brain1", "brain2")
 FAR = 3

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tumorlens import Predictor
-from tumorlens.inference.batch import iter_inputs, run_batch
+from tumorlens.inference.batch import run_batch
+from tumorlens.volumes.folders import iter_inputs
 
 Answer = dict[str, Any]
 FIELDS = ("label", "decision", "prediction_set", "in_domain", "in_domain_reason", "error")

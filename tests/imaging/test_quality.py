@@ -16,7 +16,8 @@ from tumorlens.imaging.decode import decode
 from tumorlens.imaging.image import Pixels
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.quality import Quality, assess
-from tumorlens.imaging.volume import head_extent, load_volume, take_slice
+from tumorlens.volumes.discover import load_volume
+from tumorlens.volumes.slices import head_extent, take_slice
 
 HEAD = draw_phantom(0, lesion=False).image
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)

@@ -23,8 +23,9 @@ from tumorlens.errors import (
 )
 from tumorlens.imaging.decode import Limits
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.inference.batch import iter_inputs, run_batch, run_explain
+from tumorlens.inference.batch import run_batch, run_explain
 from tumorlens.inference.predictor import Predictor
+from tumorlens.volumes.folders import iter_inputs
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,32 @@ def test_a_damaged_volume_is_one_result(tmp_path: Path, predictor: Predictor) ->
     assert [Path(r.path).name for r in results] == ["brain.nii.gz", "fake.nii"]
     assert isinstance(results[0].error, DecodeError)
     assert results[1].error is not None
+
+
+def test_a_volume_with_an_odd_header_keeps_the_other_lines(
+    tmp_path: Path, predictor: Predictor
+) -> None:
+    draw(tmp_path / "a.png", 1)
+    path = write_volume(tmp_path / "b.nii", range(3, 5), depth=6)
+    draw(tmp_path / "c.png", 2)
+    content = bytearray(path.read_bytes())
+    content[280:328] = np.full(12, np.nan, "<f4").tobytes()  # the rows of the sform
+    path.write_bytes(bytes(content))
+    (tmp_path / "bad.nii").write_bytes(bytes(content[:40]) + bytes(8) + bytes(content[48:]))
+    results = list(run_batch(predictor, [tmp_path]))
+    assert [Path(r.path).name for r in results] == [
+        "a.png", "b.nii#axial:3", "b.nii#axial:4", "bad.nii", "c.png"]  # fmt: skip
+    assert [r.error is None for r in results] == [True, True, True, False, True]
+
+
+def test_a_thick_volume_is_cut_in_its_plane(tmp_path: Path, predictor: Predictor) -> None:
+    data = np.zeros((6, 64, 64), np.float32)
+    for index in (2, 3):
+        data[index] = draw_phantom(index, lesion=False, size=64, plane="sagittal").image
+    image = nibabel.Nifti1Image(data, np.diag([9.0, 3.0, 3.0, 1.0]))
+    nibabel.save(image, tmp_path / "v.nii")
+    results = list(run_batch(predictor, [tmp_path]))
+    assert [Path(r.path).name for r in results] == ["v.nii#sagittal:2", "v.nii#sagittal:3"]
 
 
 @pytest.mark.real

@@ -32,7 +32,7 @@ class Record:
     Attributes:
         key: unique name used in splits, ``source:path inside the source``.
         path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``, and
-            ``…#axial:45:12:-7`` if tilted (degrees, see ``imaging.take_slice``).
+            ``…#axial:45:12:-7`` if tilted (degrees, see ``volumes.slices.take_slice``).
         source: the data set's short name; see ``sources.source_info``.
         label: 1 tumour, 0 healthy.
         tumour_type: ``glioma``, ``meningioma``, ``pituitary`` …

@@ -19,7 +19,9 @@ from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.errors import OutputError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.preprocess import Frame, PreprocessSpec, prepare
-from tumorlens.imaging.volume import Volume, load_volume, take_slice
+from tumorlens.volumes.discover import load_volume
+from tumorlens.volumes.slices import take_slice
+from tumorlens.volumes.volume import Volume
 
 # Values of a lesion mask. The ignore region is the part of a box outside its inscribed ellipse, and
 # a margin around each annotation.

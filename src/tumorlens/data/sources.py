@@ -72,7 +72,8 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
         if stem is None:
             continue
         # Imported late: most data sets contain no volumes.
-        from tumorlens.imaging.volume import head_extent, load_volume
+        from tumorlens.volumes.discover import load_volume
+        from tumorlens.volumes.slices import head_extent
 
         volume = load_volume(path)
         patient = _SEQUENCE.sub("", stem)

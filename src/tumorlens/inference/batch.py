@@ -18,13 +18,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-from tumorlens.errors import ConfigError, InputError, UnreadableFileError
+from tumorlens.errors import ConfigError, InputError
 from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import NetworkInput, Predictor
+from tumorlens.volumes.discover import discover
+from tumorlens.volumes.entries import Picture, VolumeInput
+from tumorlens.volumes.slices import SeriesSlice, cut, head_extent
 
 STDIN = "-"
-_VOLUME_SUFFIXES = (".nii", ".nii.gz")
 _T = TypeVar("_T")
 
 
@@ -55,19 +57,6 @@ class _Prepared:
     read_ms: float
 
 
-def iter_inputs(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Yield the files that ``paths`` denote.
-
-    A folder yields every file below it, sorted by name, except hidden files and folders. Missing
-    paths and folders without files are yielded unchanged: reading them raises an error, so that
-    no input is dropped silently.
-    """
-    for path in map(Path, paths):
-        files = iter(_walk(path) if path.is_dir() else ())
-        yield next(files, path)
-        yield from files
-
-
 def run_batch(
     predictor: Predictor,
     paths: Iterable[str | Path],
@@ -78,9 +67,9 @@ def run_batch(
 ) -> Iterator[Result]:
     """Predict every image in ``paths``, lazily and in order.
 
-    Reads files, folders, NIfTI volumes (all axial slices that contain head) and ``-`` for standard
-    input. An unreadable input gives a `Result` with its `InputError`; any other error, such as a
-    failing model, is raised.
+    Reads files, folders, zip archives, volumes (the slices of their plane of acquisition that
+    contain head) and ``-`` for standard input. An unreadable input gives a `Result` with its
+    `InputError`; any other error, such as a failing model, is raised.
 
     Args:
         predictor: The model.
@@ -146,51 +135,28 @@ def _sources(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_So
         if str(path) == STDIN:
             yield _Source(STDIN, partial(_read_stdin, limits or Limits()))
             continue
-        for file in iter_inputs([path]):
-            if file.name.lower().endswith(_VOLUME_SUFFIXES) and file.is_file():
-                yield from _slices(file)
-            elif file.is_dir():
-                empty = UnreadableFileError(f"{file}: the folder contains no readable file")
-                yield _Source(str(file), partial(_raise, empty))
+        for entry in discover([path]):
+            if isinstance(entry, VolumeInput):
+                yield from _slices(entry)
+            elif isinstance(entry, Picture):
+                yield _Source(entry.name, partial(entry.decode, limits or Limits()))
             else:
-                yield _Source(str(file), partial(decode, file, name=str(file), limits=limits))
+                yield _Source(entry.name, partial(_raise, entry.error))
 
 
-def _slices(path: Path) -> Iterator[_Source]:
-    # Imported late: nibabel is slow to import.
-    from tumorlens.imaging.volume import head_extent, load_volume, take_slice
-
+def _slices(entry: VolumeInput) -> Iterator[_Source]:
     try:
-        volume = load_volume(path)
-        first, last = head_extent(volume, "axial")
+        volume = entry.load()
     except InputError as error:
-        yield _Source(str(path), partial(_raise, error))
+        yield _Source(entry.name, partial(_raise, error))
         return
-    for index in range(first, last + 1):
-        name = f"{path}#axial:{index}"
+    first, last = head_extent(volume, volume.plane)
+    for each in islice(cut(volume), first, last + 1):
 
-        def read(index: int = index, name: str = name) -> Image:
-            return Image(take_slice(volume, "axial", index), "nifti", name)
+        def read(each: SeriesSlice = each) -> Image:
+            return Image(each.pixels(), "nifti", each.name)
 
-        yield _Source(name, read)
-
-
-def _walk(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    resolved = folder.resolve()
-    if resolved in parents:  # a symbolic link to a parent folder
-        return
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        yield folder
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, parents | {resolved})
-        else:
-            yield entry
+        yield _Source(each.name, read)
 
 
 def _read_stdin(limits: Limits) -> Image:

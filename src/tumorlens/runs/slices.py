@@ -57,7 +57,7 @@ def tilt_slices(records: Sequence[Record], per_plane: int) -> list[Record]:
     """Make up to ``per_plane`` tilted slices of each volume and plane, seeded by its name.
 
     Each lies at one of the given slices, rotated by up to `TILT` degrees about both in-plane
-    axes (`tumorlens.imaging.take_slice`); duplicates are dropped.
+    axes (`tumorlens.volumes.slices.take_slice`); duplicates are dropped.
     """
     if per_plane < 0:
         raise ConfigError(f"data.tilted_slices_per_plane is {per_plane}; it must not be negative")

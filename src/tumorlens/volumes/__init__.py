@@ -1,0 +1,1 @@
+"""Volumes and series: files, folders and archives → upright slices with their geometry."""
