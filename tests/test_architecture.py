@@ -23,8 +23,8 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
     package: (level, frozenset(below.split()))
     for level, package, below in [
         (8, "cli",
-         "workflows training reporting serving bench client evaluation export runs inference "
-         "ood data augmentation modelfile plots volumes imaging metrics atomic errors"),
+         "workflows training reporting serving bench client evaluation calibration export runs "
+         "inference ood data augmentation modelfile plots volumes imaging metrics atomic errors"),
         (7, "workflows",
          "training reporting evaluation export runs inference ood data augmentation "
          "modelfile plots imaging metrics models atomic errors"),
@@ -39,6 +39,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (6, "bench", "inference modelfile imaging models errors"),
         (5, "evaluation",
          "pages inference data modelfile plots imaging metrics models atomic errors"),
+        (5, "calibration", "inference data modelfile imaging metrics errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
         (5, "runs", "inference data augmentation modelfile plots imaging metrics atomic errors"),
         (4, "inference", "modelfile volumes imaging metrics errors"),
@@ -66,6 +67,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "bench": "cv2 numpy",
         "client": "httpx pydantic",
         "evaluation": "cv2 numpy",
+        "calibration": "numpy",
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",

@@ -34,6 +34,7 @@ def test_help_is_done_and_an_unknown_option_is_not_possible(
         (["evaluate", "{missing}", "{missing}"], 2),
         (["report", "{missing}"], 2),
         (["export", "{missing}", "--output", "{missing}/model.onnx"], 2),
+        (["calibrate", "{missing}", "--out", "{missing}/site.onnx"], 2),
         (["predict", "{missing}"], 3),
         (["explain", "{missing}"], 3),
         (["serve", "--model", "{missing}"], 2),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +14,9 @@ import typer
 from tumorlens.cli.app import print_error, require
 from tumorlens.cli.output import open_output
 from tumorlens.cli.tables import (
+    Progress,
     open_console,
+    progress_bar,
     show_curves,
     show_evaluation,
     show_explanations,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tumorlens.evaluation.target import EvaluationTarget
-
-Progress = Callable[[int, int], None]
 
 
 class Format(StrEnum):
@@ -125,7 +124,7 @@ def evaluate(
     if shortcuts:
         require("audit", "the shortcut tests", "sklearn")
     target = choose_target(model, data, split=split, part=part, threads=threads)
-    with _progress_bar() as stage:
+    with progress_bar() as stage:
         sections = [_metrics(target, seed, stage("reading images"))]
         if shortcuts:
             sections.append(_shortcuts(target, weights, limit, seed, stage("shortcut tests")))
@@ -228,18 +227,3 @@ def _image_format(plot: Path) -> Literal["svg", "png"]:
         case ".png":
             return "png"
     raise typer.BadParameter("give a file name that ends in .png or .svg", param_hint="--plot")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[str], Progress]]:
-    """Show a progress bar on stderr; the yielded function starts a stage of it."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-
-        def stage(name: str) -> Progress:
-            task = bar.add_task(name, total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
-
-        yield stage

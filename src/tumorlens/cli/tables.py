@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tumorlens.evaluation.shortcuts.suite import ShortcutResults
     from tumorlens.metrics.intervals import Estimate
     from tumorlens.modelfile import SiteCalibration
+
+
+Progress = Callable[[int, int], None]
+"""Called with the number of items done and in total."""
 
 
 def open_console(out: TextIO, *, soft_wrap: bool = False) -> Console:
@@ -222,3 +227,18 @@ def _show_columns(
 def _show_findings(findings: Sequence[str], console: Console) -> None:
     for sentence in findings:
         console.print(f"finding: {sentence}", soft_wrap=True, style="bold")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str], Progress]]:
+    """Show a progress bar on stderr; the yielded function starts a stage of it."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+
+        def stage(name: str) -> Progress:
+            task = bar.add_task(name, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        yield stage

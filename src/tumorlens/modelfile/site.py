@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Kind = Literal["labelled", "unlabelled", "prior"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-NAMES = {"log_loss": "log loss", "ece": "ECE, equal width"}
+MetricName = Literal["log_loss", "ece", "sensitivity", "specificity"]
+_NAMES: dict[str, str] = {"log_loss": "log loss", "ece": "ECE, equal width"}
 
 
 class CardRecord(BaseModel):
@@ -34,12 +35,12 @@ class SiteValue(CardRecord):
 
 
 class SiteMetric(CardRecord):
-    """A metric of the probabilities at the site, before and after calibration.
+    """A metric at the site, before and after calibration; two of them at the threshold.
 
     ``after`` is cross-validated by group; ``difference`` is after minus before, on the same scans.
     """
 
-    name: Literal["log_loss", "ece"]
+    name: MetricName
     before: SiteValue
     after: SiteValue
     difference: SiteValue
@@ -84,7 +85,7 @@ class SiteCalibration(CardRecord):
     def describe(self) -> str:
         """Return kind, number of scans and date as one phrase."""
         if self.kind == "prior":
-            return f"to a given share of tumours, {self.date}"
+            return f"by a given share of tumours, {self.date}"
         labels = f", {self.n_tumor} tumours" if self.n_tumor is not None else ""
         return f"on {self.n} {self.kind} scans in {self.groups} groups{labels}, {self.date}"
 
@@ -100,6 +101,11 @@ class SiteCalibration(CardRecord):
     def metric_rows(self) -> list[tuple[str, str, str, str]]:
         """Return the metrics as rows of name, before, after and difference, with intervals."""
         return [
-            (NAMES[each.name], str(each.before), str(each.after), str(each.difference))
+            (
+                _NAMES.get(each.name, each.name),
+                str(each.before),
+                str(each.after),
+                str(each.difference),
+            )
             for each in self.metrics
         ]
