@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,14 @@ def test_the_last_number_is_the_first_that_is_enough(kind: str, told: dict[int, 
     *fewer, needed = told
     assert enough(needed)
     assert not any(enough(number) for number in fewer)
+
+
+def test_the_tables_of_the_page_are_the_measured_figures() -> None:
+    page = (ROOT / "docs" / "calibrate.md").read_text("utf-8")
+    found = re.findall(r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    kinds = ["labelled" if " to " in last else "unlabelled" for *_, last in found]
+    assert {"labelled", "unlabelled"} == set(kinds)
+    for kind, (number, wins, error, _) in zip(kinds, found, strict=True):
+        measured = rows(kind, int(number))
+        assert float(wins) == pytest.approx(min(row["wins"] for row in measured), abs=0.0051)
+        assert float(error) == pytest.approx(max(row["error"] for row in measured), abs=0.00051)
