@@ -71,7 +71,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
-        "imaging": "numpy cv2 PIL pydicom",
+        "imaging": "numpy cv2 PIL pydicom tifffile",
         "volumes": "numpy cv2 pydicom nibabel",
         "metrics": "numpy cv2",
         "pages": "jinja2",

@@ -66,7 +66,7 @@ def test_csv_has_the_same_values(scans: Path, capsys: Capture) -> None:
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert list(table[0]) == [
         "path", "label", "prob", "decision", "prediction_set", "threshold", "threshold_origin",
-        "in_domain", "in_domain_reason", "latency_ms", "model_name", "model_version",
+        "in_domain", "in_domain_reason", "sequence", "latency_ms", "model_name", "model_version",
         "model_sha256", "disclaimer", "error",
     ]  # fmt: skip
     for row, wanted in zip(table, as_json, strict=True):

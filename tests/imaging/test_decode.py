@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import subprocess
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from tests.imaging import dicoms, pictures
-from tests.imaging.pictures import CORNERS, CORNERS16, RAMP, RAMP16
+from tests.imaging import dicoms
+from tests.imaging import picture_files as pictures
+from tests.imaging.picture_files import CORNERS, CORNERS16, RAMP, RAMP16
 from tumorlens.errors import (
     DecodeError,
     EmptyInputError,
@@ -86,7 +88,7 @@ def test_jpeg_gives_opencv_pixels_in_rgb_order() -> None:
         ((200, 100, 50), 128, (200, 100, 50)),
         ((200, 100, 50), 127, (100, 50, 25)),
         ((200, 100, 50), 51, (40, 20, 10)),
-        ((200, 100, 50), 0, (0, 0, 0)),
+        ((200, 100, 50), 0, (200, 100, 50)),  # nothing would be left
     ],
 )
 def test_alpha(colour: tuple[int, ...], alpha: int, expected: tuple[int, ...]) -> None:
@@ -98,11 +100,20 @@ def test_alpha(colour: tuple[int, ...], alpha: int, expected: tuple[int, ...]) -
     )
 
 
+def test_a_picture_drawn_in_its_transparency_is_refused() -> None:
+    drawn = np.zeros((16, 24, 4), np.uint8)
+    drawn[..., 3] = RAMP
+    with pytest.raises(DecodeError, match="in its transparency"):
+        decode(pictures.pillow(drawn, "PNG"))
+
+
 def test_grey_with_alpha_stays_grey_in_8_and_16_bits() -> None:
-    shallow = pictures.png_of(2, 1, 8, 4, bytes([0, 90, 255, 90, 0]))
-    deep = pictures.png_of(2, 1, 16, 4, b"\0" + struct.pack(">4H", 9000, 65535, 9000, 0))
-    assert decode(shallow).pixels.tolist() == [[90, 0]]
-    assert decode(deep).pixels.tolist() == [[9000, 0]]
+    shallow = pictures.png_of(3, 1, 8, 4, bytes([0, 90, 255, 90, 0, 80, 255]))
+    deep = pictures.png_of(
+        3, 1, 16, 4, b"\0" + struct.pack(">6H", 9000, 65535, 9000, 0, 8000, 65535)
+    )
+    assert decode(shallow).pixels.tolist() == [[90, 0, 80]]
+    assert decode(deep).pixels.tolist() == [[9000, 0, 8000]]
 
 
 def test_white_is_zero_tiff_is_inverted() -> None:
@@ -198,7 +209,8 @@ def test_a_png_without_its_end_is_a_decode_error() -> None:
         (b"just some text, saved as scan.jpg", UnsupportedFormatError, "not a JPEG, PNG"),
         (b"BMW is a car and this is text", UnsupportedFormatError, "not a JPEG, PNG"),
         (b"GIF89a" + bytes(20), UnsupportedFormatError, "GIF"),
-        (b"\x1f\x8b" + bytes(20), UnsupportedFormatError, "volume"),
+        (b"\x1f\x8b" + bytes(20), UnsupportedFormatError, "gzip archive"),
+        (gzip.compress(bytes(344) + b"n+1\0"), UnsupportedFormatError, "volume"),
         (bytes(344) + b"n+1\0", UnsupportedFormatError, "volume"),
         (b"\x00" * 500, UnsupportedFormatError, "not a JPEG, PNG"),
     ],

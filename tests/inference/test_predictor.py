@@ -70,6 +70,7 @@ def test_a_prediction_has_these_fields_and_is_json(predictor: Predictor, scan: A
         "threshold_origin",
         "in_domain",
         "in_domain_reason",
+        "sequence",
         "latency_ms",
         "model",
         "disclaimer",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.errors import DecodeError, TooLargeError
+from tumorlens.imaging.header import ScanHeader
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -54,15 +55,17 @@ class Image:
 
     Attributes:
         pixels: uint8, uint16 or float32; ``[H, W]`` grey or ``[H, W, 3]`` RGB. Palette and
-            alpha are resolved and the EXIF orientation is applied. Floats are finite, in
-            the units of the source.
+            alpha are resolved, the EXIF orientation is applied, pixels are square. Floats are
+            finite, in the units of the source.
         format: ``jpeg png tiff bmp webp dicom nifti`` or ``array``.
         name: the file name, or ``upload``; for messages only.
+        header: what a DICOM header says of the scan; None for other formats.
     """
 
     pixels: Pixels
     format: str
     name: str
+    header: ScanHeader | None = None
 
     def __post_init__(self) -> None:
         """Raise `DecodeError` for an invalid array."""

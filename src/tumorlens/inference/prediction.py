@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tumorlens.imaging.header import SequenceName
 from tumorlens.metrics.decision import Decision, Label
 
 __all__ = ["DISCLAIMER", "SHA256", "Decision", "Explanation", "Label", "ModelRef", "Prediction"]
@@ -46,6 +47,11 @@ class Prediction(BaseModel):
     threshold_origin: str = Field(description="How the threshold was chosen.")
     in_domain: bool = Field(description="False when the image is not a usable slice of a head.")
     in_domain_reason: str | None = Field(description="Why the image is out of domain, else null.")
+    sequence: SequenceName = Field(
+        default="unknown",
+        description="MR sequence by the DICOM header: 'unknown' for pictures, and where the header "
+        "does not say.",
+    )
     latency_ms: float = Field(
         ge=0,
         description="Processing time of this image in milliseconds, including decoding; in a batch "

@@ -24,6 +24,7 @@ from tumorlens.errors import (
 )
 from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.imaging.frame import Frame
+from tumorlens.imaging.header import ScanHeader, SequenceName
 from tumorlens.imaging.preprocess import prepare
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.engine import Engine, Outputs, Provider
@@ -50,13 +51,15 @@ class NetworkInput:
     Attributes:
         tensor: float32 ``[C, h, w]`` in 0..1.
         frame: Position of the tensor's square on the image.
-        quality: Result of the rule-based quality check, on the part of the image that the
-            model's preprocessing keeps.
+        quality: What the header says against the image; otherwise the result of the rule-based
+            quality check, on the part of the image that the model's preprocessing keeps.
+        sequence: The sequence by the header, ``unknown`` without one.
     """
 
     tensor: NDArray[np.float32]
     frame: Frame
     quality: Quality
+    sequence: SequenceName = "unknown"
 
 
 class Predictor:
@@ -121,7 +124,9 @@ class Predictor:
             _check_range(prepared.tensor)
         except InputError as error:
             raise InputError(f"{image.name}: {error}") from error
-        return NetworkInput(prepared.tensor, prepared.frame, assess(prepared.visible))
+        header = image.header or ScanHeader()
+        quality = Quality(False, header.refusal) if header.refusal else assess(prepared.visible)
+        return NetworkInput(prepared.tensor, prepared.frame, quality, header.sequence)
 
     def infer(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
         """Run the network on float32 ``[N, C, h, w]`` in 0..1 from `prepare`, N at least 1.
@@ -147,8 +152,9 @@ class Predictor:
         return probability(logits, self.card.temperature, self.card.bias)
 
     def interpret(
-        self, outputs: Outputs, quality: Quality, latency_ms: float, row: int = 0
-    ) -> Prediction:
+        self, outputs: Outputs, quality: Quality, latency_ms: float, row: int = 0,
+        sequence: SequenceName = "unknown",
+    ) -> Prediction:  # fmt: skip
         """Turn row ``row`` of the network's outputs into a prediction.
 
         An image is in domain when both the rule-based ``quality`` check and the model's OOD
@@ -171,6 +177,7 @@ class Predictor:
             threshold_origin=threshold.origin,
             in_domain=quality.usable,
             in_domain_reason=quality.reason,
+            sequence=sequence,
             latency_ms=round(latency_ms, 3),
             model=self._ref,
         )
@@ -207,7 +214,7 @@ class Predictor:
         outputs = self.infer(np.stack([each.tensor for each in inputs]))
         network_ms = _ms_since(start) / len(inputs)
         for row, (each, ms) in enumerate(zip(inputs, read_ms, strict=True)):
-            yield self.interpret(outputs, each.quality, ms + network_ms, row)
+            yield self.interpret(outputs, each.quality, ms + network_ms, row, each.sequence)
 
     def explain(self, source: Source) -> Explanation:
         """Predict one image and return the heat map the prediction was computed from.
@@ -221,11 +228,11 @@ class Predictor:
                 "use predict, or a model with a class map"
             )
         image = self._image(source)
-        network_input = self.prepare(image)
-        outputs = self.infer(network_input.tensor[None])
+        ready = self.prepare(image)
+        outputs = self.infer(ready.tensor[None])
         assert outputs.maps is not None  # _verify compared the card with the graph
-        prediction = self.interpret(outputs, network_input.quality, _ms_since(start))
-        return self.to_explanation(image, network_input.frame, outputs.maps[0], prediction)
+        prediction = self.interpret(outputs, ready.quality, _ms_since(start), 0, ready.sequence)
+        return self.to_explanation(image, ready.frame, outputs.maps[0], prediction)
 
     def to_explanation(
         self, image: Image, frame: Frame, class_map: NDArray[np.float32], prediction: Prediction

@@ -85,7 +85,7 @@ def read_case(record: Record, predictor: Predictor) -> Case:
         raise ExplanationUnavailableError(
             f"model {predictor.card.name} has no class map, so there is no explanation to measure"
         )
-    prediction = predictor.interpret(outputs, ready.quality, 0.0)
+    prediction = predictor.interpret(outputs, ready.quality, 0.0, sequence=ready.sequence)
     boxes = np.array(record.boxes, dtype=np.float64)
     small = to_grey(bounded(image.pixels))
     (x0, y0, x1, y1), head = find_head(small)

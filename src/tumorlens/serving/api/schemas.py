@@ -18,6 +18,7 @@ _PREDICTION: dict[str, Any] = {
     "threshold_origin": "sensitivity at least 0.95 on the calibration split",
     "in_domain": True,
     "in_domain_reason": None,
+    "sequence": "unknown",
     "latency_ms": 7.4,
     "model": _MODEL,
     "disclaimer": DISCLAIMER,

@@ -129,7 +129,7 @@ def _analyse(
     with progress.stage("forward"):
         outputs = predictor.infer(ready.tensor[None])
     elapsed_ms = (time.perf_counter() - begin) * 1000
-    prediction = predictor.interpret(outputs, ready.quality, elapsed_ms)
+    prediction = predictor.interpret(outputs, ready.quality, elapsed_ms, sequence=ready.sequence)
     if not prediction.in_domain:
         raise NotBrainMRIError(f"{UPLOAD_NAME}: {prediction.in_domain_reason}")
     answer = Answer(prediction, _facts(image, len(data)))

@@ -1,4 +1,4 @@
-"""Structure of PNG, WebP and JP2 files, checked before any decoder runs."""
+"""Structure of PNG and WebP files, checked before any decoder runs."""
 
 from __future__ import annotations
 
@@ -35,27 +35,6 @@ def png_core(data: bytes) -> bytes:
             return b"".join(chunks)
         start = end
     raise ValueError("the file is truncated before its end chunk")
-
-
-def j2k_codestream(frame: bytes) -> bytes:
-    """Return the JPEG 2000 codestream, extracted from its JP2 container if it has one.
-
-    ISO/IEC 15444-1, annex I.4: boxes of 4 bytes length, 4 bytes type; length 0 means to the end.
-
-    Raises:
-        ValueError: a container without a codestream.
-    """
-    if not frame.startswith(b"\0\0\0\x0cjP  "):
-        return frame
-    start = 12
-    while start + 8 <= len(frame):
-        length = int.from_bytes(frame[start : start + 4], "big")
-        if frame[start + 4 : start + 8] == b"jp2c":
-            return frame[start + 8 :]
-        if length < 8:
-            break
-        start += length
-    raise ValueError("the JP2 container has no codestream")
 
 
 def webp_canvas(data: bytes) -> tuple[int, int]:
