@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import lzma
+import struct
 import zipfile
-
-from tumorlens.imaging.raster import DECODER_ERRORS
+import zlib
 
 READER_ERRORS: tuple[type[BaseException], ...] = (
-    *DECODER_ERRORS, zipfile.BadZipFile, zipfile.LargeZipFile, lzma.LZMAError,
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
+    AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
+    zipfile.BadZipFile, zipfile.LargeZipFile, lzma.LZMAError,
 )  # fmt: skip
-"""Of the standard library, NumPy and Pillow; zip files raise RuntimeError too (passwords)."""
+"""Of the standard library and NumPy; zip files raise RuntimeError too (passwords)."""
 
 
 def nibabel_errors() -> tuple[type[BaseException], ...]:
