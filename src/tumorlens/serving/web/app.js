@@ -68,6 +68,8 @@ async function loadCard() {
     if (!answer.ok) return;
     card = await answer.json();
     byId("model-chip").textContent = `${card.name} ${card.version} · ${card.sha256.slice(0, 8)}`;
+    const site = card.site;
+    if (site) byId("model-chip").title = `Fitted to a site on ${site.date}: ${site.kind}${site.n ? `, ${site.n} scans` : ""}; bias ${card.bias.toFixed(2)}`;
     byId("model-chip").hidden = false;
   } catch {
     card = null; // the first upload will say that the server does not respond
