@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.data.drawn_sets import draw_head, save
+from tests.imaging.dicoms import dicom
 from tests.models_for_tests import write_tiny_model
 from tumorlens import Predictor
 from tumorlens.calibration.site import calibrate_model
@@ -234,8 +235,11 @@ def test_unlabelled_scans_give_the_share_with_an_interval(
 def test_scans_that_cannot_be_used_are_named_and_left_out(
     model: Path, site: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    rows = [*read_rows(site), ("scans/cut.png", "tumor"), ("scans/flat.png", "healthy")]
+    rows = [*read_rows(site), ("scans/cut.png", "tumor"), ("scans/flat.png", "healthy"),
+            ("scans/ct.dcm", "tumor")]  # fmt: skip
     root = copy_of(site, tmp_path / "hospital", rows)
+    # A head as good as any, but by its header no MRI.
+    (root / "scans" / "ct.dcm").write_bytes(dicom(draw_head(900, size=96), Modality="CT"))
     (root / "scans" / "cut.png").write_bytes((root / "scans" / "00.png").read_bytes()[:500])
     assert cv2.imwrite(str(root / "scans" / "flat.png"), np.full((96, 96), 9, np.uint8))
     out = tmp_path / "site.onnx"
@@ -244,11 +248,11 @@ def test_scans_that_cannot_be_used_are_named_and_left_out(
     told = capsys.readouterr()
     document = json.loads(told.out)
     left = {Path(each["path"]).name: each["reason"] for each in document["left_out"]}
-    assert left.keys() == {"cut.png", "flat.png"}
+    assert left.keys() == {"cut.png", "flat.png", "ct.dcm"}
     assert all(f"{name}" in told.err for name in left)
-    assert (document["site"]["n"], document["site"]["left_out"]) == (N, 2)
+    assert (document["site"]["n"], document["site"]["left_out"]) == (N, 3)
     assert document["sha256"] == read_model(out).sha256
-    # Without the unreadable file the status is 0, in spite of the one out of domain.
+    # Without the unreadable file the status is 0, in spite of those out of domain.
     write_rows(root, [row for row in rows if "cut" not in row[0]])
     assert run(asked) == 0
     told = capsys.readouterr()

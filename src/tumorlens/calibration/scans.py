@@ -15,6 +15,7 @@ from tumorlens.data.manifest import MANIFEST_NAME, Record, group_numbers
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.sources import load_source
 from tumorlens.errors import DataError, InputError
+from tumorlens.imaging.decode import decode
 from tumorlens.imaging.image import Image
 from tumorlens.inference.predictor import NetworkInput, Predictor
 
@@ -84,8 +85,7 @@ def read_site(
         ready: list[tuple[Record, NetworkInput]] = []
         for record in chunk:
             try:
-                image = Image(read_pixels(record), "array", record.path.name)
-                ready.append((record, predictor.prepare(image)))
+                ready.append((record, predictor.prepare(_image(record))))
             except InputError as error:
                 left_out.append(LeftOut(str(record.path), str(error), unreadable=True))
         for record, logit, reason in _answers(predictor, ready):
@@ -105,6 +105,13 @@ def read_site(
         frozenset(record.source for record in grouped),
         tuple(left_out),
     )
+
+
+def _image(record: Record) -> Image:
+    """Return a scan as the service reads it: with its header, which may refuse it."""
+    if record.is_slice:
+        return Image(read_pixels(record), "array", record.path.name)
+    return decode(record.path, name=str(record.path))
 
 
 def _answers(
