@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from tumorlens.errors import UnsupportedFormatError
+from tumorlens.errors import DecodeError, UnsupportedFormatError
 from tumorlens.imaging.decode import detect_format
-from tumorlens.volumes.failures import READER_ERRORS
+from tumorlens.imaging.foreign import foreign
 from tumorlens.volumes.source import HEAD, Source, unpacked
 
 HeaderKind = Literal["nifti1", "nifti1_pair", "nifti2", "nifti2_pair", "analyze", "mgh"]
@@ -40,12 +40,14 @@ class Content:
         kind: ``volume`` (a header that nibabel parses), ``itk`` (MetaImage or NRRD), ``dicom``,
             ``zip``, ``half`` (named ``.img``, without a header in it) or ``picture`` (all else).
         head: first bytes, decompressed.
+        packed: whether the file is compressed as a whole, by gzip.
         header: for ``volume``, the kind of header.
     """
 
     kind: Kind
     head: bytes
     header: HeaderKind | None = None
+    packed: bool = False
 
 
 def look_at(source: Source) -> Content:
@@ -53,14 +55,15 @@ def look_at(source: Source) -> Content:
 
     Raises:
         UnsupportedFormatError: a format or archive that is not read; named as a volume, but none.
-        OSError: it cannot be opened; and what damaged archives raise.
+        Exception: what opening it raises; call it inside `foreign`.
     """
     with source.open() as stream:
         packed_head = stream.read(HEAD)
         stream.seek(0)
         try:
-            head = unpacked(stream).read(HEAD)
-        except READER_ERRORS:
+            with foreign(source.name, "damaged"):
+                head = unpacked(stream).read(HEAD)
+        except DecodeError:
             head = packed_head  # a damaged archive is told by whoever reads all of it
     _refuse_foreign(head, source.name)
     suffix = suffix_of(source.name)
@@ -72,8 +75,8 @@ def look_at(source: Source) -> Content:
     if packed_head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return Content("zip", packed_head)
     found = detect_format(packed_head)
-    if found == "dicom":
-        return Content("dicom", packed_head)
+    if found == "dicom" or head[128:132] == b"DICM":
+        return Content("dicom", head, packed=packed_head[:2] == b"\x1f\x8b")
     if suffix in (".img", ".img.gz") and found in (None, "gzip"):
         return Content("half", head)
     if suffix and found is None and len(packed_head):

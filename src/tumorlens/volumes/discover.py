@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,43 +13,89 @@ from tumorlens.errors import (
     UnreadableFileError,
     UnsupportedFormatError,
 )
+from tumorlens.imaging.foreign import foreign
 from tumorlens.imaging.image import Limits
 from tumorlens.volumes.contents import Content, look_at
-from tumorlens.volumes.entries import Entry, Picture, Unreadable, VolumeInput
-from tumorlens.volumes.failures import READER_ERRORS
+from tumorlens.volumes.dicom.frames import Frame, read_frames
+from tumorlens.volumes.dicom.series import series_inputs
+from tumorlens.volumes.entries import Entry, Picture, SeriesInput, Unreadable, VolumeInput
 from tumorlens.volumes.folders import is_folder, iter_inputs
-from tumorlens.volumes.itk import read_itk_header, read_itk_volume
+from tumorlens.volumes.itk import ItkFile, read_itk_header, read_itk_volume
 from tumorlens.volumes.layout import Layout, read_volume
 from tumorlens.volumes.neighbours import Neighbours
 from tumorlens.volumes.nifti import read_layout
-from tumorlens.volumes.source import Source, file_source, unpacked, zip_members
+from tumorlens.volumes.source import (
+    Source,
+    file_source,
+    unpacked,
+    unpacked_source,
+    zip_members,
+)
 from tumorlens.volumes.volume import VOLUME_LIMITS, Volume
+
+_UNREAD = "cannot be read whole; copy it again, or make its archive again"
+_DAMAGED = "the volume is truncated or damaged; copy or export it again"
 
 
 def discover(
-    paths: Iterable[str | Path | Source], *, limits: Limits = VOLUME_LIMITS
+    paths: Iterable[str | Path | Source],
+    *,
+    limits: Limits = VOLUME_LIMITS,
+    group_slices: bool = True,
 ) -> list[Entry]:
     """Return what ``paths`` hold, in the order of the files.
 
     Args:
         paths: files, folders (all files below them, without hidden ones), zip archives, uploads.
         limits: bytes of a file and voxels of a volume.
+        group_slices: whether DICOM files of one image each make up series; else each is a picture.
+            Files of several frames are series either way.
 
     Returns:
-        A volume of a pair of files once, by the name of its header. Whatever goes wrong with one
-        file is that file's `Unreadable`, and no other's; nothing is raised.
+        A volume of a pair of files once, by the name of its header; a series at the place of its
+        first file. DICOMDIR is left out: it is an index of other files. Whatever goes wrong with
+        one file is that file's `Unreadable`, and no other's; nothing is raised.
     """
     found = list(_files(paths))
     neighbours = Neighbours(each for each in found if isinstance(each, Source))
-    entries: list[Entry] = []
+    entries: list[Entry | list[Frame]] = []
     for each in found:
         entries += [each] if isinstance(each, Unreadable) else _entries(each, neighbours, limits)
-    parts = {name for each in entries if isinstance(each, VolumeInput) for name in each.files[1:]}
-    return [each for each in entries if not (isinstance(each, Picture) and each.name in parts)]
+    grouped = _with_series(entries, limits, group_slices)
+    parts = {name for each in grouped if isinstance(each, VolumeInput) for name in each.files[1:]}
+    return [each for each in grouped if not (isinstance(each, Picture) and each.name in parts)]
+
+
+def _with_series(
+    entries: list[Entry | list[Frame]], limits: Limits, group_slices: bool
+) -> list[Entry]:
+    """Replace the frames of each file by the series they make up."""
+    if not group_slices:
+        result: list[Entry] = []
+        for each in entries:
+            if not isinstance(each, list):
+                result.append(each)
+            elif len(each) == 1:
+                result.append(Picture(each[0].source))
+            else:
+                result += series_inputs(each, limits)
+        return result
+    places = {
+        frame.source.name: at
+        for at, each in enumerate(entries) if isinstance(each, list) for frame in each
+    }  # fmt: skip
+    frames = [frame for each in entries if isinstance(each, list) for frame in each]
+    placed: list[tuple[int, Entry]] = [
+        (at, each) for at, each in enumerate(entries) if not isinstance(each, list)
+    ]
+    for series in series_inputs(frames, limits):
+        names = series.files if isinstance(series, SeriesInput) else (series.name,)
+        placed.append((min(places[name] for name in names), series))
+    return [each for _, each in sorted(placed, key=lambda each: each[0])]
 
 
 def load_volume(path: str | Path, *, limits: Limits = VOLUME_LIMITS) -> Volume:
-    """Read the one volume of a file: NIfTI, Analyze, MGH, or MetaImage and NRRD (extra formats).
+    """Read the one volume of a file: NIfTI, Analyze, MGH, MetaImage, NRRD or DICOM.
 
     The axes are permuted and flipped, never resampled, to the closest RAS order. NaN and infinite
     voxels become 0; colour becomes its luma.
@@ -68,6 +114,8 @@ def load_volume(path: str | Path, *, limits: Limits = VOLUME_LIMITS) -> Volume:
             f"{path}: {len(entries)} volumes ({entries[0].name}, …, {entries[-1].name}); "
             "export one of them"
         )
+    if not entries:
+        raise UnsupportedFormatError(f"{path}: only an index of other files; give their folder")
     (entry,) = entries
     if isinstance(entry, Unreadable):
         raise entry.error
@@ -98,7 +146,7 @@ def _files(paths: Iterable[str | Path | Source]) -> Iterator[Source | Unreadable
 def _opened(source: Source) -> Iterator[Source | Unreadable]:
     """Yield the members of a zip archive, or the file itself."""
     try:
-        with source.open() as stream:
+        with foreign(source.name, _UNREAD), source.open() as stream:
             magic = stream.read(4)
         if magic not in (b"PK\x03\x04", b"PK\x05\x06"):
             yield source
@@ -108,37 +156,39 @@ def _opened(source: Source) -> Iterator[Source | Unreadable]:
             raise UnsupportedFormatError(f"{source.name}: the zip archive has no files in it")
     except InputError as error:
         yield Unreadable(source.name, error)
-    except READER_ERRORS as error:
-        yield Unreadable(source.name, _cannot_open(source.name, error))
     else:
         yield from members
 
 
-def _cannot_open(name: str, error: BaseException) -> InputError:
-    if isinstance(error, OSError):
-        return UnreadableFileError(f"{name}: cannot be read; check the path and its permissions")
-    return DecodeError(f"{name}: damaged in its archive; make the archive again")
-
-
-def _entries(source: Source, neighbours: Neighbours, limits: Limits) -> list[Entry]:
+def _entries(
+    source: Source, neighbours: Neighbours, limits: Limits
+) -> Sequence[Entry | list[Frame]]:
     try:
-        content = look_at(source)
-        match content.kind:
-            case "volume" | "half":
-                return list(_volumes(source, content, neighbours, limits))
-            case "itk":
-                return list(_itk_volumes(source, neighbours, limits))
-            case "zip":
-                raise UnsupportedFormatError(
-                    f"{source.name}: an archive in an archive; unpack the outer one"
-                )
-        return [Picture(source)]
+        with foreign(source.name, _UNREAD):
+            return _read_entries(source, neighbours, limits)
     except InputError as error:
         return [Unreadable(source.name, error)]
     except MissingExtraError as error:
         return [Unreadable(source.name, UnsupportedFormatError(f"{source.name}: {error}"))]
-    except READER_ERRORS as error:
-        return [Unreadable(source.name, _cannot_open(source.name, error))]
+
+
+def _read_entries(
+    source: Source, neighbours: Neighbours, limits: Limits
+) -> Sequence[Entry | list[Frame]]:
+    content = look_at(source)
+    match content.kind:
+        case "volume" | "half":
+            return list(_volumes(source, content, neighbours, limits))
+        case "itk":
+            return list(_itk_volumes(source, neighbours, limits))
+        case "dicom":
+            frames = read_frames(unpacked_source(source) if content.packed else source, limits)
+            return [frames] if frames else []
+        case "zip":
+            raise UnsupportedFormatError(
+                f"{source.name}: an archive in an archive; unpack the outer one"
+            )
+    return [Picture(source)]
 
 
 def _volumes(
@@ -164,11 +214,8 @@ def _volumes(
 
 
 def _load(source: Source, layout: Layout, index: int, name: str, files: tuple[str, ...]) -> Volume:
-    def read() -> Volume:
-        with source.open() as stream:
-            return read_volume(unpacked(stream), layout, index, name, files=files)
-
-    return _translated(read, name)
+    with foreign(name, _DAMAGED), source.open() as stream:
+        return read_volume(unpacked(stream), layout, index, name, files=files)
 
 
 def _itk_volumes(source: Source, neighbours: Neighbours, limits: Limits) -> Iterator[VolumeInput]:
@@ -176,16 +223,9 @@ def _itk_volumes(source: Source, neighbours: Neighbours, limits: Limits) -> Iter
     files = (source.name,) if header.data is None else (source.name, header.data.name)
     for index in range(header.count):
         name = source.name if header.count == 1 else f"{source.name}#{index + 1}"
-        load = partial(read_itk_volume, header, index, name, files=files)
-        yield VolumeInput(name, partial(_translated, load, name), files)
+        yield VolumeInput(name, partial(_load_itk, header, index, name, files), files)
 
 
-def _translated(read: Callable[[], Volume], name: str) -> Volume:
-    try:
-        return read()
-    except InputError:
-        raise
-    except READER_ERRORS as error:
-        raise DecodeError(
-            f"{name}: the volume is truncated or damaged; copy or export it again"
-        ) from error
+def _load_itk(header: ItkFile, index: int, name: str, files: tuple[str, ...]) -> Volume:
+    with foreign(name, _DAMAGED):
+        return read_itk_volume(header, index, name, files=files)

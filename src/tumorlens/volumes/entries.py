@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tumorlens.errors import InputError
+from tumorlens.imaging.header import ScanHeader
 from tumorlens.imaging.image import Image, Limits
 from tumorlens.volumes.source import Source
 from tumorlens.volumes.volume import Volume
@@ -47,6 +48,33 @@ class VolumeInput:
 
 
 @dataclass(frozen=True, eq=False)
+class SeriesInput:
+    """A stack of DICOM slices, sorted by their positions; pixels are not read yet.
+
+    Attributes:
+        name: the folder of its files, or the one file it is in; where several series or stacks
+            share it, with their numbers: ``study#3``, ``study#3-2``.
+        load: reads the slices into a volume; raises `InputError`.
+        files: names of the files, in the order of the slices.
+        header: what the header says of the first slice; ``header.refusal`` is why the series is
+            none of a head's MRI to be answered, or None.
+        n_slices: number of slices.
+        set_aside: name and reason of each slice of the series that does not fit the stack.
+        remarks: gaps and uneven distances, in plain words.
+        pictures: the slices one by one, where each has a file of its own; else empty.
+    """
+
+    name: str
+    load: Callable[[], Volume]
+    files: tuple[str, ...]
+    header: ScanHeader
+    n_slices: int
+    set_aside: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Unreadable:
     """A file that cannot be read, and why."""
 
@@ -54,4 +82,4 @@ class Unreadable:
     error: InputError
 
 
-Entry = Picture | VolumeInput | Unreadable
+Entry = Picture | VolumeInput | SeriesInput | Unreadable

@@ -67,7 +67,8 @@ def ras_axes(affine: NDArray[np.float64]) -> list[tuple[int, bool]]:
 def to_volume(stored: NDArray[Any], grid: Grid, name: str, **facts: Any) -> Volume:
     """Permute and flip (never resample) ``stored`` ``[I, J, K]`` to the closest RAS order.
 
-    The result shares the array's memory. ``facts`` are fields of `Volume`.
+    The result shares the array's memory. ``facts`` are fields of `Volume`; its plane is that of
+    `acquisition_plane` unless they say otherwise.
     """
     axes = ras_axes(grid.affine)
     order = [axis for axis, _ in axes]
@@ -82,7 +83,7 @@ def to_volume(stored: NDArray[Any], grid: Grid, name: str, **facts: Any) -> Volu
     spacing = cast("tuple[float, float, float]", tuple(grid.spacing_mm[axis] for axis in order))
     normal = None if grid.slice_axis is None else order.index(grid.slice_axis)
     volume = Volume(data, spacing, name, affine, oriented=grid.oriented, remarks=grid.remarks)
-    return replace(volume, plane=acquisition_plane(spacing, normal), **facts)
+    return replace(volume, **{"plane": acquisition_plane(spacing, normal), **facts})
 
 
 def acquisition_plane(spacing: tuple[float, float, float], slice_axis: int | None) -> Plane:

@@ -14,13 +14,12 @@ import numpy as np
 
 from tumorlens.errors import (
     DecodeError,
-    InputError,
     MissingExtraError,
     TooLargeError,
     UnsupportedFormatError,
 )
+from tumorlens.imaging.foreign import foreign
 from tumorlens.imaging.image import Limits
-from tumorlens.volumes.failures import READER_ERRORS
 from tumorlens.volumes.grid import Grid, to_volume, usable_affine
 from tumorlens.volumes.layout import grey_levels
 from tumorlens.volumes.source import Source
@@ -203,14 +202,8 @@ def _reader(path: Path, image_io: str, name: str) -> Iterator[Any]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
-    try:
+    with foreign(name, "the volume is truncated or damaged; copy or export it again"):
         yield reader
-    except InputError:
-        raise
-    except READER_ERRORS as error:
-        raise DecodeError(
-            f"{name}: the volume is truncated or damaged; copy or export it again"
-        ) from error
 
 
 def _simpleitk() -> Any:

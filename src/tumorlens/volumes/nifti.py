@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.errors import DecodeError, InputError, UnsupportedFormatError
+from tumorlens.errors import DecodeError, UnsupportedFormatError
+from tumorlens.imaging.foreign import foreign
 from tumorlens.imaging.image import Limits
 from tumorlens.volumes.contents import HeaderKind
-from tumorlens.volumes.failures import nibabel_errors
 from tumorlens.volumes.grid import Grid, is_rigid, usable_affine
 from tumorlens.volumes.layout import Layout
 
@@ -35,15 +35,9 @@ def read_layout(head: bytes, kind: HeaderKind, name: str, limits: Limits) -> Lay
     Raises:
         InputError: damaged, no scan, or out of bounds; see `Layout.check`.
     """
-    try:
+    with foreign(name, "the volume's header is truncated or damaged; export or copy it again"):
         layout = _mgh(head) if kind == "mgh" else _nifti(head, kind, name)
         layout.check(name, limits)
-    except InputError:
-        raise
-    except nibabel_errors() as error:
-        raise DecodeError(
-            f"{name}: the header of the volume is truncated or damaged; export or copy it again"
-        ) from error
     return layout
 
 
@@ -150,6 +144,8 @@ def _sform(header: Any) -> NDArray[np.float64] | None:
 
 def _qform(header: Any) -> NDArray[np.float64] | None:
     """Return the qform with positive voxel sizes; any sign but −1 in ``pixdim[0]`` is 1."""
+    from nibabel.spatialimages import HeaderDataError
+
     repaired = header.copy()
     pixdim = np.array(header["pixdim"], dtype=np.float64)
     pixdim[0] = -1 if pixdim[0] == -1 else 1
@@ -157,7 +153,7 @@ def _qform(header: Any) -> NDArray[np.float64] | None:
     repaired["pixdim"] = pixdim
     try:
         affine = np.asarray(repaired.get_qform(), dtype=np.float64)
-    except nibabel_errors():
+    except (HeaderDataError, ValueError):
         return None  # a quaternion longer than 1
     return affine if usable_affine(affine) else None
 

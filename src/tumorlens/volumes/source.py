@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import mmap
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from tumorlens.errors import (
     UnreadableFileError,
     UnsupportedFormatError,
 )
+from tumorlens.imaging.foreign import foreign
 from tumorlens.imaging.image import Limits
-from tumorlens.volumes.failures import READER_ERRORS
 
 HEAD = 4096  # bytes; all headers that are looked at fit
 _BLOCK = 2**20
@@ -36,7 +37,8 @@ class Source:
     Attributes:
         name: path, or name in messages; a member of an archive is ``study.zip/folder/1.dcm``.
         size: bytes, as the file system or the archive says.
-        open: opens it for reading bytes, from the start.
+        open: opens it for reading bytes, from the start; raises `UnreadableFileError`, or what a
+            damaged archive does.
         path: the file's place, None for uploads and members of archives.
     """
 
@@ -54,17 +56,8 @@ class Source:
             DecodeError: a damaged member of an archive.
         """
         self.check(limits)
-        try:
-            with self.open() as stream:
-                content = stream.read(limits.max_bytes + 1)
-        except OSError as error:
-            raise UnreadableFileError(
-                f"{self.name}: cannot be read; check the path and its permissions"
-            ) from error
-        except READER_ERRORS as error:
-            raise DecodeError(
-                f"{self.name}: damaged in its archive; make the archive again"
-            ) from error
+        with foreign(self.name, "cannot be read whole; copy it again"), self.open() as stream:
+            content = stream.read(limits.max_bytes + 1)
         limits.check_bytes(len(content), self.name)
         return content
 
@@ -93,7 +86,12 @@ def file_source(path: Path, name: str | None = None) -> Source:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(
+            f"{path}: cannot be read; check the path and its permissions"
+        ) from error
 
 
 def bytes_source(name: str, content: bytes) -> Source:
@@ -109,13 +107,9 @@ def zip_members(source: Source) -> list[Source]:
         UnsupportedFormatError: with a password.
         TooLargeError: too many members, or too many bytes unpacked.
     """
-    try:
-        archive = zipfile.ZipFile(source.path or source.open())
+    with foreign(source.name, "the zip archive is truncated or damaged; make it again"):
+        archive = zipfile.ZipFile(_mapped(source))
         members = [info for info in archive.infolist() if not info.is_dir()]
-    except READER_ERRORS as error:
-        raise DecodeError(
-            f"{source.name}: the zip archive is truncated or damaged; make it again"
-        ) from error
     if len(members) > _MAX_MEMBERS or sum(each.file_size for each in members) > _MAX_UNPACKED:
         raise TooLargeError(
             f"{source.name}: {len(members):,} files, or more than {_MAX_UNPACKED:,} bytes "
@@ -128,6 +122,20 @@ def zip_members(source: Source) -> list[Source]:
         Source(f"{source.name}/{each.filename}", each.file_size, partial(archive.open, each))
         for each in sorted(shown, key=lambda each: each.filename)
     ]
+
+
+class _MappedFile(mmap.mmap):
+    """A file in memory for as long as a member may be read: nobody has to close it."""
+
+    def seekable(self) -> bool:  # mmap has it from Python 3.13 on
+        return True
+
+
+def _mapped(source: Source) -> IO[bytes]:
+    with source.open() as stream:
+        if source.path is None:
+            return io.BytesIO(stream.read())
+        return cast("IO[bytes]", _MappedFile(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _is_hidden(member: str) -> bool:
@@ -143,6 +151,23 @@ def unpacked(stream: IO[bytes]) -> IO[bytes]:
     if start == b"BZh":
         return bz2.BZ2File(stream)
     return stream
+
+
+class _OwnGzip(gzip.GzipFile):
+    """A gzip stream that closes the file below it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(fileobj=stream)
+        self._below = stream
+
+    def close(self) -> None:
+        super().close()
+        self._below.close()
+
+
+def unpacked_source(source: Source) -> Source:
+    """Return the content of a gzip file as a source of the same name."""
+    return Source(source.name, source.size, lambda: cast("IO[bytes]", _OwnGzip(source.open())))
 
 
 def read_exactly(stream: IO[bytes], n_bytes: int, name: str) -> bytes:
