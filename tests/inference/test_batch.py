@@ -12,6 +12,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.imaging.dicoms import encode
+from tests.volumes.dicom_series import Scan, multi_frame, write_slices
+from tests.volumes.heads import SPACING, head
 from tumorlens.errors import (
     ConfigError,
     DecodeError,
@@ -249,6 +252,25 @@ def test_a_thick_volume_is_cut_in_its_plane(tmp_path: Path, predictor: Predictor
     nibabel.save(image, tmp_path / "v.nii")
     results = list(run_batch(predictor, [tmp_path]))
     assert [Path(r.path).name for r in results] == ["v.nii#sagittal:2", "v.nii#sagittal:3"]
+
+
+def test_frames_of_a_dicom_file_are_slices_and_its_header_is_asked(
+    tmp_path: Path, predictor: Predictor
+) -> None:
+    scan = Scan(head(), SPACING)
+    (tmp_path / "a.dcm").write_bytes(encode(multi_frame(scan, SpacingBetweenSlices=SPACING[2])))
+    knee = multi_frame(scan, SpacingBetweenSlices=SPACING[2], BodyPartExamined="KNEE")
+    (tmp_path / "b.dcm").write_bytes(encode(knee))
+    write_slices(tmp_path / "c", scan)
+    results = list(run_batch(predictor, [tmp_path]))
+    names = [Path(r.path).name for r in results]
+    assert names[0].startswith("a.dcm#axial:")
+    assert names[-len(scan.slices) :] == sorted(path.name for path in (tmp_path / "c").iterdir())
+    assert all(result.prediction for result in results)
+    refused = [r for r in results if r.path.startswith(str(tmp_path / "b.dcm"))]
+    assert refused
+    assert all(r.prediction and "knee" in str(r.prediction.in_domain_reason) for r in refused)
+    assert all(r.prediction and r.prediction.sequence == "T1" for r in results)
 
 
 @pytest.mark.real

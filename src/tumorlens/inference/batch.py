@@ -23,7 +23,7 @@ from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import NetworkInput, Predictor
 from tumorlens.volumes.discover import discover
-from tumorlens.volumes.entries import Picture, VolumeInput
+from tumorlens.volumes.entries import Picture, SeriesInput, VolumeInput
 from tumorlens.volumes.slices import SeriesSlice, cut, head_extent
 
 STDIN = "-"
@@ -67,9 +67,10 @@ def run_batch(
 ) -> Iterator[Result]:
     """Predict every image in ``paths``, lazily and in order.
 
-    Reads files, folders, zip archives, volumes (the slices of their plane of acquisition that
-    contain head) and ``-`` for standard input. An unreadable input gives a `Result` with its
-    `InputError`; any other error, such as a failing model, is raised.
+    Reads files, folders, zip archives, volumes and DICOM files of several frames (the slices of
+    their plane of acquisition that contain head) and ``-`` for standard input. An unreadable
+    input gives a `Result` with its `InputError`; any other error, such as a failing model, is
+    raised.
 
     Args:
         predictor: The model.
@@ -135,8 +136,8 @@ def _sources(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_So
         if str(path) == STDIN:
             yield _Source(STDIN, partial(_read_stdin, limits or Limits()))
             continue
-        for entry in discover([path]):
-            if isinstance(entry, VolumeInput):
+        for entry in discover([path], group_slices=False):
+            if isinstance(entry, (VolumeInput, SeriesInput)):
                 yield from _slices(entry)
             elif isinstance(entry, Picture):
                 yield _Source(entry.name, partial(entry.decode, limits or Limits()))
@@ -144,17 +145,18 @@ def _sources(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_So
                 yield _Source(entry.name, partial(_raise, entry.error))
 
 
-def _slices(entry: VolumeInput) -> Iterator[_Source]:
+def _slices(entry: VolumeInput | SeriesInput) -> Iterator[_Source]:
     try:
         volume = entry.load()
     except InputError as error:
         yield _Source(entry.name, partial(_raise, error))
         return
+    header = entry.header if isinstance(entry, SeriesInput) else None
     first, last = head_extent(volume, volume.plane)
     for each in islice(cut(volume), first, last + 1):
 
         def read(each: SeriesSlice = each) -> Image:
-            return Image(each.pixels(), "nifti", each.name)
+            return Image(each.pixels(), "dicom" if header else "nifti", each.name, header)
 
         yield _Source(each.name, read)
 

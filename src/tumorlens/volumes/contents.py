@@ -19,10 +19,6 @@ _FOREIGN = (
     (b"CDF\x01", "a MINC or netCDF file; convert it to NIfTI (mnc2nii)"),
     (b"CDF\x02", "a MINC or netCDF file; convert it to NIfTI (mnc2nii)"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 or MINC-2 file; convert it to NIfTI (mnc2nii)"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, or make a zip archive"),
-    (b"Rar!\x1a\x07", "a RAR archive; unpack it, or make a zip archive"),
-    (b"\xfd7zXZ\0", "an xz archive; unpack it"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard archive; unpack it"),
 )  # fmt: skip
 _ITK_MAGIC = (b"NRRD000",)
 _META_KEYS = (b"objecttype", b"ndims", b"comment", b"id ")
