@@ -49,6 +49,34 @@ def _brightened(image: Grey, factor: float) -> Grey:
     return np.clip(image * factor, 0, 255).astype(np.uint8)
 
 
+def _with_air(image: Grey, air: Grey | int) -> Grey:
+    """Replace darker pixels by those of a background, as another scanner or converter leaves."""
+    return np.asarray(np.maximum(image, air), np.uint8)
+
+
+def _noise(image: Grey, top: int) -> Grey:
+    return np.random.default_rng(0).integers(0, top + 1, image.shape, np.uint8)
+
+
+def _uneven(image: Grey, top: int) -> Grey:
+    """Blotches eight to a side."""
+    cells = np.random.default_rng(0).integers(0, top + 1, (8, 8)).astype(np.uint8)
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _ramp(image: Grey, top: int) -> Grey:
+    return np.broadcast_to(np.linspace(0, top, image.shape[1]).astype(np.uint8), image.shape)
+
+
+def _barred(image: Grey) -> Grey:
+    """A bright bar at the right edge, such as a colour scale."""
+    barred = image.copy()
+    height, width = image.shape
+    barred[round(0.2 * height) : round(0.8 * height), round(0.95 * width) :] = 220
+    return barred
+
+
 ALTERATIONS: dict[str, Callable[[Grey], Grey]] = {
     "flip left-right": np.fliplr,
     "flip up-down": np.flipud,
@@ -62,6 +90,14 @@ ALTERATIONS: dict[str, Callable[[Grey], Grey]] = {
     "crop 5 % of one side": lambda image: image[round(0.05 * image.shape[0]) :],
     "brightness +20 %": lambda image: _brightened(image, 1.2),
     "brightness -20 %": lambda image: _brightened(image, 0.8),
+    "air of noise 0 to 20": lambda image: _with_air(image, _noise(image, 20)),
+    "air of noise 0 to 80": lambda image: _with_air(image, _noise(image, 80)),
+    "noise 0 to 20, then JPEG 20": lambda image: _jpeg(_with_air(image, _noise(image, 20)), 20),
+    "air of grey 30": lambda image: _with_air(image, 30),
+    "air of grey 60": lambda image: _with_air(image, 60),
+    "air rising to 40": lambda image: _with_air(image, _ramp(image, 40)),
+    "blotched air up to 40": lambda image: _with_air(image, _uneven(image, 40)),
+    "bright bar at an edge": _barred,
     "several at once": lambda image: _jpeg(
         _brightened(np.fliplr(np.rot90(_cropped(_resized(image, 0.75), 0.02))), 1.1), 70
     ),

@@ -20,12 +20,7 @@ from tumorlens.data.near_duplicates.numbering import neighbouring_numbers
 from tumorlens.data.near_duplicates.search import Proposal, propose_pairs
 from tumorlens.data.views import known_view
 from tumorlens.errors import ManifestError
-from tumorlens.imaging.fingerprint import (
-    DEFAULT_MAX_DISTANCE,
-    WHOLE_MAX_DISTANCE,
-    Fingerprint,
-    connected_groups,
-)
+from tumorlens.imaging.fingerprint import Fingerprint, connected_groups
 
 
 def group_records(records: Sequence[Record], cache: FingerprintCache | None = None) -> list[Record]:
@@ -33,12 +28,11 @@ def group_records(records: Sequence[Record], cache: FingerprintCache | None = No
 
     A scan of a public source also gets its view, unless its manifest states it (see `views`).
 
-    Grouped, across sources and transitively: near-duplicates by hash (heads within
-    `DEFAULT_MAX_DISTANCE` of 256 bits in the best of eight orientations, or whole images within
-    `WHOLE_MAX_DISTANCE`), more distant pairs confirmed on pixels (see `confirmed_pairs`), slices
-    of one patient of one source, records with the same group in their manifest, and runs of
-    neighbouring numbers in sources numbered patient by patient (`SourceInfo.patient_runs`).
-    `splits.GROUPING_VERSION` is the version of this rule.
+    Grouped, across sources and transitively: identical files; near-duplicates, proposed by the hash
+    of the head's box or of the whole image (`propose_pairs`) and confirmed on pixels
+    (`confirmed_pairs`); slices of one patient of one source; records with the same group in their
+    manifest; and runs of neighbouring numbers in sources numbered patient by patient
+    (`SourceInfo.patient_runs`). `splits.GROUPING_VERSION` is the version of this rule.
 
     Args:
         records: all records of a split, from any number of sources.
@@ -53,8 +47,8 @@ def group_records(records: Sequence[Record], cache: FingerprintCache | None = No
     digests = _digests(records, prints)
     proposed = _proposed(prints)
     links = [
-        *((pair.first, pair.second) for pair in proposed if _is_near_duplicate(pair)),
         *_same_patient_or_group(records),
+        *_same_file(digests),
         *neighbouring_numbers(records, prints),
     ]
     links += confirmed_pairs(records, proposed, connected_groups(len(records), links))
@@ -77,8 +71,11 @@ def _proposed(prints: Sequence[Fingerprint | None]) -> list[Proposal]:
     ]
 
 
-def _is_near_duplicate(pair: Proposal) -> bool:
-    return pair.head <= DEFAULT_MAX_DISTANCE or pair.whole <= WHOLE_MAX_DISTANCE
+def _same_file(digests: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Link the copies of a file, and the slices of a volume's file."""
+    first: dict[str, int] = {}
+    for index, digest in enumerate(digests):
+        yield index, first.setdefault(digest, index)
 
 
 def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:

@@ -4,9 +4,10 @@ Public data sets contain the same slice many times: recompressed, resized, flipp
 brightened. Fingerprints find these near-duplicates, so that no split puts one into training and
 another into the test part.
 
-The hash is a difference hash (dHash) of 16×16 bits of the head's box rather than of the whole
-image, so that a wider border does not change it. All eight flips and quarter turns of an image
-are hashed, and two images are compared in the best-matching orientation.
+The hash is a difference hash (dHash) of 16×16 bits, taken twice: of the head's box, so that a wider
+border does not change it, and of the whole image, so that noise or a lighter background, which
+moves the box, does not either. All eight flips and quarter turns of an image are hashed, and two
+images are compared in the best-matching orientation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ WHOLE_MAX_DISTANCE = 12
 """The same for whole images, where the empty background makes unrelated images more similar."""
 
 _SIDE = 16
-_FLAT = 0.02  # a step below this fraction of the range is noise, and hashes as "not brighter"
+# A step below this fraction of the range is noise, and hashes as "not brighter". Whole images
+# show much air, whose noise must not set bits: at 0.02 uneven air of 40 grey levels of 255 moved
+# every second copy beyond reach, at 0.08 one in nine.
+_FLAT = 0.02
+WHOLE_FLAT = 0.08
+"""The same fraction for `difference_hash` of a whole image."""
+
 _CHUNK = 1024
 
 
@@ -60,7 +67,7 @@ def fingerprint(image: Image | NDArray[np.generic], sha256: str = "") -> Fingerp
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     head, whole = thumbnails(pixels, zooms=(1.0,))
-    return Fingerprint(sha256, pose_bits(head), pose_bits(whole[0]))
+    return Fingerprint(sha256, pose_bits(head), pose_bits(whole[0], WHOLE_FLAT))
 
 
 def distance(a: Fingerprint, b: Fingerprint) -> int:
@@ -91,35 +98,55 @@ def close_pairs(
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
-def connected_groups(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """Return for each of ``count`` items the smallest index of its connected component.
+class Components:
+    """Connected components of items that are joined one pair at a time (union–find).
 
     Instead of scipy.sparse.csgraph, which is not in the base installation.
     """
-    parent = list(range(count))
 
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
+    def __init__(self, parents: Iterable[int]) -> None:
+        """Start with each item's parent: itself, or an earlier item of its component."""
+        self._parents = list(parents)
+
+    def root(self, item: int) -> int:
+        """Return the smallest index of the item's component."""
+        parents = self._parents
+        while parents[item] != item:
+            parents[item] = parents[parents[item]]
+            item = parents[item]
         return item
 
+    def join(self, one: int, other: int) -> None:
+        """Make the components of two items one."""
+        a, b = self.root(one), self.root(other)
+        self._parents[max(a, b)] = min(a, b)
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return each item's `root`; ``int64 [N]``."""
+        return np.array([self.root(item) for item in range(len(self._parents))], np.int64)
+
+
+def connected_groups(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Return for each of ``count`` items the smallest index of its connected component."""
+    components = Components(range(count))
     for left, right in links:
-        a, b = root(left), root(right)
-        parent[max(a, b)] = min(a, b)
-    return np.array([root(item) for item in range(count)], np.int64)
+        components.join(left, right)
+    return components.labels()
 
 
-def pose_bits(thumbnail: NDArray[np.float32]) -> NDArray[np.uint64]:
+def pose_bits(thumbnail: NDArray[np.float32], flat: float = _FLAT) -> NDArray[np.uint64]:
     """Hash a thumbnail ``[64, 64]`` in its eight poses: ``uint64 [8, 4]``, row 0 as it is."""
-    return np.stack([difference_hash(pose) for pose in poses(thumbnail)])
+    return np.stack([difference_hash(pose, flat) for pose in poses(thumbnail)])
 
 
-def difference_hash(thumbnail: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """256 bits, ``uint64 [4]``: is the cell to the right brighter than this one?"""
+def difference_hash(thumbnail: NDArray[np.float32], flat: float = _FLAT) -> NDArray[np.uint64]:
+    """256 bits, ``uint64 [4]``: is the cell to the right brighter than this one?
+
+    ``flat``: the largest step that is noise, as a fraction of the range of 5 to 95 % of the cells.
+    """
     cells = cv2.resize(thumbnail, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
     dark, bright = np.percentile(cells, (5, 95))
-    brighter = cells[:, 1:] > cells[:, :-1] + _FLAT * (bright - dark)
+    brighter = cells[:, 1:] > cells[:, :-1] + flat * (bright - dark)
     return np.packbits(brighter.ravel()).view(np.uint64)
 
 

@@ -43,7 +43,7 @@ def thumbnails(
         _thumbnail(small, a * width - 0.5, a * height - 0.5, b * width - 0.5, b * height - 0.5)
         for a, b in spans
     ]
-    hull = _head_hull(small)
+    hull = head_hull(small)
     left, right = _span(hull.sum(axis=0, dtype=np.float64))
     top, bottom = _span(hull.sum(axis=1, dtype=np.float64))
     return _thumbnail(small, left, top, right, bottom), whole
@@ -86,7 +86,7 @@ def _working_copy(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.asarray((small - low) * (255.0 / (high - low)) + 0.5).astype(np.uint8)
 
 
-def _head_hull(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def head_hull(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the mask of the convex hull around all large bright components."""
     level, _ = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     floor = float(np.percentile(small, 1))

@@ -228,6 +228,15 @@ def test_the_packaged_split_of_grouping_1_is_read_with_a_note() -> None:
     assert grouping_note(replace(packaged, grouping=GROUPING_VERSION)) is None
 
 
+def test_a_split_of_grouping_2_is_read_with_a_note(tmp_path: Path) -> None:
+    split = replace(grouped_split(two_sources(), seed=0), grouping=2)
+    write_split(split, tmp_path / "two.json")
+    assert json.loads((tmp_path / "two.json").read_text())["grouping"] == 2
+    again = read_split(tmp_path / "two.json", two_sources())
+    assert again == split
+    assert "grouping version 2 (now 3)" in (grouping_note(again) or "")
+
+
 def test_a_split_of_an_older_grouping_stays_usable_and_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

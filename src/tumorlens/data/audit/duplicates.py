@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.data.audit.image_summary import ImageSummary
+from tumorlens.data.near_duplicates.confirmation import confirm
 from tumorlens.data.near_duplicates.contrast import ContrastMatcher
 from tumorlens.data.near_duplicates.search import propose_pairs
-from tumorlens.imaging.fingerprint import WHOLE_MAX_DISTANCE, connected_groups
+from tumorlens.imaging.fingerprint import connected_groups
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def find_near_duplicates(images: Sequence[ImageSummary]) -> list[NearDuplicate]:
     for pair in proposed:
         i, j = pair.first, pair.second
         if (i, j) not in exact:
-            agreement = contrast.agreement(i, j, whole=pair.distance <= WHOLE_MAX_DISTANCE)
+            agreement = confirm(contrast, pair, images[i].record, images[j].record)
             if agreement is not None:
                 duplicates.append(NearDuplicate(i, j, False, pair.distance, agreement))
     return sorted(duplicates, key=lambda pair: (pair.first, pair.second))

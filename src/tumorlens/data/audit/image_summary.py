@@ -18,7 +18,7 @@ from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.data.views import known_view
 from tumorlens.errors import InputError
 from tumorlens.imaging.decode import decode
-from tumorlens.imaging.fingerprint import difference_hash, pose_bits
+from tumorlens.imaging.fingerprint import WHOLE_FLAT, difference_hash, pose_bits
 from tumorlens.imaging.image import Pixels, to_grey
 from tumorlens.imaging.quality import assess
 from tumorlens.imaging.thumbnails import thumbnails
@@ -109,8 +109,8 @@ def summarize(record: Record) -> ImageSummary | Unreadable:
         head=to_uint8(head),
         whole=to_uint8(whole[0]),
         head_bits=pose_bits(head),
-        whole_bits=pose_bits(whole[0]),
-        zoom_bits=np.stack([difference_hash(sample) for sample in whole]),
+        whole_bits=pose_bits(whole[0], WHOLE_FLAT),
+        zoom_bits=np.stack([difference_hash(sample, WHOLE_FLAT) for sample in whole]),
         remarks=tuple(_remarks(record, image.format, pixels)),
     )
 

@@ -1,10 +1,9 @@
-"""Distant near-duplicates: pairs proposed by hash distance, confirmed on pixels.
+"""Confirmation on pixels: which of the pairs proposed by their hashes show the same slice.
 
-A strongly sharpened or cropped version differs in more bits than `group_records` accepts by hash
-alone. Pairs up to 48 bits apart (heads) or 32 (whole images) are therefore compared by local
-contrast, as in the audit. Within a source numbered patient by patient (`SourceInfo.patient_runs`)
-slices of different patients may be as similar; there two parallel pairs are required, n with m
-and n + 1 with m + 1, as in two scans of one patient.
+No pair is bound by its hashes alone: featureless slices of different persons, as near the vertex,
+may have equal ones. Within a source numbered patient by patient (`SourceInfo.patient_runs`) slices
+of different patients may be as similar as two versions of one. There a pair further apart than
+`is_close` needs a parallel one, n with m and n + 1 with m + 1, as in two scans of one patient.
 """
 
 from __future__ import annotations
@@ -21,9 +20,13 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.near_duplicates.contrast import ContrastMatcher, Samples, to_uint8
 from tumorlens.data.near_duplicates.fingerprint_cache import read_bytes
 from tumorlens.data.near_duplicates.numbering import running_number
-from tumorlens.data.near_duplicates.search import Proposal
+from tumorlens.data.near_duplicates.search import (
+    HEAD_PROPOSAL_DISTANCE,
+    WHOLE_PROPOSAL_DISTANCE,
+    Proposal,
+)
 from tumorlens.imaging.decode import decode
-from tumorlens.imaging.fingerprint import WHOLE_MAX_DISTANCE
+from tumorlens.imaging.fingerprint import DEFAULT_MAX_DISTANCE, WHOLE_MAX_DISTANCE, Components
 from tumorlens.imaging.thumbnails import thumbnails
 
 Pair = tuple[int, int]
@@ -33,12 +36,41 @@ _MAX_STEP_DIFFERENCE = 1  # between the two sides, which may be spaced different
 _CACHED_SAMPLES = 4096
 
 
+def is_close(pair: Proposal) -> bool:
+    """Return whether the hashes are as close as those of two versions of one image."""
+    return pair.head <= DEFAULT_MAX_DISTANCE or pair.whole <= WHOLE_MAX_DISTANCE
+
+
+def confirm(contrast: ContrastMatcher, pair: Proposal, one: Record, other: Record) -> float | None:
+    """Return the agreement of a proposed pair, None if it does not show the same slice.
+
+    Whole images are compared if their hashes are near, and with central parts if they are close.
+
+    Args:
+        contrast: compares the images by the indices in ``pair``.
+        pair: the pair and its distances.
+        one: the record of ``pair.first``.
+        other: the record of ``pair.second``; if both are of one source that states their patients,
+            and these differ, more agreement is asked for.
+    """
+    return contrast.agreement(
+        pair.first,
+        pair.second,
+        fit=pair.head <= HEAD_PROPOSAL_DISTANCE or pair.whole <= WHOLE_MAX_DISTANCE,
+        whole=pair.whole <= WHOLE_PROPOSAL_DISTANCE,
+        zooms=pair.distance <= WHOLE_MAX_DISTANCE,
+        persons=one.source == other.source
+        and None not in (one.patient, other.patient)
+        and one.patient != other.patient,
+    )
+
+
 def confirmed_pairs(
     records: Sequence[Record],
     proposed: Sequence[Proposal],
     groups: NDArray[np.int64],
 ) -> list[Pair]:
-    """Return the confirmed pairs between different groups.
+    """Return confirmed pairs that join the groups into those of near-duplicates.
 
     Args:
         records: `N` records.
@@ -56,21 +88,40 @@ def confirmed_pairs(
         return to_uint8(head), to_uint8(whole[0])
 
     contrast = ContrastMatcher(sample)
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    components = Components(first[group].tolist())
+    confirmed: list[Pair] = []
+    for pair in filter(is_close, proposed):
+        i, j = pair.first, pair.second
+        if components.root(i) == components.root(j):
+            continue
+        if confirm(contrast, pair, records[i], records[j]) is not None:
+            components.join(i, j)
+            confirmed.append((i, j))
+    distant = [pair for pair in proposed if not is_close(pair)]
+    return confirmed + _confirmed_distant(records, distant, components, contrast)
+
+
+def _confirmed_distant(
+    records: Sequence[Record],
+    proposed: Sequence[Proposal],
+    components: Components,
+    contrast: ContrastMatcher,
+) -> list[Pair]:
+    groups = components.labels()
     confirmed: list[Pair] = []
     numbered: dict[Pair, list[Pair]] = defaultdict(list)
-    joined: set[Pair] = set()
     for pair in proposed:
         i, j = pair.first, pair.second
-        between = (int(min(groups[i], groups[j])), int(max(groups[i], groups[j])))
-        if between[0] == between[1] or between in joined:
+        if components.root(i) == components.root(j):
             continue
-        if contrast.agreement(i, j, whole=pair.distance <= WHOLE_MAX_DISTANCE) is None:
+        if confirm(contrast, pair, records[i], records[j]) is None:
             continue
         if _in_one_numbered_source(records[i], records[j]):
-            numbered[between].append((i, j))
+            numbered[int(min(groups[i], groups[j])), int(max(groups[i], groups[j]))].append((i, j))
         else:
             confirmed.append((i, j))
-            joined.add(between)
+            components.join(i, j)
     for pairs in numbered.values():
         if _any_parallel(records, groups, pairs):
             confirmed.append(pairs[0])

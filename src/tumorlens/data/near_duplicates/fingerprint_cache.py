@@ -19,7 +19,7 @@ from tumorlens.imaging.decode import decode
 from tumorlens.imaging.fingerprint import POSES, Fingerprint, fingerprint
 
 # Part of the file's name: caches of different algorithms are incompatible.
-_ALGORITHM = "dhash-16x16-v2"
+_ALGORITHM = "dhash-16x16-v3"
 _WORDS = 4
 # Raised by NumPy for other files: not an archive, a single array, or other members.
 _LOAD_ERRORS = (ValueError, TypeError, KeyError)

@@ -32,6 +32,13 @@ HEAD_PROPOSAL_DISTANCE = 48
 WHOLE_PROPOSAL_DISTANCE = 32
 """Distances of heads and of whole images up to which a pair is compared on pixels."""
 
+WHOLE_PROPOSAL_DICE = 0.28
+"""Largest Dice distance of whole images: the differing bits over the set bits of both.
+
+The air sets no bits, so two small or featureless heads, as near the vertex, have few set bits and
+differ in few by chance: of 10,642 images it leaves 109,000 of 1,452,000 pairs within 32 bits.
+"""
+
 _WINDOW_BYTES = 3
 _WINDOWS = 10
 # Neighbouring bits of a difference hash are correlated; permuted, the windows are independent.
@@ -94,16 +101,24 @@ def propose_pairs(
     Returns:
         Pairs with ``first < second``, sorted, each once.
     """
+    close_wholes = find_pairs(wholes, WHOLE_PROPOSAL_DISTANCE, queries=whole_queries)
+    close_wholes = close_wholes[_dice_distances(wholes, close_wholes) <= WHOLE_PROPOSAL_DICE]
     distances: dict[tuple[int, int], list[int]] = {}
-    for column, pairs in enumerate(
-        (
-            find_pairs(heads, HEAD_PROPOSAL_DISTANCE),
-            find_pairs(wholes, WHOLE_PROPOSAL_DISTANCE, queries=whole_queries),
-        )
-    ):
+    for column, pairs in enumerate((find_pairs(heads, HEAD_PROPOSAL_DISTANCE), close_wholes)):
         for i, j, distance in pairs.tolist():
             distances.setdefault((i, j), [BITS, BITS])[column] = distance
     return [Proposal(i, j, *both) for (i, j), both in sorted(distances.items())]
+
+
+def _dice_distances(bits: Bits, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the Dice distance of each row ``(i, j, distance)``; 0 for two hashes of no set bit.
+
+    Set bits are the mean of an image's orientations, as the distance is of the best one.
+    """
+    ones = (
+        _ONES[np.ascontiguousarray(bits).view(np.uint16)].sum(axis=-1, dtype=np.int64).mean(axis=-1)
+    )
+    return np.asarray(pairs[:, 2] / np.maximum(ones[pairs[:, 0]] + ones[pairs[:, 1]], 1.0))
 
 
 def _exact_with_faiss(bits: Bits, queries: Bits, max_distance: int) -> NDArray[np.int64]:
