@@ -20,24 +20,28 @@ _CELL = 8
 
 
 def tiny_onnx(
-    spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True, ood: float | None = None
-) -> bytes:
+    spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True, ood: float | None = None,
+    gain: float = 4.0, offset: float = -1.0, top_k: int | None = None,
+) -> bytes:  # fmt: skip
     """Return an ONNX model: ``map = 4 * (mean of 8x8 pixels) - 1``, ``logit = mean(map)``.
 
-    With ``ood`` it has the output ``in_domain = ood - logit``: bright images are refused.
+    ``gain`` and ``offset`` replace 4 and -1; with ``top_k`` the logit is the mean of the largest
+    cells. With ``ood`` it has the output ``in_domain = ood - logit``: bright images are refused.
     """
-    weight = np.full((1, spec.channels, _CELL, _CELL), 4 / (_CELL * _CELL * spec.channels))
+    weight = np.full((1, spec.channels, _CELL, _CELL), gain / (_CELL * _CELL * spec.channels))
     cells = spec.size // _CELL
     nodes = [
         helper.make_node("Conv", ["image", "weight", "bias"], ["planes"], strides=[_CELL, _CELL]),
         helper.make_node("Squeeze", ["planes", "one"], ["map"]),
-        helper.make_node("ReduceMean", ["map"], ["logit"], axes=[1, 2], keepdims=0),
+        *_pooling(top_k),
     ]
     outputs = [helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"])]
     if has_map:
         shape = ["N", cells, cells]
         outputs.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, shape))
     constants = []
+    if top_k is not None:
+        constants.append(numpy_helper.from_array(np.array([top_k], dtype=np.int64), "k"))
     if ood is not None:
         nodes.append(helper.make_node("Sub", ["ood", "logit"], ["in_domain"]))
         outputs.append(helper.make_tensor_value_info("in_domain", TensorProto.FLOAT, ["N"]))
@@ -53,7 +57,7 @@ def tiny_onnx(
         outputs,
         [
             numpy_helper.from_array(weight.astype(np.float32), "weight"),
-            numpy_helper.from_array(np.array([-1], dtype=np.float32), "bias"),
+            numpy_helper.from_array(np.array([offset], dtype=np.float32), "bias"),
             numpy_helper.from_array(np.array([1], dtype=np.int64), "one"),
             *constants,
         ],
@@ -64,6 +68,16 @@ def tiny_onnx(
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _pooling(top_k: int | None) -> list[Any]:
+    if top_k is None:
+        return [helper.make_node("ReduceMean", ["map"], ["logit"], axes=[1, 2], keepdims=0)]
+    return [
+        helper.make_node("Flatten", ["map"], ["cells"], axis=1),
+        helper.make_node("TopK", ["cells", "k"], ["largest", "where"], axis=1),
+        helper.make_node("ReduceMean", ["largest"], ["logit"], axes=[1], keepdims=0),
+    ]
 
 
 def tiny_card(onnx_bytes: bytes, spec: PreprocessSpec = TINY_SPEC, **changes: Any) -> ModelCard:

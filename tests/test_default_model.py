@@ -16,7 +16,7 @@ from tumorlens.data.label_issues import label_issue_of
 from tumorlens.data.sources import load_source
 from tumorlens.evaluation.corruptions import page
 from tumorlens.imaging.phantom import draw_phantom
-from tumorlens.inference.predictor import find_model
+from tumorlens.inference.default_model import find_model
 
 # Metrics that the card must give for scans held out of training, with n and interval.
 PROMISED = {"roc_auc", "sensitivity", "specificity", "balanced_accuracy"}

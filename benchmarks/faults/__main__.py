@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.faults import crowds, hostile, operations
 from benchmarks.faults.outcome import Outcome
 from tests.serving.live import LiveServer
-from tumorlens.inference.predictor import find_model
+from tumorlens.inference.default_model import find_model
 
 # Counts of the full run, and of the quick one that CI can afford.
 FULL = {"examples": 900, "mutants": 2100, "megabytes": 1024, "slow": 200, "slow_s": 45.0}

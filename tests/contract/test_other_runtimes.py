@@ -11,8 +11,8 @@ import pytest
 from tests.models_for_tests import tiny_card
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
+from tumorlens.inference.default_model import find_model
 from tumorlens.inference.engine import Engine
-from tumorlens.inference.predictor import find_model
 from tumorlens.modelfile import read_model, write_model
 
 torch = pytest.importorskip("torch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tumorlens.inference.predictor import find_model
+from tumorlens.inference.default_model import find_model
 from tumorlens.modelfile import read_card
 from tumorlens.modelfile.markdown import model_card_markdown
 

@@ -33,8 +33,9 @@ from tumorlens.imaging.decode import Image
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, prepare, preprocess
 from tumorlens.imaging.quality import Quality
+from tumorlens.inference.default_model import find_model
 from tumorlens.inference.engine import Outputs
-from tumorlens.inference.predictor import Predictor, Source, find_model
+from tumorlens.inference.predictor import Predictor, Source
 from tumorlens.metrics.decision import Threshold
 from tumorlens.modelfile import SelfTest, write_model
 
@@ -303,7 +304,7 @@ def test_the_model_comes_from_argument_environment_or_package(
     assert find_model("named.onnx") == Path("named.onnx")
     assert find_model() == Path("from/environment.onnx")
     monkeypatch.setenv("TUMORLENS_MODEL", "")
-    monkeypatch.setattr("tumorlens.inference.predictor.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("tumorlens.inference.default_model.resources.files", lambda _: tmp_path)
     with pytest.raises(ModelNotFoundError, match="has no default model; give one with --model"):
         find_model()
     (tmp_path / "weights").mkdir()

@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from tests.requirements import PROGRAMS
 from tests.serving.live import LiveServer
 from tests.web.conftest import FLAGS
-from tumorlens.inference.predictor import find_model
+from tumorlens.inference.default_model import find_model
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from tumorlens.data.sources import load_source
 from tumorlens.errors import DataError, InputError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.image import Image
-from tumorlens.inference.predictor import NetworkInput, Predictor
+from tumorlens.inference.network_input import NetworkInput
+from tumorlens.inference.predictor import Predictor
 
 Progress = Callable[[int, int], None]
 _BATCH = 8

@@ -10,7 +10,8 @@ from typing import Any
 from tumorlens.calibration.fit import Fitted, as_shipped, fit_labelled, fit_unlabelled, moved_to
 from tumorlens.calibration.scans import LeftOut, Progress, SiteScans, read_site
 from tumorlens.errors import ConfigError
-from tumorlens.inference.predictor import Predictor, find_model
+from tumorlens.inference.default_model import find_model
+from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import (
     Metric,
     ModelCard,

@@ -35,7 +35,8 @@ def model(
 
     Exits with 2 when the file is missing, damaged, no TumorLens model or from a newer version.
     """
-    from tumorlens.inference.predictor import Predictor, find_model
+    from tumorlens.inference.default_model import find_model
+    from tumorlens.inference.predictor import Predictor
 
     if bool(figures) != (output is not None):
         raise typer.BadParameter("--figures and --output go together")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tumorlens.data.manifest import Record
 from tumorlens.imaging.image import Image
+from tumorlens.inference.network_input import NetworkInput
 from tumorlens.inference.overlay import to_display
-from tumorlens.inference.predictor import NetworkInput, Predictor
+from tumorlens.inference.predictor import Predictor
 
 ModelInput = NDArray[np.float32]
 """The network's input for one scan, ``[C, S, S]`` in 0..1."""

@@ -12,7 +12,8 @@ from tumorlens.data.manifest import Record
 from tumorlens.data.sources import load_source
 from tumorlens.data.splits import PARTS, Split, data_digest, grouping_note, read_split
 from tumorlens.errors import DataError, SplitError
-from tumorlens.inference.predictor import Predictor, find_model
+from tumorlens.inference.default_model import find_model
+from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import ModelCard
 
 

@@ -8,40 +8,46 @@ a prediction or an error.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
 
 from tumorlens.errors import ConfigError, InputError
 from tumorlens.imaging.decode import Image, Limits, decode
+from tumorlens.inference.network_input import NetworkInput
 from tumorlens.inference.prediction import Explanation, Prediction
-from tumorlens.inference.predictor import NetworkInput, Predictor
+from tumorlens.inference.predictor import Predictor
+from tumorlens.inference.read_ahead import read_ahead
+from tumorlens.inference.series.answer import SeriesPrediction
+from tumorlens.inference.series.run import SeriesRun
 from tumorlens.volumes.discover import discover
 from tumorlens.volumes.entries import Picture, SeriesInput, VolumeInput
 from tumorlens.volumes.slices import SeriesSlice, cut, head_extent
 
 STDIN = "-"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome for one input: exactly one of ``prediction`` and ``error`` is set.
+    """The outcome for one input: exactly one of ``prediction``, ``run`` and ``error`` is set.
 
     ``path`` is the file's path; a slice of a volume is ``scan.nii.gz#axial:45``, standard input
-    is ``-``.
+    is ``-``. ``run`` is a series that was run to its end.
     """
 
     path: str
     prediction: Prediction | None
     error: InputError | None
     explanation: Explanation | None = None
+    run: SeriesRun | None = None
+
+    @property
+    def series(self) -> SeriesPrediction | None:
+        """The answer of a series."""
+        return self.run.answer if self.run else None
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,27 @@ def run_batch(
     """
     if batch_size < 1 or readers < 1:
         raise ConfigError(f"batch_size {batch_size} and readers {readers} must be 1 or more")
+    yield from _run(predictor, _sources(paths, limits), batch_size, readers)
+
+
+def run_pictures(
+    predictor: Predictor,
+    pictures: Iterable[Picture],
+    *,
+    batch_size: int = 8,
+    readers: int = 2,
+    limits: Limits | None = None,
+) -> Iterator[Result]:
+    """Predict pictures that `discover` found, like `run_batch`."""
+    sources = (_Source(each.name, partial(each.decode, limits or Limits())) for each in pictures)
+    yield from _run(predictor, sources, batch_size, readers)
+
+
+def _run(
+    predictor: Predictor, sources: Iterator[_Source], batch_size: int, readers: int
+) -> Iterator[Result]:
     read = partial(_prepare, predictor)
-    prepared = _read_ahead(_sources(paths, limits), read, readers, batch_size + readers)
+    prepared = read_ahead(sources, read, readers, batch_size + readers)
     while batch := list(islice(prepared, batch_size)):
         yield from _forward(predictor, batch)
 
@@ -115,20 +140,6 @@ def _prepare(predictor: Predictor, source: _Source) -> _Prepared | Result:
     except InputError as error:
         return Result(source.path, None, error)
     return _Prepared(source.path, network_input, (perf_counter() - start) * 1000)
-
-
-def _read_ahead(
-    sources: Iterator[_Source], read: Callable[[_Source], _T], readers: int, ahead: int
-) -> Iterator[_T]:
-    """Yield ``read(source)`` in order, with at most ``ahead`` sources read in advance."""
-    with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
-        pending: deque[Future[_T]] = deque()
-        for source in sources:
-            pending.append(pool.submit(read, source))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _sources(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_Source]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -20,46 +17,31 @@ from tumorlens.errors import (
     InputError,
     ModelDamagedError,
     ModelFileError,
-    ModelNotFoundError,
 )
+from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.header import ScanHeader, SequenceName
 from tumorlens.imaging.preprocess import prepare
 from tumorlens.imaging.quality import Quality, assess
+from tumorlens.inference.default_model import find_model
 from tumorlens.inference.engine import Engine, Outputs, Provider
+from tumorlens.inference.network_input import NetworkInput
 from tumorlens.inference.overlay import to_display, to_heatmap
 from tumorlens.inference.prediction import Explanation, Label, ModelRef, Prediction
+from tumorlens.inference.series.answer import SeriesPrediction
+from tumorlens.inference.series.run import SeriesRun
+from tumorlens.inference.series.source import SeriesSource, open_series
 from tumorlens.metrics.calibration import probability
 from tumorlens.metrics.decision import decide, prediction_set
 from tumorlens.modelfile import ModelCard, ModelFile, read_model
 from tumorlens.modelfile.self_test import self_test_failure
-
-MODEL_VARIABLE = "TUMORLENS_MODEL"
 
 # File content, a path, a decoded image, or pixels.
 Source = bytes | str | Path | Image | NDArray[Any]
 # Rounding tolerance around the range 0..1.
 _RANGE_TOLERANCE = 1e-3
 NOT_AN_MRI = "not recognised as a slice of a head's MRI (it may be another picture, an X-ray or CT)"
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkInput:
-    """One preprocessed image.
-
-    Attributes:
-        tensor: float32 ``[C, h, w]`` in 0..1.
-        frame: Position of the tensor's square on the image.
-        quality: What the header says against the image; otherwise the result of the rule-based
-            quality check, on the part of the image that the model's preprocessing keeps.
-        sequence: The sequence by the header, ``unknown`` without one.
-    """
-
-    tensor: NDArray[np.float32]
-    frame: Frame
-    quality: Quality
-    sequence: SequenceName = "unknown"
 
 
 class Predictor:
@@ -75,7 +57,7 @@ class Predictor:
         self.sha256: str = model.sha256
         self._engine = engine
         self._conformal = model.card.conformal[0] if model.card.conformal else None
-        self._ref = ModelRef(name=model.card.name, version=model.card.version, sha256=model.sha256)
+        self.ref = ModelRef(name=model.card.name, version=model.card.version, sha256=model.sha256)
 
     @classmethod
     def open(
@@ -179,7 +161,7 @@ class Predictor:
             in_domain_reason=quality.reason,
             sequence=sequence,
             latency_ms=round(latency_ms, 3),
-            model=self._ref,
+            model=self.ref,
         )
 
     def predict(self, source: Source) -> Prediction:
@@ -215,6 +197,35 @@ class Predictor:
         network_ms = _ms_since(start) / len(inputs)
         for row, (each, ms) in enumerate(zip(inputs, read_ms, strict=True)):
             yield self.interpret(outputs, each.quality, ms + network_ms, row, each.sequence)
+
+    def predict_series(
+        self,
+        source: SeriesSource,
+        plane: Plane | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SeriesPrediction:
+        """Predict one volume or series, with its slices and findings.
+
+        Args:
+            source: A volume, a file of one, the folder of one DICOM series, or an entry of
+                `tumorlens.volumes.discover.discover`.
+            plane: Plane to cut; None: the plane of acquisition.
+            progress: Called with the number of slices done and in total.
+
+        Raises:
+            InputError: The source cannot be read, or holds no or several series.
+            ConfigError: Another plane.
+        """
+        run = self.run_series(source, plane)
+        for done, of in run:
+            if progress is not None:
+                progress(done, of)
+        return run.answer
+
+    def run_series(self, source: SeriesSource, plane: Plane | None = None) -> SeriesRun:
+        """Open a series without running the network yet; arguments as for `predict_series`."""
+        return open_series(self, source, plane)
 
     def explain(self, source: Source) -> Explanation:
         """Predict one image and return the heat map the prediction was computed from.
@@ -267,22 +278,6 @@ class Predictor:
         failure = self_test_failure(lambda batch: float(self.infer(batch).logits[0]), self.card)
         if failure:
             raise ModelDamagedError(f"{failure}; this onnxruntime computes different values")
-
-
-def find_model(path: str | Path | None = None) -> Path:
-    """Return ``path``, or else ``$TUMORLENS_MODEL``, or else the packaged default model.
-
-    Raises `ModelNotFoundError` when none is given and no default is packaged.
-    """
-    if given := path or os.environ.get(MODEL_VARIABLE):
-        return Path(given)
-    default = resources.files("tumorlens") / "weights" / "default.onnx"
-    if not default.is_file():
-        raise ModelNotFoundError(
-            f"this installation has no default model; give one with --model or {MODEL_VARIABLE}, "
-            "or train one: tumorlens train"
-        )
-    return Path(str(default))
 
 
 def _check_range(tensor: NDArray[np.float32]) -> None:

@@ -15,9 +15,11 @@ from tumorlens.modelfile.card import (
     SelfTest,
 )
 from tumorlens.modelfile.files import ModelFile, read_card, read_model, write_model
+from tumorlens.modelfile.series import DEFAULT_SERIES_RULE, SeriesRule
 from tumorlens.modelfile.site import SiteCalibration, SiteMetric, SiteValue
 
 __all__ = [
+    "DEFAULT_SERIES_RULE",
     "FORMAT_VERSION",
     "DataSource",
     "Metric",
@@ -27,6 +29,7 @@ __all__ = [
     "OodDetector",
     "Pooling",
     "SelfTest",
+    "SeriesRule",
     "SiteCalibration",
     "SiteMetric",
     "SiteValue",

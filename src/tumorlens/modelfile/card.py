@@ -16,6 +16,7 @@ from pydantic import (
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.metrics.decision import Conformal, Threshold
+from tumorlens.modelfile.series import SeriesRule
 from tumorlens.modelfile.site import CardRecord, Sha256, SiteCalibration
 
 # Incremented when the fields of a card change; older ones from `OLDEST_FORMAT` on are read too.
@@ -131,6 +132,8 @@ class ModelCard(CardRecord):
         conformal: Quantiles by error rate; decisions use the first entry. A decision is
             `uncertain` unless the prediction set contains only the label at the threshold.
         site: How the file was fitted to a site by ``tumorlens calibrate``; None if it was not.
+        series: How slices are combined into a series' probability; None takes
+            `DEFAULT_SERIES_RULE`, which is not calibrated.
         ood: The out-of-distribution detector; None without the output ``in_domain``.
         recipe: The full training configuration, for documentation only.
     """
@@ -151,6 +154,7 @@ class ModelCard(CardRecord):
     threshold: Threshold
     conformal: tuple[Conformal, ...] | None = None
     site: SiteCalibration | None = None
+    series: SeriesRule | None = None
     ood: OodDetector | None = None
     metrics: tuple[Metric, ...] = ()
     data: tuple[DataSource, ...] = ()

@@ -10,7 +10,7 @@ from torch import nn
 
 from tumorlens.data.splits import GROUPING_VERSION, read_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
-from tumorlens.inference.predictor import find_model
+from tumorlens.inference.default_model import find_model
 from tumorlens.models.hub import origin, weights_path
 from tumorlens.models.weights import load_network
 from tumorlens.runs.config import RunConfig

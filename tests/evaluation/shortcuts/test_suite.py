@@ -23,7 +23,8 @@ from tumorlens.imaging.image import Image
 from tumorlens.imaging.preprocess import PreprocessSpec, prepare
 from tumorlens.imaging.quality import Quality
 from tumorlens.inference.engine import Outputs
-from tumorlens.inference.predictor import NetworkInput, Predictor
+from tumorlens.inference.network_input import NetworkInput
+from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.intervals import Estimate
 
 SIDE, CELL = 64, 8
