@@ -302,3 +302,25 @@ def test_read_only_views_are_accepted() -> None:
     view = head[10:290, 5:250]
     view.flags.writeable = False
     assert np.array_equal(preprocess(view, DEFAULT), preprocess(view.copy(), DEFAULT))
+
+
+@pytest.mark.parametrize("ground", [0, 255, 60])
+@pytest.mark.parametrize("share", [0.2, 0.25, 0.3])
+def test_a_small_scan_on_a_large_page_is_found(ground: int, share: float) -> None:
+    scan = draw_phantom(8, lesion=True).image
+    page = np.full((int(256 / share * 0.75), int(256 / share)), ground, np.uint8)
+    top, left = page.shape[0] // 5, page.shape[1] // 3
+    page[top : top + 256, left : left + 256] = scan
+    spec = PreprocessSpec(surround="hidden")
+    found, alone = prepare(page, spec), prepare(scan, spec)
+    assert np.corrcoef(found.tensor.ravel(), alone.tensor.ravel())[0, 1] > 0.97
+    assert found.frame.x0 == pytest.approx(alone.frame.x0 + left, abs=8)
+    assert found.frame.y0 == pytest.approx(alone.frame.y0 + top, abs=8)
+    assert (found.frame.height, found.frame.width) == page.shape
+    assert min(found.visible.shape) < 400
+
+
+def test_of_several_views_none_is_chosen() -> None:
+    scan = draw_phantom(8, lesion=True, size=128).image
+    sheet = np.tile(scan, (4, 4))
+    assert prepare(sheet, DEFAULT).visible.shape == sheet.shape

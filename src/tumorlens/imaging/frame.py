@@ -32,6 +32,11 @@ class Frame:
         rows = slice(max(y0, 0), min(y0 + int(self.h), self.height))
         return rows, slice(max(x0, 0), min(x0 + int(self.w), self.width))
 
+    def within(self, rows: slice, columns: slice, height: int, width: int) -> Frame:
+        """Return a frame on the part ``[rows, columns]`` of an image as one on all of it."""
+        x0, y0 = self.x0 + columns.start, self.y0 + rows.start
+        return Frame(height, width, x0, y0, self.w, self.h, self.size)
+
     def scaled_to(self, height: int, width: int) -> Frame:
         """Return the frame on a resized copy of the image."""
         across, down = width / self.width, height / self.height

@@ -13,6 +13,12 @@ _SEARCH_SIDE = 256
 # A box narrower than this fraction of the image counts as not found.
 _MIN_HEAD = 0.2
 
+# Of a head whose box takes less of the image than this, the surroundings are cut off first.
+_SMALL = 0.15
+_MIN_SCAN = 40  # pixels per side of such a head
+_SOLID = 0.5  # minimum area of such a head, of its box; text and drawings have less
+_ROOM = 0.25  # kept around it, of its longer side
+
 Box = tuple[float, float, float, float]
 
 
@@ -46,6 +52,25 @@ def find_head(
     full[top:bottom, left:right] = mask
     head = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST)
     return box, np.asarray(head) > 0
+
+
+def find_small_scan(grey: NDArray[Any], search: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """Return rows and columns around a head that takes a small part of ``[H, W]``, or None.
+
+    ``search`` is the `search_copy`. A scan on a large page would otherwise be too coarse there.
+    """
+    top, bottom, left, right = _without_bars(search)
+    mask = _largest_component(search[top:bottom, left:right])
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    across, down = grey.shape[1] / search.shape[1], grey.shape[0] / search.shape[0]
+    if w * h >= _SMALL * search.size or min(w * across, h * down) < _MIN_SCAN:
+        return None
+    if mask.sum() < _SOLID * w * h:
+        return None
+    room = _ROOM * max(w * across, h * down)
+    first_row, first_column = (top + y) * down - room, (left + x) * across - room
+    rows = slice(max(0, int(first_row)), int(first_row + h * down + 2 * room) + 1)
+    return rows, slice(max(0, int(first_column)), int(first_column + w * across + 2 * room) + 1)
 
 
 def search_copy(grey: NDArray[Any]) -> NDArray[np.uint8]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.frame import Frame
-from tumorlens.imaging.head import Box, find_head, search_copy
+from tumorlens.imaging.head import Box, find_head, find_small_scan, search_copy
 from tumorlens.imaging.image import Pixels, check_array, to_grey
 from tumorlens.imaging.surround import find_surround, hide
+from tumorlens.imaging.views import shows_several_views
 
 __all__ = [
     "DEFAULT", "NOTEBOOK", "Frame", "Prepared", "PreprocessSpec", "bounded", "prepare",
@@ -144,10 +145,19 @@ def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
             small, visible = hide(small, hidden)
             grey = to_grey(small)
             search = search_copy(grey)
+    whole = grey.shape[:2]
+    part = find_small_scan(grey, search)
+    # Of several views none may be chosen; the quality check refuses them.
+    if part is not None and shows_several_views(grey):
+        part = None
+    if part is not None:
+        small, grey = small[part], grey[part]
+        visible, search = small, search_copy(grey)
     box, head = find_head(grey, search)
     frame = _around(box, grey.shape, spec)
     image = (grey if spec.channels == 1 else _colour(small))[frame.inside]
     tensor = _channels_first(_fit(_intensity(image, grey[head], spec), frame))
+    frame = frame if part is None else frame.within(*part, *whole)
     return Prepared(tensor, frame.scaled_to(height, width), visible)
 
 

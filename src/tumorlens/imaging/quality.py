@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.imaging.image import Pixels, to_grey
+from tumorlens.imaging.views import shows_several_views
 
 MIN_SIDE = 48
 _SIDE = 96  # the rules use a copy of this size, in which noise and fine print average out
@@ -41,7 +42,8 @@ def assess(pixels: Pixels) -> Quality:
     """Check one image, ``[H, W]`` grey or ``[H, W, 3]`` RGB; never raises on such pixels.
 
     Refuses images that are too small, blank, strongly coloured, without a dark background (a page,
-    most photographs), nearly empty, pure noise, a smooth gradient, or a drawing in uniform greys.
+    most photographs), of several views, nearly empty, pure noise, a smooth gradient, or a drawing
+    in uniform greys.
     Anatomy is not checked: a grey photograph on a dark background passes.
     """
     reason = _reason(pixels)
@@ -61,10 +63,12 @@ def _reason(pixels: Pixels) -> str | None:
         return "blank: the image has (almost) no contrast"
     if small.ndim == 3 and _coloured_fraction(small) > _MAX_COLOURED:
         return "a colour image; a brain MRI is grey"
+    if shows_several_views(to_grey(pixels)):
+        return "several views in one picture; give one slice at a time"
     shade = np.clip((grey - low) / (high - low), 0, 1)
     reason = _structure_reason(shade)
     if reason is None and _flat_fraction(pixels, low, high) > _MAX_FLAT:
-        return "a drawing: areas of uniform grey, without the noise of a scan"
+        return "a drawing or a screenshot: areas of uniform grey, without the noise of a scan"
     return reason
 
 

@@ -12,6 +12,9 @@ from tumorlens.imaging.head import search_copy
 
 # Page and border are located on a copy of at most 256 pixels per side, grey levels 0..255.
 _WHITE = 246  # minimum grey level of a page
+_DIM = 40  # minimum grey level of a window's ground around the scan, in a screenshot
+_EVEN = 2  # maximum difference of neighbours on that ground
+_MIN_GROUND = 0.1  # minimum area of that ground, of the image
 _UNIFORM = 10  # maximum difference of neighbours on a page, including compression noise
 _MIN_PAGE = 0.02  # minimum area, of the image; bright skin at the edge is thinner
 _CORNER = 0.05  # maximum distance of a page from a corner, of the shorter side
@@ -80,19 +83,16 @@ def hide(pixels: NDArray[Any], hidden: _Mask) -> tuple[NDArray[Any], NDArray[Any
 
 
 def _page(small: _Small) -> _Mask:
-    """Return the mask ``[h, w]`` of the page: large uniform white areas that reach a corner."""
+    """Return the mask ``[h, w]`` of the page: large even areas that reach a corner.
+
+    They are white, or of one grey as the ground of a program's window.
+    """
     kernel = np.ones((3, 3), np.uint8)
     steps = cv2.dilate(small, kernel).astype(np.int16) - cv2.erode(small, kernel)
-    white = ((small >= _WHITE) & (steps <= _UNIFORM)).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(white, connectivity=4)
-    page = np.zeros(small.shape, dtype=np.uint8)
-    near = max(1, round(_CORNER * min(small.shape)))
-    corners = (labels[:near, :near], labels[:near, -near:], labels[-near:, :near],
-               labels[-near:, -near:])  # fmt: skip
-    at_corner = {int(label) for corner in corners for label in np.unique(corner)}
-    for label in range(1, count):
-        if label in at_corner and stats[label, cv2.CC_STAT_AREA] >= _MIN_PAGE * small.size:
-            page[labels == label] = 1
+    white = (small >= _WHITE) & (steps <= _UNIFORM)
+    page = _at_corners(white, _MIN_PAGE)
+    if not page.any():
+        page = _at_corners((small >= _DIM) & (small < _WHITE) & (steps <= _EVEN), _MIN_GROUND)
     # Include its blurred rim.
     page = np.asarray(cv2.dilate(page, np.ones((2 * _RIM + 1,) * 2, np.uint8)))
     # A page holds one scan and perhaps its caption; many objects of similar size are text.
@@ -101,6 +101,22 @@ def _page(small: _Small) -> _Mask:
     if not areas.size or areas.max() < _MAIN_CONTENT * areas.sum() or _inverted(small[page == 0]):
         page[:] = 0
     return page > 0
+
+
+def _at_corners(even: _Mask, least: float) -> _Small:
+    """Return the areas of ``even`` that reach a corner and take ``least`` of the image: 0 or 1."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        even.astype(np.uint8), connectivity=4
+    )
+    near = max(1, round(_CORNER * min(even.shape)))
+    corners = (labels[:near, :near], labels[:near, -near:], labels[-near:, :near],
+               labels[-near:, -near:])  # fmt: skip
+    at_corner = {int(label) for corner in corners for label in np.unique(corner)}
+    found = np.zeros(even.shape, dtype=np.uint8)
+    for label in range(1, count):
+        if label in at_corner and stats[label, cv2.CC_STAT_AREA] >= least * even.size:
+            found[labels == label] = 1
+    return found
 
 
 def _inverted(rest: _Small) -> bool:

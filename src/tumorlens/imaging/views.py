@@ -1,0 +1,109 @@
+"""Several views in one picture: montages, contact sheets, screenshots of three planes.
+
+The limits were chosen on 5,000 single slices of the public collections, of which none is refused,
+and on montages made of them; docs/adr/0043-pictures-as-they-are-meant.md has the figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorlens.imaging.head import search_copy
+
+_Small = NDArray[np.uint8]
+
+_EVEN = 12  # grey levels that an even line, a gap between views, may span
+_BRIGHT_GAP = 20  # minimum grey level of a gap that must be painted black
+_DETACH = 7  # pixels: contacts of two views thinner than this are cut
+# Per number of views: minimum area of each, of the largest and of the picture, the range of width
+# over height, and the maximum overlap of two boxes, of the smaller one's side. Two large parts may
+# be face and hindbrain, or two lobes without a skull.
+_RULES = (
+    (2, 2, 0.4, 0.08, 0.55, 1.5, -0.03),
+    (3, 3, 0.35, 0.025, 0.45, 2.0, 0.0),
+    (4, 999, 0.3, 0.006, 0.4, 2.5, 0.15),
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    area: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def overlap(self, other: _Part) -> float:
+        across = _overlap(self.x, self.width, other.x, other.width)
+        down = _overlap(self.y, self.height, other.y, other.height)
+        return min(across, down)
+
+
+def shows_several_views(grey: NDArray[Any]) -> bool:
+    """Return whether a picture ``[H, W]``, any real dtype, shows two or more heads side by side.
+
+    Heads are bright parts of similar size on a dark ground, apart from each other; even bright
+    lines and areas between them are taken for gaps.
+    """
+    small = _without_gaps(search_copy(grey))
+    parts = _parts(small)
+    if len(parts) < 2:
+        return False
+    for least, most, of_largest, of_picture, narrow, wide, overlap in _RULES:
+        smallest = max(of_largest * parts[0].area, of_picture * small.size)
+        large = [
+            part
+            for part in parts
+            if part.area >= smallest and narrow <= part.width / part.height <= wide
+        ]
+        if least <= len(large) <= most and _apart(large, overlap):
+            return True
+    return False
+
+
+def _without_gaps(small: _Small) -> _Small:
+    """Paint even bright rows and columns, and an even bright ground, black."""
+    found = small.copy()
+    for axis in (0, 1):
+        low, high = np.percentile(small, (3, 97), axis=1 - axis)
+        even = (high - low < _EVEN) & (low > _BRIGHT_GAP)
+        found[(even, slice(None)) if axis == 0 else (slice(None), even)] = 0
+    return found
+
+
+def _parts(small: _Small) -> list[_Part]:
+    """Return the bright parts with holes filled, the largest first."""
+    blurred = np.asarray(cv2.medianBlur(small, 3), dtype=np.uint8)
+    otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
+    bright = cv2.morphologyEx(above, cv2.MORPH_OPEN, _disc(3))
+    outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    filled = cv2.drawContours(np.zeros_like(bright), outlines, -1, 1, cv2.FILLED)
+    filled = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(_DETACH))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
+    parts = [
+        _Part(int(area), int(x), int(y), int(width), int(height))
+        for x, y, width, height, area in stats[1:]
+    ]
+    return sorted(parts, key=lambda part: -part.area)
+
+
+def _apart(parts: list[_Part], overlap: float) -> bool:
+    pairs = list(combinations(parts[:12], 2))
+    # Of many views a few may touch.
+    return sum(one.overlap(other) <= overlap for one, other in pairs) >= 0.9 * len(pairs)
+
+
+def _overlap(start: int, length: int, other_start: int, other_length: int) -> float:
+    shared = min(start + length, other_start + other_length) - max(start, other_start)
+    return shared / min(length, other_length)
+
+
+def _disc(size: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
