@@ -67,7 +67,8 @@ def test_csv_has_the_same_values(scans: Path, capsys: Capture) -> None:
     assert list(table[0]) == [
         "path", "label", "prob", "decision", "prediction_set", "threshold", "threshold_origin",
         "in_domain", "in_domain_reason", "sequence", "latency_ms", "model_name", "model_version",
-        "model_sha256", "disclaimer", "error",
+        "model_sha256", "disclaimer", "plane", "n_slices", "n_answered", "n_tumor", "n_findings",
+        "first", "last", "area_mm2", "volume_ml", "diameter_mm", "laterality", "error",
     ]  # fmt: skip
     for row, wanted in zip(table, as_json, strict=True):
         assert float(row["prob"]) == wanted["prob"]

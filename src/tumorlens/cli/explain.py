@@ -1,31 +1,42 @@
-"""``tumorlens explain``: an overlay PNG and a JSON prediction for each image."""
+"""``tumorlens explain``: pictures and a JSON prediction for each series and picture."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tumorlens.atomic import atomic_file
 from tumorlens.cli.app import EXIT_UNREADABLE
-from tumorlens.cli.output import Format, open_output, report_failures, to_record, write_results
+from tumorlens.cli.output import (
+    Format,
+    PlaneChoice,
+    chosen_planes,
+    open_output,
+    report_failures,
+    to_record,
+    write_results,
+)
 from tumorlens.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tumorlens.inference.batch import Result
+    from tumorlens.inference.series.run import SeriesRun
 
 
 def explain(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Images, DICOM, NIfTI, folders of them, or - for standard input."),
+        typer.Argument(
+            help="Pictures, DICOM, NIfTI, folders and zips of them, or - for standard input."
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the overlays; created if absent.")] = (
+    output: Annotated[Path, typer.Option(help="Folder for the pictures; created if absent.")] = (
         Path("explained")
     ),
     output_format: Annotated[
@@ -34,6 +45,13 @@ def explain(
     model: Annotated[
         Path | None, typer.Option(help="Model file.  [default: $TUMORLENS_MODEL, or the packaged]")
     ] = None,
+    slices: Annotated[
+        bool, typer.Option("--slices", help="Explain each slice by itself, not the series.")
+    ] = False,
+    plane: Annotated[
+        PlaneChoice | None,
+        typer.Option(help="Cut volumes in this plane.  [default: the plane of acquisition]"),
+    ] = None,
     opacity: Annotated[
         float, typer.Option(min=0, max=1, help="Opacity of the heat map over the scan.")
     ] = 0.5,
@@ -41,39 +59,73 @@ def explain(
         int | None, typer.Option(min=1, help="Threads of the network.  [default: all cores]")
     ] = None,
 ) -> None:
-    """Show the evidence for each prediction: an overlay PNG and a JSON file per image.
+    """Show the evidence for each prediction: pictures and a JSON file per series and picture.
 
+    A picture gets an overlay (NAME.png). A series gets a montage of its key slices (NAME.png), the
+    probability along its slices (NAME.curve.png) and the evidence on its voxels (NAME.map.nii.gz).
     Exit codes as for predict.
     """
     from tumorlens.inference.batch import run_explain
     from tumorlens.inference.predictor import Predictor
+    from tumorlens.inference.series_batch import run_series
 
     predictor = Predictor.open(model, threads=threads)
+    predictor.require_map()
     _create_folder(output)
     failed: list[str] = []
-    results = report_failures(run_explain(predictor, paths), failed)
+    planes = chosen_planes(plane)
+    results = (
+        run_explain(predictor, paths, planes=planes)
+        if slices
+        else run_series(predictor, paths, planes=planes, explain=True)
+    )
     with open_output(None) as out:
-        write_results(_save_overlays(results, output, opacity), output_format, out)
+        saved = _save(report_failures(results, failed), output, opacity)
+        write_results(saved, output_format, out, series=not slices)
     if failed:
         raise typer.Exit(EXIT_UNREADABLE)
 
 
-def _save_overlays(results: Iterable[Result], folder: Path, opacity: float) -> Iterator[Result]:
-    from tumorlens.inference.overlay import encode_png, render_overlay
-
+def _save(results: Iterable[Result], folder: Path, opacity: float) -> Iterator[Result]:
     used_names: set[str] = set()
     for result in results:
-        if (explanation := result.explanation) is not None:
+        if result.explanation is not None or result.run is not None:
             name = _unique_name(result.path, used_names)
-            with atomic_file(folder / f"{name}.png") as file:
-                file.write(
-                    encode_png(render_overlay(explanation.scan, explanation.heatmap, opacity))
-                )
-            peak = float(explanation.heatmap.max())
-            details = {"overlay": f"{name}.png", "opacity": opacity, "heat_peak": peak}
+            if result.run is not None:
+                details = _save_series(result.run, folder, name, opacity)
+            else:
+                details = _save_overlay(result, folder, name, opacity)
             with atomic_file(folder / f"{name}.json") as file:
                 file.write(json.dumps(to_record(result) | details, indent=2).encode() + b"\n")
         yield result
+
+
+def _save_overlay(result: Result, folder: Path, name: str, opacity: float) -> dict[str, Any]:
+    from tumorlens.inference.overlay import encode_png, render_overlay
+
+    assert result.explanation is not None
+    scan, heatmap = result.explanation.scan, result.explanation.heatmap
+    with atomic_file(folder / f"{name}.png") as file:
+        file.write(encode_png(render_overlay(scan, heatmap, opacity)))
+    return {"overlay": f"{name}.png", "opacity": opacity, "heat_peak": float(heatmap.max())}
+
+
+def _save_series(run: SeriesRun, folder: Path, name: str, opacity: float) -> dict[str, Any]:
+    from tumorlens.inference.overlay import encode_png
+    from tumorlens.inference.series.evidence_map import DESCRIPTION, evidence_volume
+    from tumorlens.inference.series.pictures import draw_curve, draw_montage
+    from tumorlens.volumes.write import write_nifti
+
+    with atomic_file(folder / f"{name}.png") as file:
+        file.write(encode_png(draw_montage(run, opacity)))
+    with atomic_file(folder / f"{name}.curve.png") as file:
+        file.write(encode_png(draw_curve(run)))
+    with atomic_file(folder / f"{name}.map.nii.gz") as file:
+        write_nifti(file, evidence_volume(run), run.volume.affine, DESCRIPTION)
+    return {
+        "montage": f"{name}.png", "curve": f"{name}.curve.png", "map": f"{name}.map.nii.gz",
+        "opacity": opacity,
+    }  # fmt: skip
 
 
 def _unique_name(path: str, used: set[str]) -> str:

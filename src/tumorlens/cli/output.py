@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,8 +20,10 @@ from tumorlens.cli.app import EXIT_BROKEN_PIPE, print_error
 from tumorlens.cli.tables import open_console, show_table
 
 if TYPE_CHECKING:
+    from tumorlens.imaging.anatomy import Plane
     from tumorlens.inference.batch import Result
     from tumorlens.inference.prediction import Prediction
+    from tumorlens.inference.series.answer import SeriesPrediction
 
 # A spreadsheet would evaluate a cell that starts with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -33,6 +35,27 @@ class Format(StrEnum):
     table = "table"
     jsonl = "jsonl"
     csv = "csv"
+
+
+class PlaneChoice(StrEnum):
+    """Planes that volumes are cut in."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+    all = "all"
+
+
+def chosen_planes(choice: PlaneChoice | None) -> tuple[Plane | None, ...]:
+    """Return the planes of an option ``--plane``; None is the plane of acquisition."""
+    planes: dict[PlaneChoice | None, tuple[Plane | None, ...]] = {
+        None: (None,),
+        PlaneChoice.axial: ("axial",),
+        PlaneChoice.coronal: ("coronal",),
+        PlaneChoice.sagittal: ("sagittal",),
+        PlaneChoice.all: ("axial", "coronal", "sagittal"),
+    }
+    return planes[choice]
 
 
 @contextmanager
@@ -56,14 +79,20 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         text.detach()  # flushes, and leaves closing to atomic_file
 
 
-def write_results(results: Iterable[Result], output_format: Format, out: TextIO) -> None:
-    """Write the results: JSON lines and CSV one by one, a table at the end."""
-    writers: dict[Format, Callable[[Iterable[Result], TextIO], None]] = {
-        Format.table: _write_table,
-        Format.jsonl: _write_jsonl,
-        Format.csv: _write_csv,
-    }
-    writers[output_format](results, out)
+def write_results(
+    results: Iterable[Result], output_format: Format, out: TextIO, *, series: bool = False
+) -> None:
+    """Write the results: JSON lines and CSV one by one, a table at the end.
+
+    With ``series`` CSV has the columns of a series too.
+    """
+    match output_format:
+        case Format.table:
+            _write_table(results, out)
+        case Format.jsonl:
+            _write_jsonl(results, out)
+        case Format.csv:
+            _write_csv(results, out, series)
 
 
 def report_failures(results: Iterable[Result], failed: list[str]) -> Iterator[Result]:
@@ -80,10 +109,10 @@ def to_record(result: Result) -> dict[str, Any]:
     """Return the JSON object of one result; the prediction's fields are null after an error."""
     from tumorlens.inference.prediction import Prediction
 
-    empty = dict.fromkeys(Prediction.model_fields)
-    answer = result.prediction.to_dict() if result.prediction else empty
+    answer = result.series or result.prediction
+    fields = answer.to_dict() if answer else dict.fromkeys(Prediction.model_fields)
     error = str(result.error) if result.error else None
-    return {"path": result.path, **answer, "error": error}
+    return {"path": result.path, **fields, "error": error}
 
 
 def _write_jsonl(results: Iterable[Result], out: TextIO) -> None:
@@ -92,15 +121,17 @@ def _write_jsonl(results: Iterable[Result], out: TextIO) -> None:
         out.flush()
 
 
-def _write_csv(results: Iterable[Result], out: TextIO) -> None:
+def _write_csv(results: Iterable[Result], out: TextIO, series: bool) -> None:
     from tumorlens.inference.prediction import Prediction
+    from tumorlens.inference.series.answer import SeriesPrediction
 
-    writer = csv.DictWriter(
-        out, ("path", *Prediction.columns(), "error"), restval="", lineterminator="\n"
-    )
+    more = SeriesPrediction.columns() if series else ()
+    columns = ("path", *Prediction.columns(), *more, "error")
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for result in results:
-        row = result.prediction.to_row() if result.prediction else {}
+        answer = result.series or result.prediction
+        row = answer.to_row() if answer else {}
         row |= {"path": result.path, "error": result.error and str(result.error)}
         writer.writerow({column: _cell(value) for column, value in row.items()})
         out.flush()
@@ -124,21 +155,41 @@ def _write_table(results: Iterable[Result], out: TextIO) -> None:
     rows = []
     disclaimer = ""
     for result in results:
-        prediction = result.prediction
-        if prediction is None:
+        answer = result.series or result.prediction
+        if answer is None:
             rows.append([result.path, "-", "-", f"not read: {result.error}"])
             continue
-        disclaimer = prediction.disclaimer
-        rows.append([result.path, prediction.decision, f"{prediction.prob:.3f}", _note(prediction)])
+        disclaimer = answer.disclaimer
+        prob = "-" if answer.prob is None else f"{answer.prob:.3f}"
+        note = _series_note(result.series) if result.series else _note(answer)
+        rows.append([result.path, answer.decision, prob, note])
     console = open_console(out)
     show_table(console, ["image", "decision", "P(tumour)", "note"], rows)
     if disclaimer:
         console.print(f"\n{disclaimer}")
 
 
-def _note(prediction: Prediction) -> str:
+def _note(prediction: Prediction | SeriesPrediction) -> str:
     if not prediction.in_domain:
         return f"not a usable head slice: {prediction.in_domain_reason}"
     if prediction.decision == "uncertain":
         return "cannot rule out " + (" or ".join(prediction.prediction_set) or "either")
     return ""
+
+
+def _series_note(series: SeriesPrediction) -> str:
+    if not series.in_domain:
+        return f"not a usable series of a head: {series.in_domain_reason}"
+    answered = sum(each.set_aside is None for each in series.slices)
+    parts = [f"{series.plane}, {answered} of {len(series.slices)} slices"]
+    if uncertain := _note(series):
+        parts.append(uncertain)
+    for finding in series.findings[:1]:
+        side = "" if finding.laterality == "unknown" else f", {finding.laterality}"
+        parts.append(
+            f"finding in {finding.first} to {finding.last}{side}, {finding.diameter_mm:.0f} mm, "
+            f"{finding.volume_ml:.1f} ml"
+        )
+    if len(series.findings) > 1:
+        parts.append(f"{len(series.findings) - 1} more")
+    return "; ".join(parts)

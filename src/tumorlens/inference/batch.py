@@ -8,7 +8,7 @@ a prediction or an error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 from tumorlens.errors import ConfigError, InputError
+from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.decode import Image, Limits, decode
 from tumorlens.inference.network_input import NetworkInput
 from tumorlens.inference.prediction import Explanation, Prediction
@@ -70,6 +71,7 @@ def run_batch(
     batch_size: int = 8,
     readers: int = 2,
     limits: Limits | None = None,
+    planes: Sequence[Plane | None] = (None,),
 ) -> Iterator[Result]:
     """Predict every image in ``paths``, lazily and in order.
 
@@ -84,10 +86,11 @@ def run_batch(
         batch_size: Images per forward pass.
         readers: Threads that read images while the network runs.
         limits: Byte and pixel limits per file.
+        planes: Planes that volumes are cut in; None: their plane of acquisition.
     """
     if batch_size < 1 or readers < 1:
         raise ConfigError(f"batch_size {batch_size} and readers {readers} must be 1 or more")
-    yield from _run(predictor, _sources(paths, limits), batch_size, readers)
+    yield from _run(predictor, _sources(paths, limits, planes), batch_size, readers)
 
 
 def run_pictures(
@@ -99,8 +102,7 @@ def run_pictures(
     limits: Limits | None = None,
 ) -> Iterator[Result]:
     """Predict pictures that `discover` found, like `run_batch`."""
-    sources = (_Source(each.name, partial(each.decode, limits or Limits())) for each in pictures)
-    yield from _run(predictor, sources, batch_size, readers)
+    yield from _run(predictor, _picture_sources(pictures, limits), batch_size, readers)
 
 
 def _run(
@@ -113,16 +115,36 @@ def _run(
 
 
 def run_explain(
-    predictor: Predictor, paths: Iterable[str | Path], *, limits: Limits | None = None
+    predictor: Predictor,
+    paths: Iterable[str | Path],
+    *,
+    limits: Limits | None = None,
+    planes: Sequence[Plane | None] = (None,),
 ) -> Iterator[Result]:
     """Explain every image in ``paths``, like `run_batch` but one image at a time."""
-    for source in _sources(paths, limits):
+    yield from _explain(predictor, _sources(paths, limits, planes))
+
+
+def explain_pictures(
+    predictor: Predictor, pictures: Iterable[Picture], *, limits: Limits | None = None
+) -> Iterator[Result]:
+    """Explain pictures that `discover` found, one at a time."""
+    yield from _explain(predictor, _picture_sources(pictures, limits))
+
+
+def _explain(predictor: Predictor, sources: Iterable[_Source]) -> Iterator[Result]:
+    for source in sources:
         try:
             explanation = predictor.explain(source.read())
         except InputError as error:
             yield Result(source.path, None, error)
         else:
             yield Result(source.path, explanation.prediction, None, explanation)
+
+
+def _picture_sources(pictures: Iterable[Picture], limits: Limits | None) -> Iterator[_Source]:
+    for each in pictures:
+        yield _Source(each.name, partial(each.decode, limits or Limits()))
 
 
 def _forward(predictor: Predictor, batch: list[_Prepared | Result]) -> Iterator[Result]:
@@ -142,34 +164,37 @@ def _prepare(predictor: Predictor, source: _Source) -> _Prepared | Result:
     return _Prepared(source.path, network_input, (perf_counter() - start) * 1000)
 
 
-def _sources(paths: Iterable[str | Path], limits: Limits | None) -> Iterator[_Source]:
+def _sources(
+    paths: Iterable[str | Path], limits: Limits | None, planes: Sequence[Plane | None]
+) -> Iterator[_Source]:
     for path in paths:
         if str(path) == STDIN:
             yield _Source(STDIN, partial(_read_stdin, limits or Limits()))
             continue
         for entry in discover([path], group_slices=False):
             if isinstance(entry, (VolumeInput, SeriesInput)):
-                yield from _slices(entry)
+                yield from _slices(entry, planes)
             elif isinstance(entry, Picture):
                 yield _Source(entry.name, partial(entry.decode, limits or Limits()))
             else:
                 yield _Source(entry.name, partial(_raise, entry.error))
 
 
-def _slices(entry: VolumeInput | SeriesInput) -> Iterator[_Source]:
+def _slices(entry: VolumeInput | SeriesInput, planes: Sequence[Plane | None]) -> Iterator[_Source]:
     try:
         volume = entry.load()
     except InputError as error:
         yield _Source(entry.name, partial(_raise, error))
         return
     header = entry.header if isinstance(entry, SeriesInput) else None
-    first, last = head_extent(volume, volume.plane)
-    for each in islice(cut(volume), first, last + 1):
+    for plane in planes:
+        first, last = head_extent(volume, plane or volume.plane)
+        for each in islice(cut(volume, plane), first, last + 1):
 
-        def read(each: SeriesSlice = each) -> Image:
-            return Image(each.pixels(), "dicom" if header else "nifti", each.name, header)
+            def read(each: SeriesSlice = each) -> Image:
+                return Image(each.pixels(), "dicom" if header else "nifti", each.name, header)
 
-        yield _Source(each.name, read)
+            yield _Source(each.name, read)
 
 
 def _read_stdin(limits: Limits) -> Image:

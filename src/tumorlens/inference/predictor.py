@@ -227,17 +227,21 @@ class Predictor:
         """Open a series without running the network yet; arguments as for `predict_series`."""
         return open_series(self, source, plane)
 
+    def require_map(self) -> None:
+        """Raise `ExplanationUnavailableError` when the model has no class map."""
+        if not self.card.has_map:
+            raise ExplanationUnavailableError(
+                f"model {self.card.name} ({self.card.architecture}) has no class map; "
+                "use predict, or a model with a class map"
+            )
+
     def explain(self, source: Source) -> Explanation:
         """Predict one image and return the heat map the prediction was computed from.
 
         Raises as `predict`, and `ExplanationUnavailableError` when the model has no class map.
         """
         start = perf_counter()
-        if not self.card.has_map:
-            raise ExplanationUnavailableError(
-                f"model {self.card.name} ({self.card.architecture}) has no class map; "
-                "use predict, or a model with a class map"
-            )
+        self.require_map()
         image = self._image(source)
         ready = self.prepare(image)
         outputs = self.infer(ready.tensor[None])

@@ -9,7 +9,14 @@ from pathlib import Path
 from tumorlens.errors import ConfigError, InputError
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.decode import Limits
-from tumorlens.inference.batch import STDIN, Result, run_batch, run_pictures
+from tumorlens.inference.batch import (
+    STDIN,
+    Result,
+    explain_pictures,
+    run_batch,
+    run_explain,
+    run_pictures,
+)
 from tumorlens.inference.predictor import Predictor
 from tumorlens.inference.series.source import load
 from tumorlens.volumes.discover import discover
@@ -24,6 +31,7 @@ def run_series(
     batch_size: int = 8,
     readers: int = 2,
     limits: Limits | None = None,
+    explain: bool = False,
 ) -> Iterator[Result]:
     """Predict every series and picture in ``paths``, lazily and in order.
 
@@ -39,19 +47,22 @@ def run_series(
         batch_size: Slices or pictures per forward pass.
         readers: Threads that read while the network runs.
         limits: Byte and pixel limits of a picture.
+        explain: Whether pictures come with their heat map; a series' run has its maps anyway.
     """
     if batch_size < 1 or readers < 1:
         raise ConfigError(f"batch_size {batch_size} and readers {readers} must be 1 or more")
     for from_stdin, group in groupby(paths, key=lambda path: str(path) == STDIN):
         if from_stdin:
-            yield from run_batch(predictor, group, limits=limits)
+            yield from (run_explain if explain else run_batch)(predictor, group, limits=limits)
             continue
         for pictures, entries in groupby(discover(group), key=lambda e: isinstance(e, Picture)):
             if pictures:
-                yield from run_pictures(
-                    predictor, (each for each in entries if isinstance(each, Picture)),
-                    batch_size=batch_size, readers=readers, limits=limits,
-                )  # fmt: skip
+                found = (each for each in entries if isinstance(each, Picture))
+                if explain:
+                    yield from explain_pictures(predictor, found, limits=limits)
+                else:
+                    yield from run_pictures(predictor, found, batch_size=batch_size,
+                                            readers=readers, limits=limits)  # fmt: skip
                 continue
             for entry in entries:
                 yield from _results(predictor, entry, planes, batch_size, readers)

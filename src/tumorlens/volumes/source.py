@@ -75,6 +75,8 @@ def file_source(path: Path, name: str | None = None) -> Source:
     try:
         size = path.stat().st_size
         regular = path.is_file()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnreadableFileError(f"{path}: no such file; check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise UnreadableFileError(
             f"{path}: cannot be read; check the path and its permissions"
