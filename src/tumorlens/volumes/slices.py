@@ -111,7 +111,8 @@ def take_slice(
     if any(tilt):
         return _tilted_slice(volume, plane, index, tilt)
     # Both image axes run against the RAS axes.
-    section = np.take(volume.data, index, axis=normal_axis)
+    # A view: np.take would first copy the whole volume, whose axes are usually permuted.
+    section = np.moveaxis(volume.data, normal_axis, 0)[index]
     pixels = section.astype(np.float32, copy=False)[::-1, ::-1].T
     across, down = (volume.spacing_mm[axis] for axis in (columns, rows))
     pixel = min(across, down)
