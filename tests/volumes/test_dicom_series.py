@@ -217,6 +217,16 @@ def test_copies_gaps_and_strangers_are_told(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.spacing_mm, SPACING)
 
 
+def test_files_that_share_an_identifier_are_not_lost(tmp_path: Path) -> None:
+    scan = Scan(head(), SPACING)
+    for k in range(3):
+        bare = dataset(scan.slices[k], SeriesInstanceUID=SERIES, SOPInstanceUID="7")
+        (tmp_path / f"{k}.dcm").write_bytes(encode(bare))
+    assert [Path(each.name).name for each in discover([tmp_path])] == ["0.dcm", "1.dcm", "2.dcm"]
+    write_slices(tmp_path / "same", scan, SOPInstanceUID="8")
+    check_head(only(tmp_path / "same").load())
+
+
 def test_a_large_gap_parts_two_stacks(tmp_path: Path) -> None:
     write_slices(tmp_path, Scan(head(), SPACING), skip=tuple(range(5, 13)))
     low, high = discover([tmp_path])

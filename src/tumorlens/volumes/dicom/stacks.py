@@ -90,8 +90,8 @@ def _sorted(frames: Sequence[Frame]) -> Series:
                 remarks.append(said)
     order = sorted(range(len(parts)), key=lambda at: -len(parts[at]))
     if not order or len(parts[order[0]]) < MIN_SLICES:
-        found.singles += [each for part in parts for each in part if each is not None]
-        return found
+        # No stack to set anything aside from: nothing is left out.
+        return Series(singles=list(frames))
     largest = next(each for each in parts[order[0]] if each is not None)
     for at, part in enumerate(parts):
         present = [each for each in part if each is not None]
@@ -107,10 +107,12 @@ def _sorted(frames: Sequence[Frame]) -> Series:
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[SetAside]]:
-    seen: dict[tuple[str, int], Frame] = {}
+    # The identifier alone is not enough: badly anonymised files share one.
+    seen: dict[tuple[object, ...], Frame] = {}
     kept, copies = [], []
     for frame in frames:
-        before = seen.setdefault((frame.uid, frame.number), frame)
+        key = (frame.uid, frame.number, frame.source.size, frame.scan.position_mm)
+        before = seen.setdefault(key, frame)
         if frame.uid and before is not frame:
             copies.append(SetAside(frame.name, f"the same image as {before.name}"))
         else:
