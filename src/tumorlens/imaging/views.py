@@ -1,7 +1,7 @@
 """Several views in one picture: montages, contact sheets, screenshots of three planes.
 
-The limits were chosen on 5,000 single slices of the public collections, of which none is refused,
-and on montages made of them; docs/adr/0043-pictures-as-they-are-meant.md has the figures.
+The limits were chosen on single slices of the public collections and on montages made of them;
+docs/adr/0043-pictures-as-they-are-meant.md has the figures.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.errors import DecodeError
+from tumorlens.errors import DecodeError, UnsupportedFormatError
 from tumorlens.imaging.dicom.frames import read_frame, read_layout
 from tumorlens.imaging.dicom.geometry import pixel_ratio
 from tumorlens.imaging.dicom.grey_levels import to_grey_levels
@@ -48,6 +48,10 @@ def decode_dicom(data: bytes, name: str, limits: Limits) -> Image:
         layout = read_layout(dataset, name, limits)
         stored = read_frame(dataset, layout, name, limits)
         if layout.photometric == "PALETTE COLOR":
+            if "RedPaletteColorLookupTableData" not in dataset:
+                raise UnsupportedFormatError(
+                    f"{name}: the colour table is segmented or missing; export the slice as PNG"
+                )
             from pydicom.pixels.processing import apply_color_lut
 
             pixels = _as_unsigned(apply_color_lut(stored, dataset))
