@@ -35,7 +35,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (6, "reporting",
          "pages runs inference data modelfile plots imaging "
          "metrics models atomic errors"),
-        (6, "serving", "inference modelfile imaging errors"),
+        (6, "serving", "inference modelfile volumes imaging errors"),
         (6, "bench", "inference modelfile imaging models errors"),
         (5, "evaluation",
          "pages inference data modelfile plots imaging metrics models atomic errors"),

@@ -13,16 +13,23 @@ sent, because they may contain a patient's name.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tumorlens.errors import MissingExtraError, ServiceError, UnreadableFileError
-from tumorlens.serving.api.schemas import BatchLine, ExplanationAnswer, PredictionAnswer
+from tumorlens.serving.api.schemas import (
+    BatchLine,
+    ExplanationAnswer,
+    PredictionAnswer,
+    SeriesLine,
+    SeriesProgress,
+)
 
 try:
     import httpx
@@ -30,6 +37,7 @@ except ImportError as exc:  # httpx is in the extra 'client'
     raise MissingExtraError("tumorlens.client", "client") from exc
 
 Source = bytes | str | Path
+Plane = Literal["axial", "coronal", "sagittal"]
 Response = TypeVar("Response", bound=BaseModel)
 RETRIED = frozenset({429, 503})
 _FILE_TYPE = "application/octet-stream"
@@ -81,6 +89,32 @@ class Client:
         for line in self._post("/predict/batch", list(sources)).content.splitlines():
             yield _parsed(BatchLine, line)
 
+    def predict_series(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        plane: Plane | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[SeriesLine]:
+        """Yield one result per volume or DICOM series.
+
+        Args:
+            sources: A volume, a zip archive, a folder of files, or several of them.
+            plane: Plane to cut; None: the plane of acquisition.
+            progress: Called with the slices done and in total, as the service tells.
+        """
+        given = [sources] if isinstance(sources, bytes | str | Path) else list(sources)
+        params = {"plane": plane} if plane else {}
+        response = self._post("/predict/series", _with_folders(given), params=params, stream=True)
+        with contextlib.closing(response):
+            for line in _lines(response):
+                if b'"done"' in line[:100]:
+                    step = _parsed(SeriesProgress, line)
+                    if progress is not None:
+                        progress(step.done, step.of)
+                else:
+                    yield _parsed(SeriesLine, line)
+
     def model(self) -> dict[str, Any]:
         """Return the model's card and hash, and the service's limits."""
         card: dict[str, Any] = self._send("GET", "/model").json()
@@ -110,10 +144,15 @@ class Client:
         return self._send("POST", path, files=files, **options)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        stream = bool(options.pop("stream", False))
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
-                response = self._http.request(method, path, **options)
+                request = self._http.build_request(method, path, **options)
+                response = self._http.send(request, stream=stream)
+                if stream and not response.is_success:
+                    response.read()
+                    response.close()
             except httpx.ConnectError as exc:
                 if last:
                     raise ServiceError(f"{self._http.base_url}: no connection: {exc}") from exc
@@ -127,6 +166,30 @@ class Client:
                 return _checked(response)
             self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _lines(response: httpx.Response) -> Iterator[bytes]:
+    try:
+        for line in response.iter_lines():
+            yield line.encode()
+    except httpx.TransportError as exc:
+        raise ServiceError(f"the answer broke off: {type(exc).__name__}: {exc}") from exc
+
+
+def _with_folders(sources: Iterable[Source]) -> list[Source]:
+    """Replace each folder by the files below it, without hidden ones."""
+    found: list[Source] = []
+    for source in sources:
+        if isinstance(source, bytes) or not Path(source).is_dir():
+            found.append(source)
+            continue
+        found += sorted(
+            each
+            for each in Path(source).rglob("*")
+            if each.is_file()
+            and not any(part.startswith(".") for part in each.relative_to(source).parts)
+        )
+    return found
 
 
 def _parsed(kind: type[Response], body: bytes) -> Response:

@@ -63,7 +63,15 @@ class Settings(BaseSettings):
     )
     batch_max_files: int = Field(default=64, ge=1, description="Most images in one batch request.")
     batch_max_bytes: int = Field(
-        default=64 * MIB, ge=1, description="Largest batch body, and largest zip once unpacked."
+        default=64 * MIB,
+        ge=1,
+        description="Largest batch or series body; largest zip, unpacked.",
+    )
+    series_max_files: int = Field(
+        default=1024, ge=1, description="Most files of a series request, in zips or by themselves."
+    )
+    series_max_voxels: int = Field(
+        default=2**25, ge=1, description="Voxels of one volume or series, checked before decoding."
     )
     header_timeout: float = Field(default=10.0, gt=0, description="Seconds to receive the headers.")
     body_timeout: float = Field(
@@ -73,7 +81,7 @@ class Settings(BaseSettings):
     )
     request_timeout: float = Field(default=60.0, gt=0, description="Seconds for a whole request.")
     batch_timeout: float = Field(
-        default=300.0, gt=0, description="Seconds for a whole batch request."
+        default=300.0, gt=0, description="Seconds for a whole batch or series request."
     )
     keep_alive: int = Field(default=5, ge=0, description="Seconds an idle connection stays open.")
     max_connections: int = Field(default=512, ge=1, description="Most open connections per worker.")

@@ -179,10 +179,10 @@ def test_a_patient_s_name_appears_nowhere(
     with capture_logs() as logs:
         answers = [
             client.post(path, files={"file": (f"{SECRETS[0]}.dcm", body)})
-            for path in ("/predict", "/explain", "/predict/batch")
+            for path in ("/predict", "/explain", "/predict/batch", "/predict/series")
         ]
     if not damage:
-        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 415]
     assert all(answer.status_code < 500 for answer in answers)
     printed = capfd.readouterr()
     seen = [json.dumps(logs, default=str), caplog.text, client.get("/metrics").text]

@@ -7,7 +7,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tumorlens.serving.api.schemas import ANSWERS, BatchLine, Problem
+from tumorlens.serving.api.schemas import (
+    ANSWERS,
+    BatchLine,
+    Problem,
+    SeriesLine,
+    SeriesProgress,
+)
 from tumorlens.serving.problems import MEDIA_TYPE, TYPES
 
 # Problems of every route, of those that may need a key, and of those that accept an upload.
@@ -96,9 +102,11 @@ def _build(app: FastAPI) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
-    line = BatchLine.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= line.pop("$defs")
-    schemas["BatchLine"] = line
+    # Lines of a stream are in no response model.
+    for model in (BatchLine, SeriesProgress, SeriesLine):
+        line = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= line.pop("$defs", {})
+        schemas[model.__name__] = line
     # Validation errors are problem documents with status 400 instead of FastAPI's 422.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tumorlens.inference.prediction import DISCLAIMER, SHA256, Label, ModelRef, Prediction
+from tumorlens.inference.series.answer import SeriesPrediction
 
 _MODEL = {"name": "tumorlens-evidence", "version": "1.0.0", "sha256": "5e" * 32}
 _PREDICTION: dict[str, Any] = {
@@ -72,6 +73,8 @@ class Limits(BaseModel):
     max_pixels: int
     batch_max_files: int
     batch_max_bytes: int
+    series_max_files: int
+    series_max_voxels: int
 
 
 class ModelAnswer(BaseModel):
@@ -91,6 +94,8 @@ class ModelAnswer(BaseModel):
                         "max_pixels": 16777216,
                         "batch_max_files": 64,
                         "batch_max_bytes": 67108864,
+                        "series_max_files": 1024,
+                        "series_max_voxels": 33554432,
                     },
                 }
             ]
@@ -165,6 +170,63 @@ class BatchLine(BaseModel):
     problem: Problem | None
 
 
+_SERIES: dict[str, Any] = {
+    **{key: value for key, value in _PREDICTION.items() if key != "request_id"},
+    "threshold_origin": "by the mean of the most suspicious run of 3 neighbouring slices; "
+    "threshold: at most 5% of healthy series called tumour",
+    "plane": "axial",
+    "geometry": {
+        "shape": [192, 224, 80],
+        "spacing_mm": [1.0, 1.0, 2.0],
+        "slice_mm": 2.0,
+        "oriented": True,
+    },
+    "slices": [
+        {"index": 0, "position_mm": -78.0, "prob": None, "decision": None,
+         "set_aside": "too little of the head"},
+        {"index": 1, "position_mm": -76.0, "prob": 0.98, "decision": "tumor", "set_aside": None},
+    ],
+    "findings": [
+        {
+            "first": 1, "last": 1, "peak": 1, "prob": 0.98, "area_mm2": 512.0, "volume_ml": 1.02,
+            "diameter_mm": 27.4, "laterality": "left",
+            "outlines": [{"index": 1, "polygons": [[[0.6, 0.4], [0.7, 0.4], [0.65, 0.5]]],
+                          "area_mm2": 512.0}],
+        }
+    ],
+    "remarks": [],
+    "request_id": _PREDICTION["request_id"],
+}  # fmt: skip
+
+
+class SeriesAnswer(SeriesPrediction):
+    """The answer for one series."""
+
+    model_config = _example(_SERIES)
+
+    request_id: str = Field(description="Id of this request in the service's logs.")
+
+
+class SeriesProgress(BaseModel):
+    """A line while a series is read: slices done, and of how many."""
+
+    model_config = _example({"index": 0, "done": 12, "of": 150})
+
+    index: int = Field(ge=0, description="Position of the series in the request, from 0.")
+    done: int = Field(ge=0)
+    of: int = Field(ge=1)
+
+
+class SeriesLine(BaseModel):
+    """The last line of a series: its prediction, or a problem."""
+
+    model_config = _example({"index": 0, "prediction": _SERIES, "problem": None})
+
+    index: int = Field(ge=0, description="Position of the series in the request, from 0.")
+    prediction: SeriesAnswer | None
+    problem: Problem | None
+
+
 ANSWERS: tuple[type[BaseModel], ...] = (
     PredictionAnswer,
     Picture,
@@ -174,4 +236,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     Readiness,
     ProblemKind,
     BatchLine,
+    SeriesAnswer,
+    SeriesProgress,
+    SeriesLine,
 )

@@ -46,7 +46,14 @@ async def model(request: Request) -> Response:
     predictor, settings = service.model.predictor, service.settings
     limits = {
         name: getattr(settings, name)
-        for name in ("max_upload_bytes", "max_pixels", "batch_max_files", "batch_max_bytes")
+        for name in (
+            "max_upload_bytes",
+            "max_pixels",
+            "batch_max_files",
+            "batch_max_bytes",
+            "series_max_files",
+            "series_max_voxels",
+        )
     }
     card = predictor.card.model_dump(mode="json")
     return JSONResponse({**card, "sha256": predictor.sha256, "limits": limits})

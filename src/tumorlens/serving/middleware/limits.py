@@ -17,8 +17,9 @@ from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 from tumorlens.serving.processing.pool import Arrival, Pool
 from tumorlens.serving.settings import Settings
 
-BATCH_PATH = "/predict/batch"
-IMAGE_PATHS = frozenset({"/predict", "/explain", BATCH_PATH})
+# Many files in one request: larger bodies, and more time.
+BATCH_PATHS = frozenset({"/predict/batch", "/predict/series"})
+IMAGE_PATHS = frozenset({"/predict", "/explain", *BATCH_PATHS})
 
 # A refused client is often still sending. Closing at once would reset the connection before it has
 # read the response, so some more is read and discarded first.
@@ -59,7 +60,7 @@ class _Body:
     ) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._budget = budget
-        batch = path_of(scope) == BATCH_PATH
+        batch = path_of(scope) in BATCH_PATHS
         self._limit = settings.batch_max_bytes if batch else settings.max_upload_bytes
         self._timeout = settings.body_timeout
         headers = dict(scope["headers"])
@@ -209,7 +210,7 @@ class Deadline:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        batch = path_of(scope) == BATCH_PATH
+        batch = path_of(scope) in BATCH_PATHS
         seconds = self.settings.batch_timeout if batch else self.settings.request_timeout
         started = False
 

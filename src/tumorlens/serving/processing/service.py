@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -31,6 +31,13 @@ class Service:
     metrics: Metrics
     model: ServedModel
     pool: Pool
+    one_series: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a series is read and answered: one volume in memory at a time."""
+
+    @property
+    def volume_limits(self) -> Limits:
+        """The limits of one volume or series."""
+        return Limits(self.settings.batch_max_bytes, self.settings.series_max_voxels)
 
     @property
     def image_limits(self) -> Limits:

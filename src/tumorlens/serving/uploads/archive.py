@@ -1,4 +1,4 @@
-"""The images of a batch: uploaded files, and the members of uploaded zip archives.
+"""The files of a request: uploaded ones, and the members of uploaded zip archives.
 
 Archives are untrusted: the size of the directory, the number of members and their uncompressed
 sizes are limited before and while they are read, in memory, one at a time.
@@ -29,6 +29,21 @@ _ENTRY_BYTES = 4096
 _BOUNDED = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
+@dataclass(frozen=True)
+class Member:
+    """A file of a request.
+
+    Attributes:
+        name: its name in the archive, which may hold a patient's name; "" for a file of the form.
+        size: bytes, unpacked.
+        load: reads it; raises its problem.
+    """
+
+    name: str
+    size: int
+    load: Load
+
+
 @dataclass
 class _Allowance:
     """Uncompressed bytes that the archives of one request may still have."""
@@ -42,23 +57,41 @@ def images(uploads: Iterable[Upload], settings: Settings) -> Iterator[Load]:
     Raises the 413 problem for more images than a batch may have, and the 422 problem for an
     archive that cannot be read; problems of a member are raised by its function.
     """
-    allowance = _Allowance(settings.batch_max_bytes)
+    most, largest = settings.batch_max_files, settings.max_upload_bytes
+    for member in files(uploads, most, largest, settings.batch_max_bytes):
+        yield member.load
+
+
+def files(
+    uploads: Iterable[Upload], max_files: int, max_bytes: int, all_bytes: int
+) -> Iterator[Member]:
+    """Yield each file, in order.
+
+    Raises as `images`.
+
+    Args:
+        uploads: the files of the form.
+        max_files: most files.
+        max_bytes: largest member of an archive, unpacked.
+        all_bytes: largest sum of all members, unpacked.
+    """
+    allowance = _Allowance(all_bytes)
     count = 0
     for upload in uploads:
-        for load in _members(upload, settings, allowance):
+        for member in _members(upload, max_files, max_bytes, allowance):
             count += 1
-            if count > settings.batch_max_files:
-                raise ProblemError(
-                    "too-large", f"The batch has more than {settings.batch_max_files} images."
-                )
-            yield load
+            if count > max_files:
+                raise ProblemError("too-large", f"The request has more than {max_files} files.")
+            yield member
 
 
-def _members(upload: Upload, settings: Settings, allowance: _Allowance) -> Iterable[Load]:
+def _members(
+    upload: Upload, max_files: int, max_bytes: int, allowance: _Allowance
+) -> Iterable[Member]:
     data = upload.data
     if not data.startswith((b"PK\x03\x04", _END)):
-        return [upload.take]
-    _check_directory(data, settings.batch_max_files)
+        return [Member("", len(data), upload.take)]
+    _check_directory(data, max_files)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         members = [member for member in archive.infolist() if _is_image(member)]
@@ -66,7 +99,10 @@ def _members(upload: Upload, settings: Settings, allowance: _Allowance) -> Itera
         raise ProblemError("not-decodable", "The zip archive is damaged.") from exc
     if not members:
         raise ProblemError("empty-file", "The zip archive holds no file.")
-    return [_loader(archive, member, settings, allowance) for member in members]
+    return [
+        Member(each.filename, each.file_size, _loader(archive, each, max_bytes, allowance))
+        for each in members
+    ]
 
 
 def _is_image(member: zipfile.ZipInfo) -> bool:
@@ -90,13 +126,13 @@ def _check_directory(data: bytearray, max_files: int) -> None:
 
 
 def _loader(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, settings: Settings, allowance: _Allowance
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int, allowance: _Allowance
 ) -> Load:
     # Checked here, in the archive's order, so that the result does not depend on the threads.
     size = member.file_size
     if member.compress_type not in _BOUNDED:
         return _refuse_packing
-    if size > min(settings.max_upload_bytes, allowance.left):
+    if size > min(max_bytes, allowance.left):
         return _refuse_large
     allowance.left -= size
 
