@@ -20,7 +20,14 @@ from tumorlens.cli.app import run
 from tumorlens.errors import ConfigError, DataError, TumorLensError
 from tumorlens.metrics.calibration import probability
 from tumorlens.metrics.decision import Threshold, decide
-from tumorlens.modelfile import DataSource, Metric, ModelCard, read_card, read_model
+from tumorlens.modelfile import (
+    DataSource,
+    Metric,
+    ModelCard,
+    SeriesRule,
+    read_card,
+    read_model,
+)
 
 Capture = pytest.CaptureFixture[str]
 N = 80
@@ -212,6 +219,16 @@ def test_a_share_alone_needs_no_scans(model: Path, tmp_path: Path) -> None:
     assert back.threshold.value == pytest.approx(shipped.threshold.value)
     assert back.threshold.origin.count("moved to") == 1
     assert sum("Fitted to a site" in line for line in back.limitations) == 1
+
+
+def test_the_rule_for_series_stays_without_its_fit(tmp_path: Path) -> None:
+    rule = SeriesRule(name="run_mean", span_mm=9.0, slope=2.0, threshold=0.3, origin="shipped",
+                      outline_level=-0.5, n=40, persons=30)  # fmt: skip
+    path = write_tiny_model(tmp_path / "series.onnx", prior=0.6, threshold=THRESHOLD, series=rule)
+    calibrate_model(path, None, tmp_path / "site.onnx", prior=0.2)
+    found = read_card(tmp_path / "site.onnx").series
+    assert found == SeriesRule(name="run_mean", span_mm=9.0, outline_level=-0.5)
+    assert found.origin == "not calibrated for series"
 
 
 def test_unlabelled_scans_give_the_share_with_an_interval(

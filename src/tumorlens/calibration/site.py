@@ -15,6 +15,7 @@ from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import (
     Metric,
     ModelCard,
+    SeriesRule,
     SiteCalibration,
     SiteValue,
     read_model,
@@ -190,10 +191,19 @@ def _new_card(card: ModelCard, fitted: Fitted, record: SiteCalibration) -> Model
         "threshold": fitted.threshold,
         "conformal": fitted.conformal,
         "site": record,
+        "series": _uncalibrated(card.series),
         "metrics": metrics,
         "limitations": tuple(notes),
     }
     return ModelCard.model_validate(card.model_dump() | changes)
+
+
+def _uncalibrated(rule: SeriesRule | None) -> SeriesRule | None:
+    """Return the rule for series without its fit, which was to the shipped probabilities."""
+    if rule is None:
+        return None
+    fit = {"slope", "intercept", "threshold", "origin", "conformal", "n", "persons"}
+    return SeriesRule.model_validate(rule.model_dump(exclude=fit))
 
 
 def _stays_true(metric: Metric, kind: Kind) -> bool:

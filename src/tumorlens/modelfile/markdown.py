@@ -28,6 +28,7 @@ def model_card_markdown(card: ModelCard) -> str:
             for m in card.metrics
         ],
         conformal=_conformal_rows(card),
+        series=card.series.describe() if card.series else "",
         checks=[
             (c.images, "keep" if c.mri else "refuse", f"{c.refused:.3f}",
              f"{c.low:.3f} to {c.high:.3f}", c.n)

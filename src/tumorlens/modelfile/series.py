@@ -47,6 +47,29 @@ class SeriesRule(CardRecord):
     n: Annotated[int, Field(ge=0)] = 0
     persons: Annotated[int, Field(ge=0)] = 0
 
+    def combination(self, run: str) -> str:
+        """Return in words how slices are combined; ``run`` says how many slices a run has."""
+        return {
+            "maximum": "the most suspicious slice",
+            "top_mean": f"the mean of the {self.top_k} most suspicious slices",
+            "run_mean": f"the mean of the most suspicious run of {run} neighbouring slices",
+            "run_minimum": f"the most suspicious run of {run} neighbouring slices, by its least "
+            "slice",
+            "agreeing_run": f"the mean of the most suspicious run of {run} neighbouring slices "
+            "whose evidence is in one place",
+        }[self.name]
+
+    def describe(self) -> str:
+        """Return the rule, its calibration and threshold as sentences, for cards."""
+        threshold = "that of slices" if self.threshold is None else f"{self.threshold:.4g}"
+        return (
+            f"A series is answered by {self.combination(f'{self.span_mm:g} mm of')}: "
+            f"P = sigmoid({self.slope:.4g} · score + {self.intercept:.4g}), threshold {threshold} "
+            f"({self.origin}). Where slices are {self.thick_mm:g} mm apart or more, one slice is a "
+            f"run. Findings are outlined where the class map's calibrated logit reaches "
+            f"{self.outline_level:g}."
+        )
+
 
 DEFAULT_SERIES_RULE = SeriesRule()
 """The rule for cards without one: it is not calibrated, and answers say so."""

@@ -28,14 +28,6 @@ from tumorlens.volumes.volume import Volume
 if TYPE_CHECKING:
     from tumorlens.inference.predictor import Predictor
 
-_WORDS = {
-    "maximum": "the most suspicious slice",
-    "top_mean": "the mean of the {top_k} most suspicious slices",
-    "run_mean": "the mean of the most suspicious run of {run} neighbouring slices",
-    "run_minimum": "the most suspicious run of {run} neighbouring slices, by its least slice",
-    "agreeing_run": "the mean of the most suspicious run of {run} neighbouring slices whose "
-    "evidence is in one place",
-}
 # A series is none of a head's MRI when more than this share of what was asked is refused as such.
 _FOREIGN_SHARE = 0.5
 
@@ -189,9 +181,7 @@ class SeriesRun:
         return None
 
     def _origin(self) -> str:
-        words = _WORDS[self.rule.name].format(
-            top_k=self.rule.top_k, run=run_length(self._slice_mm, self.rule)
-        )
+        words = self.rule.combination(str(run_length(self._slice_mm, self.rule)))
         origin = self.rule.origin
         if self.rule.threshold is None:
             origin = f"that of single slices ({self.predictor.card.threshold.origin}); {origin}"
