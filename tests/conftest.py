@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.requirements import (
+    further_images,
     pytest_collection_modifyitems,
     pytest_make_collect_report,
     pytest_runtest_makereport,
@@ -36,6 +37,14 @@ with suppress(ImportError):
 def data_root() -> Path:
     """The folder of real images; a test that asks for it is skipped where there is none."""
     root = real_images()
+    assert root is not None
+    return root
+
+
+@pytest.fixture(scope="session")
+def more_root() -> Path:
+    """The folder of the wide data's tables; a test that asks for it is skipped where none is."""
+    root = further_images()
     assert root is not None
     return root
 

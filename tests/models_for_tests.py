@@ -13,7 +13,14 @@ from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
 from tumorlens.metrics.decision import Conformal, Threshold
-from tumorlens.modelfile import ModelCard, OodDetector, Pooling, SelfTest, write_model
+from tumorlens.modelfile import (
+    BrainDetector,
+    ModelCard,
+    OodDetector,
+    Pooling,
+    SelfTest,
+    write_model,
+)
 
 TINY_SPEC = PreprocessSpec(size=64)
 _CELL = 8
@@ -21,12 +28,13 @@ _CELL = 8
 
 def tiny_onnx(
     spec: PreprocessSpec = TINY_SPEC, *, has_map: bool = True, ood: float | None = None,
-    gain: float = 4.0, offset: float = -1.0, top_k: int | None = None,
+    brain: float | None = None, gain: float = 4.0, offset: float = -1.0, top_k: int | None = None,
 ) -> bytes:  # fmt: skip
     """Return an ONNX model: ``map = 4 * (mean of 8x8 pixels) - 1``, ``logit = mean(map)``.
 
     ``gain`` and ``offset`` replace 4 and -1; with ``top_k`` the logit is the mean of the largest
     cells. With ``ood`` it has the output ``in_domain = ood - logit``: bright images are refused.
+    With ``brain`` it has ``enough_brain = logit - brain``: dark images show too little.
     """
     weight = np.full((1, spec.channels, _CELL, _CELL), gain / (_CELL * _CELL * spec.channels))
     cells = spec.size // _CELL
@@ -46,6 +54,10 @@ def tiny_onnx(
         nodes.append(helper.make_node("Sub", ["ood", "logit"], ["in_domain"]))
         outputs.append(helper.make_tensor_value_info("in_domain", TensorProto.FLOAT, ["N"]))
         constants.append(numpy_helper.from_array(np.array(ood, dtype=np.float32), "ood"))
+    if brain is not None:
+        nodes.append(helper.make_node("Sub", ["logit", "brain"], ["enough_brain"]))
+        outputs.append(helper.make_tensor_value_info("enough_brain", TensorProto.FLOAT, ["N"]))
+        constants.append(numpy_helper.from_array(np.array(brain, dtype=np.float32), "brain"))
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -94,6 +106,9 @@ def tiny_card(onnx_bytes: bytes, spec: PreprocessSpec = TINY_SPEC, **changes: An
         "pooling": Pooling(kind="mean") if engine.has_map else None,
         "has_map": engine.has_map,
         "ood": OodDetector(method="brightness", n_mri=1, n_negatives=1) if engine.has_ood else None,
+        "brain": BrainDetector(method="darkness", n_enough=1, n_too_little=1)
+        if engine.has_brain
+        else None,
         "temperature": 0.5,
         "threshold": Threshold(value=0.5, target=None, origin="default", n=0),
         "conformal": (Conformal(alpha=0.1, tumor=0.6, healthy=0.6, n_tumor=50, n_healthy=50),),

@@ -55,10 +55,20 @@ def real_images() -> Path | None:
     return None
 
 
+def further_images() -> Path | None:
+    """Return the folder that ``TUMORLENS_MORE`` names, if it holds the tables of the wide data."""
+    root = os.environ.get("TUMORLENS_MORE")
+    if root and all((Path(root) / name).is_file() for name in ("images.csv", "heads.csv")):
+        return Path(root).resolve()
+    return None
+
+
 def lacking(item: pytest.Item) -> Iterator[str]:
     """Yield what this machine lacks to run a test, each with the way to get it."""
     if item.get_closest_marker("real") and real_images() is None:
         yield "real images: set TUMORLENS_DATA to a folder of them that has a manifest.csv"
+    if "more_root" in getattr(item, "fixturenames", ()) and further_images() is None:
+        yield "further images: set TUMORLENS_MORE to a folder with images.csv and heads.csv"
     names = [name for marker in item.iter_markers("system") for name in marker.args]
     if item.get_closest_marker("browser"):
         names.append("chromium")
@@ -86,7 +96,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
     for item in items:
         names = getattr(item, "fixturenames", ())
-        if "data_root" in names:
+        if {"data_root", "more_root"} & set(names):
             item.add_marker("real")
         if "browser" in names:
             item.add_marker("browser")

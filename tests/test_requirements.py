@@ -21,6 +21,8 @@ def test_a_browser(): ...
 
 def test_images(data_root): ...
 
+def test_further_images(more_root): ...
+
 def test_a_library():
     pytest.importorskip("no_such_library")
 
@@ -31,11 +33,15 @@ def test_nothing(): ...
 
 @pytest.fixture
 def data_root(): raise AssertionError("made although it is missing")
+
+@pytest.fixture
+def more_root(): raise AssertionError("made although it is missing")
 """
 REASONS = [
     "needs promtool: `make test-system`, or apt-get install prometheus",
     "needs chromium: `make test-system`, or apt-get install chromium",
     "needs real images: set TUMORLENS_DATA to a folder",
+    "further images: set TUMORLENS_MORE to a folder with images.csv and heads.csv",
     "could not import 'no_such_library'",
 ]
 
@@ -60,8 +66,8 @@ def run_pytest(folder: Path, *, ci: str) -> str:
 @pytest.mark.parametrize(
     ("ci", "counts"),
     [
-        ("", "1 passed, 5 skipped, 1 xfailed"),
-        ("true", "1 failed, 1 passed, 1 xfailed, 4 errors"),
+        ("", "1 passed, 6 skipped, 1 xfailed"),
+        ("true", "1 failed, 1 passed, 1 xfailed, 5 errors"),
     ],
 )
 def test_a_skip_says_how_to_get_what_is_missing_and_is_a_failure_in_ci(

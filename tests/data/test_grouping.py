@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.drawn_sets import draw_set, save
+from tests.data.drawn_sets import draw_head, draw_set, save
 from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import Record
 from tumorlens.data.near_duplicates.fingerprint_cache import FingerprintCache
@@ -56,6 +56,48 @@ def test_patients_and_groups_of_a_manifest_apply_within_their_source(
         others[2],
     ]
     assert groups_of(group_records(bound, cache)) == [0, 0, 0, 3, 4, 5]
+
+
+def test_images_of_one_person_are_grouped_across_sources(
+    tmp_path: Path, cache: FingerprintCache
+) -> None:
+    records = load_source(draw_set(tmp_path / "one", 3, 3))
+    others = [replace(r, key=f"other:{i}", source="other") for i, r in enumerate(records[3:])]
+    bound = [
+        replace(records[0], person="p-1"),
+        replace(records[1], person="p-2"),
+        records[2],
+        replace(others[0], person="p-1"),
+        replace(others[1], person="p-3"),
+        others[2],
+    ]
+    assert groups_of(group_records(bound, cache)) == [0, 1, 2, 0, 4, 5]
+
+
+def test_images_of_two_persons_are_grouped_only_as_copies(
+    tmp_path: Path, cache: FingerprintCache
+) -> None:
+    picture = draw_head(0, size=96)
+    # Near the first by hash and with a correlation of 0.93, but with another interior.
+    alike = cv2.addWeighted(picture, 0.6, draw_head(7, size=96), 0.4, 0)
+    copy = cv2.resize(picture, None, fx=2, fy=2)
+    for name, drawn in (("a", picture), ("b", alike), ("c", copy)):
+        (tmp_path / name / "no").mkdir(parents=True)
+        save(tmp_path / name / "no" / "1.png", drawn)
+    records = [record for name in "abc" for record in load_source(tmp_path / name)]
+    assert groups_of(group_records(records, cache)) == [0, 0, 0]
+
+    def with_persons(*names: str | None) -> list[int | None]:
+        told = [replace(each, person=own) for each, own in zip(records, names, strict=True)]
+        return groups_of(group_records(told, cache))
+
+    assert with_persons("p", "q", "r") == [0, 1, 0]
+    assert with_persons("p", "p", "r") == [0, 0, 0]
+    # Of two sources of which one states its persons, they may be two as well.
+    assert with_persons("p", None, "r") == [0, 1, 0]
+    # Within a source, one whose person is not known may be any of the others.
+    records[1] = replace(records[1], source="a")
+    assert with_persons("p", None, "r") == [0, 0, 0]
 
 
 def test_a_file_that_differs_from_the_manifest_is_refused(
@@ -141,4 +183,5 @@ def test_groups_of_the_real_data_stay_small(shared: list[Record]) -> None:
     assert max(sizes.values()) <= 200
     assert len(sizes) >= 540
     people = {record.patient: record.group for record in shared if record.is_slice}
-    assert len(set(people.values())) == len(people) == 12
+    # Twelve names: healthy_09 and healthy_10 are one person.
+    assert len(set(people.values())) == len(people) == 11

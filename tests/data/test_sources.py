@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from tests.data.drawn_sets import draw_set, write_manifest
 from tumorlens.data.catalogue import KNOWN_SOURCES, source_info
+from tumorlens.data.heads import source_of
+from tumorlens.data.manifest import read_manifest
 from tumorlens.data.sources import load_source
 from tumorlens.errors import SourceNotFoundError
 
@@ -47,7 +52,7 @@ def test_a_class_folder_can_be_the_root(tmp_path: Path) -> None:
 
 def test_a_manifest_takes_precedence_over_folder_names(tmp_path: Path) -> None:
     draw_set(tmp_path, 1, 1)
-    records = [r for r in load_source(tmp_path) if r.label == 1]
+    records = [replace(r, finding="tumor") for r in load_source(tmp_path) if r.label == 1]
     write_manifest(records, tmp_path / "manifest.csv")
     assert load_source(tmp_path) == load_source(tmp_path / "manifest.csv") == records
 
@@ -83,3 +88,26 @@ def test_the_real_data_folder_is_a_known_source(tmp_path: Path) -> None:
     draw_set(tmp_path / "brain_tumor_dataset", 1, 0)
     (record,) = load_source(tmp_path / "brain_tumor_dataset")
     assert (record.source, record.key) == ("navoneel", "navoneel:yes/00.png")
+
+
+def test_the_sources_of_the_wide_tables_are_in_the_catalogue() -> None:
+    assert source_info("brisc_healthy").licence == "CC-BY-4.0"
+    assert source_info("openneuro_ds002748_heads").licence == "CC0-1.0 (ds002748)"
+    assert source_info("rsna_t1c").licence.startswith("unclear")
+    with files("tumorlens.data").joinpath("further_sources.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(KNOWN_SOURCES)
+    for row in rows:
+        assert row["licence"], row
+        assert row["citation"], row
+        assert not row["url"] or row["url"].startswith("https://"), row
+
+
+@pytest.mark.real
+def test_no_source_of_the_wide_tables_is_left_out(more_root: Path) -> None:
+    listed = {record.source for record in read_manifest(more_root / "images.csv")}
+    with (more_root / "heads.csv").open(encoding="utf-8") as table:
+        listed |= {source_of(row["source"]) for row in csv.DictReader(table)}
+    assert {name for name in listed if source_info(name).licence == "unknown"} == set()

@@ -25,6 +25,12 @@ def test_a_card_round_trips_through_json(card: ModelCard) -> None:
     assert ModelCard.model_validate_json(card.model_dump_json()) == card
 
 
+def test_a_card_from_before_the_brain_detector_has_none(card: ModelCard) -> None:
+    values = card.model_dump(mode="json")
+    assert values.pop("brain") is None
+    assert ModelCard.model_validate(values) == card
+
+
 def test_the_preprocessing_spec_round_trips(card: ModelCard) -> None:
     changed = with_changes(card, preprocess=NOTEBOOK.to_dict())
     assert changed.preprocess == NOTEBOOK
@@ -38,6 +44,7 @@ def test_the_preprocessing_spec_round_trips(card: ModelCard) -> None:
         ("format_version", FORMAT_VERSION + 1, f"should be {FORMAT_VERSION}"),
         ("format_version", FORMAT_VERSION - 1, f"should be {FORMAT_VERSION}"),
         ("ood", {"method": "m", "n_mri": 1, "n_negatives": -1}, "greater than or equal to 0"),
+        ("brain", {"method": "m", "n_enough": -1, "n_too_little": 1}, "greater than or equal to 0"),
         ("name", "", "at least 1 character"),
         ("created", "23.11.2026", "isoformat"),
         ("labels", ["tumor", "healthy"], "healthy"),

@@ -6,7 +6,7 @@ import re
 
 from tests.models_for_tests import tiny_card, tiny_onnx
 from tumorlens.metrics.decision import Conformal
-from tumorlens.modelfile import DataSource, Metric, OodCheck, OodDetector
+from tumorlens.modelfile import BrainDetector, DataSource, Metric, OodCheck, OodDetector
 from tumorlens.modelfile.markdown import model_card_markdown
 
 SECTIONS = [
@@ -63,3 +63,22 @@ def test_sets_and_detector_are_stated_with_their_n_and_their_limits() -> None:
     assert "Fitted on 1600 scans and 1400 images that are no brain MRI: by distance." in text
     assert "| scans | keep | 0.004 | 0.001 to 0.020 | 570 |" in text
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+
+
+def test_the_brain_detector_is_stated_with_what_it_sets_aside() -> None:
+    checks = (
+        OodCheck(images="test slices with a tumour", mri=True, refused=0.001, low=0.0, high=0.01,
+                 n=640),
+        OodCheck(images="test slices with too little brain", mri=False, refused=0.91, low=0.85,
+                 high=0.95, n=120),
+    )  # fmt: skip
+    brain = BrainDetector(method="a small classifier", n_enough=900, n_too_little=300,
+                          checks=checks)  # fmt: skip
+    text = model_card_markdown(tiny_card(tiny_onnx(brain=1.0), brain=brain))
+    assert "Fitted on 900 slices with enough brain and 300 with too little" in text
+    assert '"too little brain": a small classifier.' in text
+    assert "| test slices with a tumour | keep | 0.001 | 0.000 to 0.010 | 640 |" in text
+    assert (
+        "| test slices with too little brain | set aside | 0.910 | 0.850 to 0.950 | 120 |" in text
+    )
+    assert "too little brain" not in model_card_markdown(tiny_card(tiny_onnx()))

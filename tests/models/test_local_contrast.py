@@ -84,7 +84,7 @@ def test_it_is_inside_the_exported_file() -> None:
     x = pictures()
     with torch.no_grad():
         expected = network(x)
-    logits, maps, _ = engine.run(x.numpy())
+    logits, maps, *_ = engine.run(x.numpy())
     assert np.abs(logits - expected.logit.numpy()).max() < 1e-4
     assert maps is not None
     assert np.abs(maps - expected.map.numpy()).max() < 1e-4

@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"widths": (4, 8)},
     "resnet": {"depth": 18},
     "evidence": {"depth": 18, "width": 8},
+    "efficient": {"width": 8, "k": 3},
     "ensemble": {"depth": 18, "width": 8, "members": 2},
 }
 

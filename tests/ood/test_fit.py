@@ -39,7 +39,8 @@ from tumorlens.ood.sampling import (
 from tumorlens.workflows.reexport import reexport
 
 SPEC = PreprocessSpec(size=64)
-WIDTH = 2 * (64 + 128 + 256 + 512)
+CHANNELS = [64, 128, 256, 512]
+WIDTH = 2 * sum(CHANNELS)
 
 
 def generated_statistics(n: int, seed: int, shift: float = 0.0) -> NDArray[np.float64]:
@@ -53,7 +54,7 @@ def generated_statistics(n: int, seed: int, shift: float = 0.0) -> NDArray[np.fl
 @pytest.fixture(scope="module")
 def head() -> OodHead:
     scans, negatives = generated_statistics(500, 1), generated_statistics(300, 2, shift=0.15)
-    return fit_to_statistics(scans, negatives, generated_statistics(400, 3), seed=0)
+    return fit_to_statistics(scans, negatives, generated_statistics(400, 3), 0, [CHANNELS])
 
 
 def test_statistics_are_means_and_deviations_of_every_channel() -> None:
@@ -80,6 +81,7 @@ def test_the_same_seed_fits_the_same_head_and_moves_no_global_state(
         generated_statistics(300, 2, 0.15),
         generated_statistics(400, 3),
         seed=0,
+        channels=[CHANNELS],
     )
     found = generated_statistics(20, 6)
     np.testing.assert_allclose(scores_of(again, found), scores_of(head, found), atol=1e-4)
@@ -101,6 +103,7 @@ def test_its_classifier_is_the_mean_of_five_trained_apart(monkeypatch: pytest.Mo
         generated_statistics(100, 2, 0.15),
         generated_statistics(100, 3),
         seed=0,
+        channels=[CHANNELS],
     )
     assert len(trained) == 5
     with torch.no_grad():
@@ -121,8 +124,11 @@ def test_of_an_ensemble_the_score_is_the_mean_of_its_members_scores(
         for n, seed, shift in ((200, 1, 0), (100, 2, 0.15), (100, 3, 0), (20, 4, 0))
     ]
     scans, negatives, placing, found = (np.concatenate(each, axis=1) for each in sets)
-    both = fit_to_statistics(scans, negatives, placing, 0, members=2)
-    own = [fit_to_statistics(*(each[at] for each in sets[:3]), seed=0) for at in range(2)]
+    both = fit_to_statistics(scans, negatives, placing, 0, [CHANNELS] * 2)
+    own = [
+        fit_to_statistics(*(each[at] for each in sets[:3]), seed=0, channels=[CHANNELS])
+        for at in range(2)
+    ]
     each = [scores_of(g, sets[3][at]) + float(g.threshold) for at, g in enumerate(own)]
     assert np.abs(each[0] - each[1]).max() > 0.1
     mean = scores_of(both, found) + float(both.threshold)
@@ -141,11 +147,13 @@ def test_of_an_ensemble_the_score_is_the_mean_of_its_members_scores(
 
 def test_held_out_and_training_scans_choose_its_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
+    counted: list[object] = []
 
     def fit(
-        scans: object, negatives: object, for_threshold: np.ndarray, seed: int, members: int
+        scans: object, negatives: object, for_threshold: np.ndarray, seed: int, channels: object
     ) -> None:
-        seen.append([len(for_threshold), *sorted(set(for_threshold[:, 0, 0, 0].tolist())), members])
+        counted.append(channels)
+        seen.append([len(for_threshold), *sorted(set(for_threshold[:, 0, 0, 0].tolist()))])
 
     monkeypatch.setattr(ood_fit, "fit_to_statistics", fit)
     monkeypatch.setattr(ood_fit, "statistics_of", lambda network, inputs: inputs)
@@ -156,7 +164,8 @@ def test_held_out_and_training_scans_choose_its_threshold(monkeypatch: pytest.Mo
     )
     fit_ood_head(build("ensemble", members=2, width=8), train, held_out, SPEC)
     fit_ood_head(build("evidence", width=8), train, held_out, SPEC)
-    assert seen == [[90, 0, 1, 2], [90, 0, 1, 1]]
+    assert seen == [[90, 0, 1]] * 2
+    assert counted == [[CHANNELS] * 2, [CHANNELS]]
 
 
 def test_its_file_brings_it_back(head: OodHead, tmp_path: Path) -> None:
@@ -175,7 +184,7 @@ def test_the_exported_graph_answers_as_network_and_head_do(head: OodHead) -> Non
         network = build("evidence", width=8).eval()
     onnx_bytes = to_onnx(network, SPEC, head)  # refuses a difference above 1e-4
     inputs = probe_inputs(SPEC)
-    logits, maps, scores = Engine(onnx_bytes, threads=1).run(inputs)
+    logits, maps, scores, *_ = Engine(onnx_bytes, threads=1).run(inputs)
     assert maps is not None
     assert scores is not None
     np.testing.assert_allclose(scores, scores_of(head, statistics_of(network, inputs)), atol=1e-3)
@@ -292,12 +301,13 @@ def test_real_negatives_join_the_synthetic_ones(
     seen: list[int] = []
 
     def fit(
-        scans: object, negatives: np.ndarray, for_threshold: object, seed: int, members: int
+        scans: object, negatives: np.ndarray, for_threshold: object, seed: int, channels: object
     ) -> None:
         seen.append(len(negatives))
 
     monkeypatch.setattr("tumorlens.ood.fit.fit_to_statistics", fit)
     monkeypatch.setattr("tumorlens.ood.fit.statistics_of", lambda network, inputs: inputs)
+    monkeypatch.setattr("tumorlens.ood.fit.channels_of", lambda network, inputs: [[1]])
     monkeypatch.setattr("tumorlens.ood.fit.N_SYNTHETIC_NEGATIVES", 5)
     scans = Scans(np.repeat(probe_inputs(SPEC)[:1], 60, axis=0), ["a"] * 60)
     for extra in (None, np.zeros((0, 1, 64, 64), np.float32), probe_inputs(SPEC)[:2]):

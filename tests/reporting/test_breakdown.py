@@ -46,3 +46,34 @@ def test_what_does_not_divide_the_scans_is_left_out() -> None:
     assert set(breakdown({"test": unknown}, n_boot=10)) == {"test/a", "test/b"}
     one_view = replace(one_source, views=("axial",) * 8)
     assert breakdown({"test": one_view}, n_boot=10) == {}
+
+
+def test_sequences_and_findings_have_their_figures_too() -> None:
+    table = replace(
+        TEST,
+        sequences=("T1C", "T1C", "FLAIR", None, "T1C", "T1C", "FLAIR", "T2"),
+        findings=("tumor", "tumor", "clear", "healthy", "tumor", "tumor", "tumor", "other_lesion"),
+    )
+    found = breakdown({"test": table}, n_boot=10)
+    assert list(found) == [
+        *("test/a", "test/b", "test/axial", "test/coronal", "test/FLAIR", "test/T1C", "test/T2"),
+        *("test/clear", "test/other_lesion", "test/a, tumour against clear"),
+    ]
+    assert found["test/FLAIR"]["specificity"].n == 2
+    # One clear slice, answered healthy; the other lesion is of probability 0.3.
+    assert (found["test/clear"]["specificity"].value, found["test/clear"]["specificity"].n) == (
+        1,
+        1,
+    )
+    assert math.isnan(found["test/clear"]["sensitivity"].value)
+    against = found["test/a, tumour against clear"]
+    # Source a's two tumours and its clear slice; not its healthy scan, which is a false positive.
+    assert (against["specificity"].value, against["roc_auc"].value) == (1.0, 1.0)
+    assert against["roc_auc"].n == 3
+
+
+def test_without_clear_slices_or_other_lesions_nothing_is_divided_by_finding() -> None:
+    table = replace(TEST, findings=tuple("tumor" if each else "healthy" for each in LABELS))
+    assert list(breakdown({"test": table}, n_boot=10)) == [
+        "test/a", "test/b", "test/axial", "test/coronal",
+    ]  # fmt: skip

@@ -107,7 +107,7 @@ def test_the_data_card_counts_and_says_which_licence_is_clear() -> None:
     assert shown == [
         *(f"{total[part]} / {len(PARTS[part]) - total[part]}" for part in PARTS), "30",
     ]  # fmt: skip
-    assert "only cheng2017 (CC-BY-4.0) states its licence clearly; in this run: cheng2017" in text
+    assert "that state a licence: cheng2017 (CC-BY-4.0). The others" in text
     assert "| s | unknown | unknown | – |" in text
     assert "J. Cheng" in text
     assert "| cheng2017 | 10 of 20 | 0 of 10 | 10 of 10 | 0 of 20 |" in text

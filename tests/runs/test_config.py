@@ -66,8 +66,8 @@ def test_an_override_that_names_nothing_is_refused(override: str) -> None:
         compose_config([override])
 
 
-def test_going_on_from_the_default_network_chooses_by_nothing_it_has_learnt() -> None:
-    config = compose_config(["experiment=default"])
+def test_going_on_from_the_teacher_chooses_by_nothing_it_has_learnt() -> None:
+    config = compose_config(["experiment=teacher"])
     assert config.finetune is not None
     assert config.changed(config.finetune).data.split.learn_validation
 

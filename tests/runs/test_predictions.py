@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ SOME = Predictions(
     groups=np.array([4, -2]),
     sources=("s", "t"),
     views=("axial", None),
+    sequences=(None, "T1C"),
+    findings=("clear", "tumor"),
 )
 
 
@@ -41,6 +44,15 @@ def test_the_table_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert list(back) == ["test", "validation"]
     assert all(same(back[name], parts[name]) for name in parts)
     assert back["test"].views == ("axial", None)
+    assert back["test"].sequences == (None, "T1C")
+    assert back["test"].findings == ("clear", "tumor")
+
+
+def test_a_table_from_before_sequences_and_findings_is_read(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(HEADER + "test,a,s,,4,1,0.5,0.25\n")
+    table = read_predictions(tmp_path / "p.csv")["test"]
+    assert (table.sequences, table.findings) == ((None,), (None,))
+    assert table.threshold.tolist() == [0.25]
 
 
 def test_tables_are_joined_in_order() -> None:
@@ -49,13 +61,15 @@ def test_tables_are_joined_in_order() -> None:
 
 
 def test_answers_are_calibrated_and_carry_what_is_known_of_the_record() -> None:
-    records = drawn_records([1, 0])
+    records = [replace(each, sequence="T2") for each in drawn_records([1, 0])]
     logits = np.array([2.0, -4.0])
     calibration = Calibration(2.0, Threshold(0.3, None, "tests", 2))
     answers = predictions_of(score_logits(logits, records), records, calibration)
     np.testing.assert_allclose(answers.prob, 1 / (1 + np.exp([-1.0, 2.0])))
     assert answers.threshold.tolist() == [0.3, 0.3]
     assert answers.keys == ("s:0.png", "s:1.png")
+    assert answers.sequences == ("T2", "T2")
+    assert answers.findings == ("tumor", "healthy")
     assert answers.groups.tolist() == [-1, -2]  # not grouped: each for itself
 
 

@@ -136,7 +136,7 @@ def test_ranks_share_an_epoch(size: int, world: int) -> None:
     assert len(SeededSampler(size, 7, rank=0, world=world)) == len(shares[0])
 
 
-def test_weights_balance_labels_and_calm_large_sources() -> None:
+def test_weights_balance_findings_and_calm_large_sources() -> None:
     records = [
         *drawn_records([1] * 16, source="large"),
         *drawn_records([1] * 4, source="small"),
@@ -144,12 +144,37 @@ def test_weights_balance_labels_and_calm_large_sources() -> None:
     ]
     weights = balanced_weights(records)
     assert weights.sum() == pytest.approx(1)
-    assert weights[:20].sum() == pytest.approx(0.5)
+    assert weights[:20].sum() == pytest.approx(0.42)
     assert weights[:16].sum() / weights[16:20].sum() == pytest.approx(2)  # sqrt(16 / 4)
     sampler = SeededSampler(29, 0, weights=weights, count=6000)
     share = np.bincount(list(sampler), minlength=29)[:20].sum() / 6000
     assert len(sampler) == 6000
-    assert share == pytest.approx(0.5, abs=0.03)
+    assert share == pytest.approx(0.42, abs=0.03)
+
+
+def test_clear_slices_weigh_nearly_as_much_as_all_healthy_persons() -> None:
+    tumours = drawn_records([1] * 40)
+    healthy = drawn_records([0] * 30)
+    clear = [replace(each, finding="clear") for each in drawn_records([0] * 2, source="t")]
+    other = [replace(each, finding="other_lesion") for each in drawn_records([0] * 5, source="t")]
+    weights = balanced_weights([*tumours, *healthy, *clear, *other])
+    shares = [part.sum() for part in np.split(weights, [40, 70, 72])]
+    assert shares == pytest.approx([0.42, 0.26, 0.23, 0.09])
+    # Without other lesions their share goes to the rest that show no tumour.
+    weights = balanced_weights([*tumours, *healthy, *clear])
+    shares = [part.sum() for part in np.split(weights, [40, 70])]
+    assert shares == pytest.approx([0.42, 0.58 * 26 / 49, 0.58 * 23 / 49])
+
+
+def test_sequences_of_a_source_are_balanced_too() -> None:
+    rare, common = drawn_records([1] * 4), drawn_records([1] * 16)
+    records = [
+        *(replace(each, sequence="FLAIR") for each in rare),
+        *(replace(each, sequence="T1C") for each in common),
+        *drawn_records([0] * 4),
+    ]
+    weights = balanced_weights(records)
+    assert weights[4:20].sum() / weights[:4].sum() == pytest.approx(2)  # sqrt(16 / 4)
 
 
 def test_class_weights_are_torch_s_usual_ones() -> None:

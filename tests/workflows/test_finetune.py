@@ -101,8 +101,8 @@ def test_a_folder_of_checkpoints_may_be_a_link(heads: Path, tmp_path: Path) -> N
     assert written(run_dir) > second
 
 
-def test_the_default_recipe_s_second_part_is_made_of_known_settings() -> None:
-    config = compose_config(["experiment=default", "data.root=."])
+def test_the_teacher_s_second_part_is_made_of_known_settings() -> None:
+    config = compose_config(["experiment=teacher", "data.root=."])
     whole = config.changed(config.finetune or {})
     assert whole.trainer.max_epochs < config.trainer.max_epochs
     assert whole.augment.schedule.initial_size == 0

@@ -218,7 +218,7 @@ def test_what_is_served_is_what_was_trained(finished: RunResult, heads: Path) ->
         assert served.prob == pytest.approx(
             float(sigmoid(logit.item() / card.temperature)), abs=1e-5
         )
-        _, maps, _ = predictor.infer(batch.numpy())
+        _, maps, *_ = predictor.infer(batch.numpy())
         assert maps is not None
         assert np.abs(maps - evidence.numpy()).max() < 1e-4
 

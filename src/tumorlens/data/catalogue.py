@@ -1,8 +1,15 @@
-"""Catalogue of public data sets: licence, citation, origin."""
+"""Catalogue of public data sets: licence, citation, origin.
+
+The sources that can be named are listed here; those of the tables of further images and whole heads
+are in `further_sources.csv`, whose licences are those that the data or their repository state.
+"""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 UNKNOWN_LICENCE = "unknown"
 
@@ -86,4 +93,13 @@ KNOWN_SOURCES = {
 def source_info(name: str) -> SourceInfo:
     """Return the catalogue entry of a source; for other sources one with an unknown licence."""
     unknown = SourceInfo(name, UNKNOWN_LICENCE, UNKNOWN_LICENCE, "")
-    return KNOWN_SOURCES.get(name, unknown)
+    return KNOWN_SOURCES.get(name) or _further_sources().get(name, unknown)
+
+
+@cache
+def _further_sources() -> dict[str, SourceInfo]:
+    with files("tumorlens.data").joinpath("further_sources.csv").open(encoding="utf-8") as table:
+        return {
+            row["name"]: SourceInfo(row["name"], row["licence"], row["citation"], row["url"])
+            for row in csv.DictReader(table)
+        }

@@ -30,9 +30,9 @@ def group_records(records: Sequence[Record], cache: FingerprintCache | None = No
 
     Grouped, across sources and transitively: identical files; near-duplicates, proposed by the hash
     of the head's box or of the whole image (`propose_pairs`) and confirmed on pixels
-    (`confirmed_pairs`); slices of one patient of one source; records with the same group in their
-    manifest; and runs of neighbouring numbers in sources numbered patient by patient
-    (`SourceInfo.patient_runs`). `splits.GROUPING_VERSION` is the version of this rule.
+    (`confirmed_pairs`); slices of one patient of one source; images of one person; records with
+    the same group in their manifest; and runs of neighbouring numbers in sources numbered patient
+    by patient (`SourceInfo.patient_runs`). `splits.GROUPING_VERSION` is the version of this rule.
 
     Args:
         records: all records of a split, from any number of sources.
@@ -81,9 +81,13 @@ def _same_file(digests: Sequence[str]) -> Iterator[tuple[int, int]]:
 def _same_patient_or_group(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
     first: dict[tuple[str, str, str], int] = {}
     for index, record in enumerate(records):
-        for kind, name in (("patient", record.patient), ("group", record.group)):
+        for source, kind, name in (
+            (record.source, "patient", record.patient),
+            (record.source, "group", record.group),
+            ("", "person", record.person),
+        ):
             if name is not None:
-                yield index, first.setdefault((record.source, kind, str(name)), index)
+                yield index, first.setdefault((source, kind, str(name)), index)
 
 
 def _digests(records: Sequence[Record], prints: Sequence[Fingerprint | None]) -> list[str]:

@@ -6,6 +6,8 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,7 +24,19 @@ VIEWS: tuple[str | None, ...] = ("axial", "coronal", "sagittal", None)
 
 MANIFEST_NAME = "manifest.csv"
 _TOLERANCE = 0.25  # coordinates further outside than this have a wrong unit
-LABELS = {"healthy": 0, "tumor": 1}
+Finding = Literal["tumor", "healthy", "clear", "other_lesion", "not_mri"]
+FINDINGS: dict[Finding, int | None] = {
+    "tumor": 1,
+    "healthy": 0,
+    "clear": 0,
+    "other_lesion": 0,
+    "not_mri": None,
+}
+"""What an image shows, with its label: ``clear`` is a slice of a tumour patient away from the
+tumour, ``other_lesion`` one with a lesion that is no tumour (multiple sclerosis, stroke),
+``not_mri`` no brain MRI at all."""
+SEQUENCES = ("T1", "T1C", "T2", "FLAIR", "PD", "DWI")
+"""MRI sequences by name; T1C is T1 with contrast medium."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +48,19 @@ class Record:
         path: the file; a slice of a volume is ``healthy_01_T1.nii.gz#axial:45``, and
             ``…#axial:45:12:-7`` if tilted (degrees, see ``volumes.slices.take_slice``).
         source: the data set's short name; see ``sources.source_info``.
-        label: 1 tumour, 0 healthy.
+        label: 1 tumour, 0 no tumour.
+        finding: what the image shows, see `FINDINGS`; None is what the label says.
         tumour_type: ``glioma``, ``meningioma``, ``pituitary`` …
         view: ``axial``, ``coronal`` or ``sagittal``.
         boxes: tumour boxes ``(x0, y0, x1, y1)`` as fractions of width and height; None means
             not annotated, which may still be a tumour.
         polygons: tumour outlines ``((x, y), …)`` in the same unit.
+        sequence: one of `SEQUENCES`.
+        skull_stripped: whether everything but the brain was removed.
+        enough_brain: False where the slice lies below, above or beside the brain (neck, skull
+            base, vertex, scalp).
         patient: an id, unique within the source.
+        person: an id, unique over all sources.
         group: records of one group are near-duplicates of one scan or slices of one patient.
         sha256: hex digest of the file's bytes.
     """
@@ -53,9 +73,21 @@ class Record:
     view: str | None = None
     boxes: tuple[Box, ...] | None = None
     polygons: tuple[Polygon, ...] | None = None
+    finding: Finding | None = None
+    sequence: str | None = None
+    skull_stripped: bool | None = None
+    enough_brain: bool | None = None
     patient: str | None = None
+    person: str | None = None
     group: int | None = None
     sha256: str | None = None
+
+    @property
+    def shows(self) -> Finding | None:
+        """What the image shows: its finding, else what its label says."""
+        if self.finding is not None or self.label is None:
+            return self.finding
+        return "tumor" if self.label else "healthy"
 
     @property
     def is_slice(self) -> bool:
@@ -79,8 +111,9 @@ def group_numbers(records: Sequence[Record]) -> NDArray[np.int64]:
 def read_manifest(path: str | Path) -> list[Record]:
     """Read a manifest; columns ``path`` and ``label`` are required, others optional.
 
-    Paths are relative to the manifest's folder. ``label`` is ``tumor``, ``healthy`` or empty;
-    empty cells, and ``[]`` as boxes or polygons, mean unknown.
+    Paths are relative to the manifest's folder. ``label`` is one of `FINDINGS` or empty;
+    empty cells, ``[]`` as boxes or polygons, and a view or sequence that is not exactly one of
+    `VIEWS` or `SEQUENCES` (``axial (some coronal)``) mean unknown.
 
     Raises:
         ManifestError: unreadable table, missing column or file, or invalid value.
@@ -114,6 +147,23 @@ def check_unique(records: Iterable[Record]) -> None:
         seen.add(record.key)
 
 
+def person_of(name: str | None) -> str | None:
+    """Return a person's id in one spelling: tables write ``sub:01`` and ``sub-01``.
+
+    `same_persons.csv` lists public volumes that were seen to show one person under two names.
+    """
+    if name is None:
+        return None
+    spelt = name.replace(":", "-")
+    return _same_persons().get(spelt, spelt)
+
+
+@cache
+def _same_persons() -> dict[str, str]:
+    with files("tumorlens.data").joinpath("same_persons.csv").open(encoding="utf-8") as table:
+        return {row["person"]: row["same_as"] for row in csv.DictReader(table)}
+
+
 def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
     where = f"{manifest}, line {number}"
 
@@ -125,8 +175,13 @@ def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
         raise ManifestError(f"{where}: the path is empty")
     if Path(relative).is_absolute() or ".." in Path(relative).parts:
         raise ManifestError(f"{where}: path {relative!r} is outside the manifest's folder")
-    if label is not None and label not in LABELS:
-        raise ManifestError(f"{where}: label {label!r} is not tumor, healthy or empty")
+    if label is not None and label not in FINDINGS:
+        raise ManifestError(f"{where}: label {label!r} is not {', '.join(FINDINGS)} or empty")
+    finding = label
+    stripped = cell("skull_stripped")
+    if stripped not in (None, "0", "1"):
+        raise ManifestError(f"{where}: skull_stripped {stripped!r} is not 0, 1 or empty")
+    view, sequence = cell("view"), cell("sequence")
     if group is not None and not group.isdecimal():
         raise ManifestError(f"{where}: group {group!r} is not an integer")
     source = cell("source") or manifest.parent.resolve().name
@@ -138,12 +193,16 @@ def _record(row: dict[str, str | None], manifest: Path, number: int) -> Record:
         key=f"{source}:{Path(relative).as_posix()}",
         path=manifest.parent / relative,
         source=source,
-        label=None if label is None else LABELS[label],
+        label=None if finding is None else FINDINGS[finding],
         tumour_type=cell("tumour_type"),
-        view=cell("view"),
+        view=view if view in VIEWS else None,
         boxes=cast("tuple[Box, ...]", boxes) or None,
         polygons=cast("tuple[Polygon, ...]", polygons) or None,
+        finding=finding,
+        sequence=sequence if sequence in SEQUENCES else None,
+        skull_stripped=None if stripped is None else stripped == "1",
         patient=cell("patient"),
+        person=person_of(cell("person")),
         group=None if group is None else int(group),
         sha256=cell("sha256"),
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import get_args
 
 from tumorlens.data.catalogue import KNOWN_SOURCES, SourceInfo
+from tumorlens.data.extents import enough_brain
 from tumorlens.data.manifest import (
     MANIFEST_NAME,
     Plane,
     Record,
     check_unique,
+    person_of,
     read_manifest,
 )
 from tumorlens.errors import SourceNotFoundError
@@ -25,6 +27,11 @@ _TUMOUR_WORDS = {"yes", "tumor", "tumour"}
 _HEALTHY_WORDS = {"no", "healthy", "normal", "notumor", "notumour"}
 # healthy_01_T1.nii.gz and healthy_01_FL.nii.gz are one patient.
 _SEQUENCE = re.compile(r"[-_](t1w?|t1c|t1ce|t1gd|t2w?|fl|flair|pd|dwi|adc)$", re.IGNORECASE)
+
+_NAMED = {
+    "t1": "T1", "t1w": "T1", "t1c": "T1C", "t1ce": "T1C", "t1gd": "T1C", "t2": "T2", "t2w": "T2",
+    "fl": "FLAIR", "flair": "FLAIR", "pd": "PD", "dwi": "DWI",
+}  # fmt: skip
 
 
 def load_source(path_or_name: str | Path) -> list[Record]:
@@ -57,7 +64,7 @@ def load_source(path_or_name: str | Path) -> list[Record]:
     return records
 
 
-def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> Iterator[Record]:
+def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.0) -> Iterator[Record]:
     """Yield one record for every ``stride``-th slice of each NIfTI volume below ``root``.
 
     In all three planes, within the head's extent reduced by the fraction ``trim`` on both sides.
@@ -76,7 +83,8 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
         from tumorlens.volumes.slices import head_extent
 
         volume = load_volume(path)
-        patient = _SEQUENCE.sub("", stem)
+        patient = person_of(_SEQUENCE.sub("", stem))
+        named = _SEQUENCE.search(stem)
         source, relative = _source_name(root), path.relative_to(root).as_posix()
         label = _label_of_words([*path.relative_to(root).parts[:-1], *re.split(r"[-_\s]", stem)])
         for plane in get_args(Plane):
@@ -89,6 +97,8 @@ def volume_records(root: str | Path, *, stride: int = 3, trim: float = 0.1) -> I
                     source=source,
                     label=label,
                     view=plane,
+                    sequence=_NAMED.get(named[1].lower()) if named else None,
+                    enough_brain=enough_brain(path.name, plane, index),
                     patient=patient,
                 )
 

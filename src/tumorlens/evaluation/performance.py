@@ -152,6 +152,8 @@ def _predict(
         groups=np.array([record.group for record in records], dtype=np.int64),
         sources=tuple(record.source for record in records),
         views=tuple(record.view for record in records),
+        sequences=tuple(record.sequence for record in records),
+        findings=tuple(record.shows for record in records),
     )
     return predictions, refused
 

@@ -6,7 +6,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from tumorlens.export.compress import store_small, strip_provenance
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
-from tumorlens.ood.detector import OodHead
+from tumorlens.ood.brain import BrainHead
+from tumorlens.ood.detector import OodHead, feature_statistics
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -32,28 +33,42 @@ OOD_TOLERANCE = 1e-3
 class _Outputs(nn.Module):
     """The graph's outputs by name, without the None of a map-less network."""
 
-    def __init__(self, network: nn.Module, has_map: bool, detector: OodHead | None) -> None:
+    def __init__(
+        self, network: nn.Module, has_map: bool, detector: OodHead | None, brain: BrainHead | None
+    ) -> None:
         super().__init__()
-        self.network, self.has_map, self.detector = network, has_map, detector
+        self.network, self.has_map, self.detector, self.brain = network, has_map, detector, brain
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        if self.detector is None:
+        domain = enough = None
+        if self.detector is None and self.brain is None:
             logit, evidence = self.network(image)
-            domain = None
         else:
             features = self.network.features(image)  # type: ignore[operator]
             logit, evidence = self.network.answer(features)  # type: ignore[operator]
-            domain = self.detector(features)
-        found = {"logit": logit, "map": evidence if self.has_map else None, "in_domain": domain}
+            statistics = feature_statistics(features)
+            domain = None if self.detector is None else self.detector.score(statistics)
+            enough = None if self.brain is None else self.brain.score(statistics)
+        found = {
+            "logit": logit,
+            "map": evidence if self.has_map else None,
+            "in_domain": domain,
+            "enough_brain": enough,
+        }
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
-def to_onnx(network: nn.Module, spec: PreprocessSpec, detector: OodHead | None = None) -> bytes:
+def to_onnx(
+    network: nn.Module,
+    spec: PreprocessSpec,
+    detector: OodHead | None = None,
+    brain: BrainHead | None = None,
+) -> bytes:
     """Return the network as ONNX bytes: input ``image``, outputs ``logit`` and, if any, ``map``.
 
-    With an OOD detector fitted to the network the graph has the output ``in_domain`` too, computed
-    from the same features. The batch axis is dynamic. The graph is checked against torch on drawn
-    heads and on noise before it is returned.
+    With an OOD detector fitted to the network the graph has the output ``in_domain`` too, with a
+    brain detector ``enough_brain``, both computed from the same features. The batch axis is
+    dynamic. The graph is checked against torch on drawn heads and on noise before it is returned.
 
     Raises:
         ExportError: The graph cannot be written, or torch and ONNX differ (see `check_parity`).
@@ -63,7 +78,7 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec, detector: OodHead | None =
     probe = torch.from_numpy(probe_inputs(spec))
     with torch.no_grad():
         has_map = network(probe[:1]).map is not None
-        wrapped = _Outputs(network, has_map, detector).eval()
+        wrapped = _Outputs(network, has_map, detector, brain).eval()
         expected = wrapped(probe)
     with tempfile.TemporaryDirectory() as folder, _quiet_exporter():
         path = Path(folder) / "model.onnx"
@@ -89,9 +104,7 @@ def to_onnx(network: nn.Module, spec: PreprocessSpec, detector: OodHead | None =
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
         onnx_bytes = store_small(strip_provenance(path.read_bytes()))
-    check_parity(
-        onnx_bytes, probe.numpy(), expected["logit"], expected.get("map"), expected.get("in_domain")
-    )
+    check_parity(onnx_bytes, probe.numpy(), expected)
     return onnx_bytes
 
 
@@ -110,24 +123,27 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def check_parity(
-    onnx_bytes: bytes,
-    inputs: NDArray[np.float32],
-    logit: Tensor,
-    evidence: Tensor | None,
-    in_domain: Tensor | None = None,
+    onnx_bytes: bytes, inputs: NDArray[np.float32], expected: Mapping[str, Tensor]
 ) -> float:
     """Return the largest difference between torch's answer and ONNX Runtime's.
 
+    Args:
+        onnx_bytes: The graph.
+        inputs: float32 ``[N, C, S, S]``.
+        expected: torch's outputs by name: ``logit`` and, if any, ``map``, ``in_domain`` and
+            ``enough_brain``.
+
     Raises:
-        ExportError: It exceeds 1e-4 (1e-3 in the OOD score), or one of them has a map or an OOD
-            detector and the other has none.
+        ExportError: It exceeds 1e-4 (1e-3 in the detectors' scores), or one of them has an output
+            and the other has not.
     """
     found = Engine(onnx_bytes, threads=1).run(inputs)
     worst = 0.0
     checks = (
-        ("logit", found.logits, logit, TOLERANCE),
-        ("class map", found.maps, evidence, TOLERANCE),
-        ("OOD score", found.in_domain, in_domain, OOD_TOLERANCE),
+        ("logit", found.logits, expected["logit"], TOLERANCE),
+        ("class map", found.maps, expected.get("map"), TOLERANCE),
+        ("OOD score", found.in_domain, expected.get("in_domain"), OOD_TOLERANCE),
+        ("brain score", found.enough_brain, expected.get("enough_brain"), OOD_TOLERANCE),
     )
     for name, ours, wanted, allowed in checks:
         if (ours is None) != (wanted is None):

@@ -38,11 +38,14 @@ class Outputs(NamedTuple):
         maps: float32 ``[N, h, w]``, class maps in logit units; None if the model has none.
         in_domain: float32 ``[N]``, score of the OOD detector, high for brain MRI; None if the model
             has none.
+        enough_brain: float32 ``[N]``, from 0 on the slice shows enough brain; None if the model
+            has no such output.
     """
 
     logits: NDArray[np.float32]
     maps: NDArray[np.float32] | None
     in_domain: NDArray[np.float32] | None
+    enough_brain: NDArray[np.float32] | None = None
 
 
 class Engine:
@@ -50,8 +53,8 @@ class Engine:
 
     Args:
         onnx_bytes: The model; input ``image`` float32 ``[N, C, H, W]``, outputs ``logit``
-            float32 ``[N]`` and, in some models, ``map`` float32 ``[N, h, w]`` and
-            ``in_domain`` float32 ``[N]``.
+            float32 ``[N]`` and, in some models, ``map`` float32 ``[N, h, w]``,
+            ``in_domain`` and ``enough_brain`` float32 ``[N]``.
         threads: Threads per run; ``None``: one per core available to this process.
         provider: ``cpu``, or ``cuda`` (needs the onnxruntime-gpu package).
 
@@ -79,6 +82,7 @@ class Engine:
             raise ModelDamagedError(f"ONNX Runtime cannot load the model: {error}") from error
         self._names = self._check_signature()
         self.has_map, self.has_ood = "map" in self._names, "in_domain" in self._names
+        self.has_brain = "enough_brain" in self._names
 
     def run(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:
         """Run on float32 ``[N, C, H, W]``, ``batch_size`` images at a time (None: all at once).
@@ -99,17 +103,23 @@ class Engine:
             raise ModelFileError(f"ONNX Runtime failed to run the model: {error}") from error
         arrays = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         outputs = dict(zip(self._names, arrays, strict=True))
-        return Outputs(outputs["logit"], outputs.get("map"), outputs.get("in_domain"))
+        return Outputs(
+            outputs["logit"],
+            outputs.get("map"),
+            outputs.get("in_domain"),
+            outputs.get("enough_brain"),
+        )
 
     def _check_signature(self) -> list[str]:
         inputs = {node.name: len(node.shape) for node in self._session.get_inputs()}
         outputs = {node.name: len(node.shape) for node in self._session.get_outputs()}
-        ranks = {"logit": 1, "map": 3, "in_domain": 1}
+        ranks = {"logit": 1, "map": 3, "in_domain": 1, "enough_brain": 1}
         expected = {name: rank for name, rank in ranks.items() if name in {"logit", *outputs}}
         if inputs != {"image": 4} or outputs != expected:
             raise ModelDamagedError(
                 f"the graph has inputs {inputs} and outputs {outputs} (name: rank); "
-                "expected input image: 4; outputs logit: 1 and optionally map: 3, in_domain: 1"
+                "expected input image: 4; outputs logit: 1 and optionally map: 3, in_domain: 1, "
+                "enough_brain: 1"
             )
         return list(expected)
 

@@ -25,6 +25,7 @@ from tumorlens.imaging.header import ScanHeader, SequenceName
 from tumorlens.imaging.preprocess import prepare
 from tumorlens.imaging.quality import Quality, assess
 from tumorlens.inference.default_model import find_model
+from tumorlens.inference.domain import domain_of
 from tumorlens.inference.engine import Engine, Outputs, Provider
 from tumorlens.inference.network_input import NetworkInput
 from tumorlens.inference.overlay import to_display, to_heatmap
@@ -41,7 +42,6 @@ from tumorlens.modelfile.self_test import self_test_failure
 Source = bytes | str | Path | Image | NDArray[Any]
 # Rounding tolerance around the range 0..1.
 _RANGE_TOLERANCE = 1e-3
-NOT_AN_MRI = "not recognised as a slice of a head's MRI (it may be another picture, an X-ray or CT)"
 
 
 class Predictor:
@@ -139,17 +139,13 @@ class Predictor:
     ) -> Prediction:  # fmt: skip
         """Turn row ``row`` of the network's outputs into a prediction.
 
-        An image is in domain when both the rule-based ``quality`` check and the model's OOD
-        detector accept it.
+        An image is in domain when the rule-based ``quality`` check, the model's OOD detector and
+        its brain detector accept it.
         """
         card, threshold, conformal = self.card, self.card.threshold, self._conformal
         prob = float(self.calibrate(outputs.logits[row]))
         label: Label = "tumor" if prob >= threshold.value else "healthy"
-        score, ood = outputs.in_domain, card.ood
-        # Negated so that a NaN score is refused too.
-        if (quality.usable and ood is not None and score is not None
-                and not score[row] >= ood.threshold):  # fmt: skip
-            quality = Quality(usable=False, reason=NOT_AN_MRI)
+        quality = domain_of(quality, outputs, row, card)
         return Prediction(
             label=label,
             prob=prob,
@@ -279,6 +275,8 @@ class Predictor:
             )
         if self._engine.has_ood != (self.card.ood is not None):
             raise ModelDamagedError("the card and the graph disagree on an OOD detector")
+        if self._engine.has_brain != (self.card.brain is not None):
+            raise ModelDamagedError("the card and the graph disagree on a brain detector")
         failure = self_test_failure(lambda batch: float(self.infer(batch).logits[0]), self.card)
         if failure:
             raise ModelDamagedError(f"{failure}; this onnxruntime computes different values")

@@ -31,6 +31,8 @@ class Predictions:
         groups: int64 ``[N]``; scans of one group are resampled together.
         sources: Data sets ``[N]``.
         views: ``axial``, ``coronal``, ``sagittal`` or None (not known) ``[N]``.
+        sequences: MRI sequences such as ``T1C``, or None ``[N]``; empty: none is known.
+        findings: What each scan shows, such as ``clear``, or None ``[N]``; empty likewise.
     """
 
     keys: tuple[str, ...]
@@ -40,8 +42,13 @@ class Predictions:
     groups: NDArray[np.int64]
     sources: tuple[str, ...]
     views: tuple[str | None, ...]
+    sequences: tuple[str | None, ...] = ()
+    findings: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("sequences", "findings"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (None,) * len(self.keys))
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(sizes.values())) != 1:
             raise DataError(f"the columns of a table of predictions differ in length: {sizes}")

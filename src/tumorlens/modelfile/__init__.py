@@ -6,6 +6,7 @@ verify it.
 
 from tumorlens.modelfile.card import (
     FORMAT_VERSION,
+    BrainDetector,
     DataSource,
     Metric,
     ModelCard,
@@ -21,6 +22,7 @@ from tumorlens.modelfile.site import SiteCalibration, SiteMetric, SiteValue
 __all__ = [
     "DEFAULT_SERIES_RULE",
     "FORMAT_VERSION",
+    "BrainDetector",
     "DataSource",
     "Metric",
     "ModelCard",

@@ -116,6 +116,24 @@ class OodDetector(CardRecord):
     checks: tuple[OodCheck, ...] = ()
 
 
+class BrainDetector(CardRecord):
+    """The detector in the graph whose output ``enough_brain`` tells whether a slice shows enough.
+
+    Attributes:
+        threshold: Slices with at least this score show enough brain for an answer.
+        method: How the score is computed and fitted, in words.
+        n_enough: Slices with enough brain it was fitted on; ``n_too_little`` of others.
+        checks: Slices it was not fitted on; ``mri`` is True for those with enough brain, and
+            ``refused`` the share that was set aside.
+    """
+
+    threshold: float = 0.0
+    method: str
+    n_enough: Annotated[int, Field(ge=0)]
+    n_too_little: Annotated[int, Field(ge=0)]
+    checks: tuple[OodCheck, ...] = ()
+
+
 class ModelCard(CardRecord):
     """The description of a model in its file. Unknown fields are refused.
 
@@ -135,6 +153,7 @@ class ModelCard(CardRecord):
         series: How slices are combined into a series' probability; None takes
             `DEFAULT_SERIES_RULE`, which is not calibrated.
         ood: The out-of-distribution detector; None without the output ``in_domain``.
+        brain: The brain detector; None without the output ``enough_brain``.
         recipe: The full training configuration, for documentation only.
     """
 
@@ -156,6 +175,7 @@ class ModelCard(CardRecord):
     site: SiteCalibration | None = None
     series: SeriesRule | None = None
     ood: OodDetector | None = None
+    brain: BrainDetector | None = None
     metrics: tuple[Metric, ...] = ()
     data: tuple[DataSource, ...] = ()
     recipe: dict[str, Any] = Field(default_factory=dict)

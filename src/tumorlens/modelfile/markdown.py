@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tumorlens.metrics.names import metric_name
-from tumorlens.modelfile.card import ModelCard
+from tumorlens.modelfile.card import ModelCard, OodCheck
 from tumorlens.pages.render import render
 
 HEADLINE = ("roc_auc", "sensitivity", "specificity")
@@ -29,13 +29,18 @@ def model_card_markdown(card: ModelCard) -> str:
         ],
         conformal=_conformal_rows(card),
         series=card.series.describe() if card.series else "",
-        checks=[
-            (c.images, "keep" if c.mri else "refuse", f"{c.refused:.3f}",
-             f"{c.low:.3f} to {c.high:.3f}", c.n)
-            for c in (card.ood.checks if card.ood else ())
-        ],
+        checks=_check_rows(card.ood.checks if card.ood else (), "refuse"),
+        brain_checks=_check_rows(card.brain.checks if card.brain else (), "set aside"),
         licensed=[d.source for d in card.data if not d.licence.startswith(("unclear", "unknown"))],
     )  # fmt: skip
+
+
+def _check_rows(checks: tuple[OodCheck, ...], otherwise: str) -> list[tuple[object, ...]]:
+    return [
+        (c.images, "keep" if c.mri else otherwise, f"{c.refused:.3f}",
+         f"{c.low:.3f} to {c.high:.3f}", c.n)
+        for c in checks
+    ]  # fmt: skip
 
 
 def _names(card: ModelCard) -> list[str]:

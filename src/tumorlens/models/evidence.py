@@ -1,15 +1,15 @@
-"""The default network: a ResNet with a decoder for a class map of high resolution."""
+"""A ResNet with a decoder for a class map of high resolution."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tumorlens.errors import ConfigError
+from tumorlens.models.decoder import PyramidNet
 from tumorlens.models.hub import weights_path
 from tumorlens.models.instance_norm import use_instance_norm
 from tumorlens.models.local_contrast import LocalContrast
-from tumorlens.models.output import Evidence, MapPooling, PoolingKind
+from tumorlens.models.output import PoolingKind
 from tumorlens.models.resnet import Depth, build_backbone, load_backbone, stages
 
 # Channels of a ResNet's stages, and the number of stages (from the coarsest) used per map stride.
@@ -17,12 +17,8 @@ _CHANNELS = (64, 128, 256, 512)
 _STAGES = {8: 3, 4: 4}
 
 
-class EvidenceNet(nn.Module):
+class EvidenceNet(PyramidNet):
     """ResNet stages at strides up to 32, merged top-down into a class map at stride 4 or 8.
-
-    The decoder is a feature pyramid (Lin et al., CVPR 2017) reduced to its finest level: coarse
-    stages contribute context, fine ones location. The logit is a pooling of the map alone, so
-    the map is the evidence itself and not a post-hoc explanation.
 
     Args:
         depth: 18 or 34.
@@ -58,49 +54,19 @@ class EvidenceNet(nn.Module):
         local_contrast: bool = False,
         instance_norm: bool = False,
     ) -> None:
-        super().__init__()
         if stride not in _STAGES:
             raise ConfigError(f"the map's stride is {stride}; use 4 or 8")
         if local_contrast and in_channels != 1:
             raise ConfigError(f"local_contrast needs in_channels=1, not {in_channels}")
+        super().__init__(_CHANNELS[-_STAGES[stride] :], width, pooling, k, dropout)
         self.local_contrast = LocalContrast() if local_contrast else nn.Identity()
         self.backbone = build_backbone(depth, in_channels + local_contrast)
         del self.backbone.fc
         if instance_norm:
             use_instance_norm(self.backbone)
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(channels, width, kernel_size=1) for channels in _CHANNELS[-_STAGES[stride] :]
-        )
-        self.smooth = nn.Sequential(
-            nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
-        )
-        self.head = nn.Conv2d(width, 1, kernel_size=1)
-        self.pooling = MapPooling(pooling, k)
         if weights is not None:
             load_backbone(self.backbone, weights_path(weights))
-
-    def forward(self, image: Tensor) -> Evidence:
-        """Return the logit and the class map."""
-        return self.answer(self.features(image))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
         return stages(self.backbone, self.local_contrast(image))
-
-    def answer(self, features: list[Tensor]) -> Evidence:
-        """Return the logit and the class map of an image's features."""
-        evidence = self.evidence(features)
-        return Evidence(self.pooling(evidence), evidence)
-
-    def evidence(self, features: list[Tensor]) -> Tensor:
-        """Return the class map of an image's features, float32 ``[N, H / stride, W / stride]``."""
-        used = features[-len(self.lateral) :]
-        narrow = [lateral(stage) for lateral, stage in zip(self.lateral, used, strict=True)]
-        merged, *finer = reversed(narrow)
-        for stage in finer:
-            merged = stage + functional.interpolate(merged, scale_factor=2.0, mode="nearest")
-        class_map: Tensor = self.head(self.smooth(merged)).squeeze(1)
-        return class_map

@@ -11,6 +11,7 @@ from torch import nn
 from tumorlens.errors import ConfigError
 from tumorlens.models.baseline import NotebookCNN
 from tumorlens.models.cnn import ImprovedCNN
+from tumorlens.models.efficientnet import EfficientEvidenceNet
 from tumorlens.models.ensemble import EvidenceEnsemble
 from tumorlens.models.evidence import EvidenceNet
 from tumorlens.models.resnet import ResNetClassifier
@@ -20,6 +21,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "cnn": ImprovedCNN,
     "resnet": ResNetClassifier,
     "evidence": EvidenceNet,
+    "efficient": EfficientEvidenceNet,
     "ensemble": EvidenceEnsemble,
 }
 

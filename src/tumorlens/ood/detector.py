@@ -19,8 +19,13 @@ from torch import Tensor, nn
 
 Floats = NDArray[np.float64]
 
-# Stages of a block, counted from 0, and the number of whitened directions kept of it.
-BLOCKS: tuple[tuple[tuple[int, ...], int], ...] = (((0, 1), 256), ((2,), 192), ((3,), 160))
+Blocks = tuple[tuple[tuple[int, ...], int], ...]
+# Of a network with so many stages: each block's stages, counted from 0, and the number of whitened
+# directions kept of it.
+BLOCKS: dict[int, Blocks] = {
+    4: (((0, 1), 256), ((2,), 192), ((3,), 160)),
+    3: (((0, 1), 128), ((2,), 192)),
+}
 SHRINKAGE = 0.05  # added to every direction's variance, as a share of the mean variance
 _LOG_OFFSET = 0.02  # added before logarithms: dead channels stay quiet
 _CLIP = 8.0  # standardised statistics are clipped here
@@ -182,13 +187,20 @@ def head_from_state(state: Mapping[str, Tensor]) -> OodHead:
 
     Raises `KeyError`, `RuntimeError` or `ValueError` when it is none.
     """
-    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("members."))
-    head = OodHead([_empty_member(state, f"members.{at}.") for at in range(count)])
+    members = _count(state, "members.")
+    head = OodHead([_empty_member(state, f"members.{at}.") for at in range(members)])
     head.load_state_dict(state)
     return head.eval()
 
 
 def _empty_member(state: Mapping[str, Tensor], prefix: str) -> MemberScore:
-    shapes = [state[f"{prefix}distances.{at}.directions"].shape for at in range(len(BLOCKS))]
+    blocks = range(_count(state, f"{prefix}distances."))
+    shapes = [state[f"{prefix}distances.{at}.directions"].shape for at in blocks]
     distances = [WhitenedDistance(length, kept) for length, kept in shapes]
     return MemberScore(distances, hidden=len(state[f"{prefix}classifier.0.bias"]))
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Return how many numbered modules there are below a prefix."""
+    numbers = [name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)]
+    return 1 + max(int(number) for number in numbers)

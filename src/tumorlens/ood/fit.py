@@ -89,30 +89,44 @@ def fit_ood_head(
         statistics_of(network, negatives),
         statistics_of(network, for_threshold),
         seed,
-        len(network.members) if isinstance(network, EvidenceEnsemble) else 1,
+        channels_of(network, train.inputs),
     )
 
 
+def channels_of(network: nn.Module, inputs: Inputs) -> list[list[int]]:
+    """Return the channels of each stage of each member, as its features give them."""
+    with torch.no_grad():
+        features: list[Tensor] = network.features(torch.from_numpy(np.array(inputs[:1])))  # type: ignore[operator]
+    members = len(network.members) if isinstance(network, EvidenceEnsemble) else 1
+    stages = [stage.shape[1] for stage in features]
+    each = len(stages) // members
+    return [stages[at * each : (at + 1) * each] for at in range(members)]
+
+
 def fit_to_statistics(
-    mri: Floats, negatives: Floats, for_threshold: Floats, seed: int, members: int = 1
+    mri: Floats, negatives: Floats, for_threshold: Floats, seed: int, channels: list[list[int]]
 ) -> OodHead:
     """Fit a head to statistics of scans, of negatives, and of scans that choose its threshold.
 
-    Each is ``[N, F]``, ``F`` counting the statistics of all members, one member after the other.
+    Each is ``[N, F]``, ``F`` counting the statistics of all members, one member after the other;
+    ``channels`` are those of `channels_of`.
     """
-    by_member = zip(*(np.split(each, members, axis=1) for each in (mri, negatives)), strict=True)
-    head = OodHead([_fit_member(own, others, seed) for own, others in by_member]).eval()
+    members = len(channels)
+    by_member = zip(
+        *(np.split(each, members, axis=1) for each in (mri, negatives)), channels, strict=True
+    )
+    head = OodHead([_fit_member(own, others, seed, c) for own, others, c in by_member]).eval()
     ranked = np.sort(scores_of(head, for_threshold))
     head.threshold.fill_(float(ranked[int(MAX_REFUSED_SHARE * len(ranked))]) - 1e-3)
     return head
 
 
-def _fit_member(mri: Floats, negatives: Floats, seed: int) -> MemberScore:
+def _fit_member(mri: Floats, negatives: Floats, seed: int, channels: list[int]) -> MemberScore:
     """Fit the score of one network."""
     order = np.random.default_rng([seed, 3]).permutation(len(mri))
     # The classifier also gets scans the whitening has not seen, or all would look too near.
     for_whitening = mri[order[: int(0.7 * len(order))]]
-    distances = [fit_distance(for_whitening, columns, n) for columns, n in _columns(mri)]
+    distances = [fit_distance(for_whitening, columns, n) for columns, n in _columns(channels)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         member = MemberScore(distances, hidden=_CLASSIFIERS * _HIDDEN)
@@ -120,16 +134,15 @@ def _fit_member(mri: Floats, negatives: Floats, seed: int) -> MemberScore:
     return member
 
 
-def _columns(statistics: Floats) -> list[tuple[NDArray[np.int64], int]]:
+def _columns(channels: list[int]) -> list[tuple[NDArray[np.int64], int]]:
     """Return each block's columns and directions.
 
-    Stages have C, 2C, 4C and 8C channels; of each the means come first, then the deviations.
+    Of each stage the means of its channels come first, then their deviations.
     """
-    base = statistics.shape[1] // 2 // sum(2**stage for stage in range(4))
-    starts = np.concatenate([[0], np.cumsum([2 * base * 2**stage for stage in range(4)])])
+    starts = np.concatenate([[0], np.cumsum([2 * each for each in channels])])
     return [
         (np.concatenate([np.arange(starts[s], starts[s + 1]) for s in stages]), n_directions)
-        for stages, n_directions in BLOCKS
+        for stages, n_directions in BLOCKS[len(channels)]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Metrics by source and by view for the model card, since an overall mean can hide failures."""
+"""Metrics by source, view, sequence and finding for the model card: a mean can hide failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tumorlens.metrics.summary import Predictions, summarize, summarize_by
 from tumorlens.modelfile.markdown import HEADLINE
 
 METRICS = (*HEADLINE, "ece_width")
-"""The metrics shown on a card by source and view; the report and `evaluate` show all."""
+"""The metrics on a card by source, view, sequence and finding; `evaluate` shows all."""
 
 
 def breakdown(
@@ -19,7 +19,7 @@ def breakdown(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, dict[str, Estimate]]:
-    """Return ``part/name`` → metric → estimate, for each source and each known view of a part.
+    """Return ``part/name`` → metric → estimate, for each subset of a part.
 
     Args:
         predictions: Part → predictions.
@@ -27,9 +27,10 @@ def breakdown(
         n_boot, seed: Of the grouped bootstrap.
 
     Returns:
-        Names such as ``test/br35h`` and ``test/axial``, those of one part together. A part with one
-        source has no entries by source, and one without known views none by view. Metrics that a
-        subset of one class does not define are NaN.
+        Names such as ``test/br35h``, ``test/axial``, ``test/FLAIR`` and ``test/clear``, those of
+        one part together, and ``test/SOURCE, tumour against clear`` where a source has both. A part
+        with one source has no entries by source, and so on. Metrics that a subset of one class
+        does not define are NaN.
     """
 
     def summary(rows: Predictions) -> dict[str, Estimate]:
@@ -40,7 +41,29 @@ def breakdown(
         f"{part}/{name}": figures
         for part, table in predictions.items()
         if part not in leave_out
-        for names in (table.sources, table.views)
+        for names in (
+            table.sources,
+            table.views,
+            table.sequences,
+            _negative(table),
+            _against_clear(table),
+        )
         if len(set(names)) > 1
         for name, figures in summarize_by(table, names, summary).items()
     }
+
+
+def _negative(table: Predictions) -> tuple[str | None, ...]:
+    """Return the findings of scans without a tumour, where there is more than ``healthy``."""
+    return tuple(each if each in ("clear", "other_lesion") else None for each in table.findings)
+
+
+def _against_clear(table: Predictions) -> tuple[str | None, ...]:
+    """Name the scans of each source with tumours and slices clear of them."""
+    clear = {s for s, f in zip(table.sources, table.findings, strict=True) if f == "clear"}
+    return tuple(
+        f"{source}, tumour against clear"
+        if source in clear and finding in ("tumor", "clear")
+        else None
+        for source, finding in zip(table.sources, table.findings, strict=True)
+    )

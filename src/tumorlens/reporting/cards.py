@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub import ModelCard as HubCard
 
 from tumorlens.atomic import write_text
-from tumorlens.data.catalogue import KNOWN_SOURCES, UNKNOWN_LICENCE, SourceInfo, source_info
+from tumorlens.data.catalogue import UNKNOWN_LICENCE, SourceInfo, source_info
 from tumorlens.data.manifest import Record
 from tumorlens.data.splits import Split
 from tumorlens.modelfile import ModelCard
@@ -74,8 +74,7 @@ def data_card_markdown(split: Split, parts: Mapping[str, Sequence[Record]]) -> s
         count_columns=["source", *(f"{part}: tumour / healthy" for part in parts), "groups"],
         counts=[_counts(name, parts) for name in [*names, None]],
         known=[_known(name, [r for r in records if r.source == name]) for name in names],
-        clear=[f"{i.name} ({i.licence})" for i in KNOWN_SOURCES.values() if _has_licence(i)],
-        clear_here=[name for name in names if _has_licence(source_info(name))],
+        clear=[f"{i.name} ({i.licence})" for i in map(source_info, names) if _has_licence(i)],
         licences=[
             (info.name, info.licence, info.citation, info.url or "–")
             for info in map(source_info, names)
@@ -125,6 +124,9 @@ def monai_metadata(card: ModelCard) -> dict[str, Any]:
     if card.ood is not None:
         meaning = "0 and above is a slice of a head's MRI to the OOD detector"
         outputs["in_domain"] = _tensor(meaning, **answer)
+    if card.brain is not None:
+        meaning = "0 and above shows enough brain for an answer"
+        outputs["enough_brain"] = _tensor(meaning, **answer)
     part = main_part(card)
     return {
         "schema": MONAI_SCHEMA,

@@ -53,6 +53,8 @@ class RunFolder:
     """The network's weights."""
     ood_detector = _Entry("ood_detector.pt")
     """The weights of the out-of-distribution detector."""
+    brain_detector = _Entry("brain_detector.pt")
+    """The weights of the brain detector."""
     model = _Entry("model.onnx")
     """The model file, the last file that a training writes."""
     evaluation = _Entry("evaluation.json")

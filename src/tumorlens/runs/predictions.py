@@ -16,7 +16,9 @@ from tumorlens.metrics.calibration import probability
 from tumorlens.metrics.summary import Predictions
 from tumorlens.runs.scores import Calibration, Scores
 
-_COLUMNS = ("part", "key", "source", "view", "group", "label", "prob", "threshold")
+_COLUMNS = (
+    "part", "key", "source", "view", "sequence", "finding", "group", "label", "prob", "threshold",
+)  # fmt: skip
 
 
 def predictions_of(
@@ -31,11 +33,13 @@ def predictions_of(
         groups=scores.groups,
         sources=scores.sources,
         views=tuple(record.view for record in records),
+        sequences=tuple(record.sequence for record in records),
+        findings=tuple(record.shows for record in records),
     )
 
 
 def write_predictions(parts: Mapping[str, Predictions], path: Path) -> None:
-    """Write predictions by part, one per row; an unknown view is an empty cell.
+    """Write predictions by part, one per row; what is unknown is an empty cell.
 
     Raises:
         OutputError: The file cannot be written.
@@ -45,8 +49,9 @@ def write_predictions(parts: Mapping[str, Predictions], path: Path) -> None:
     writer.writerow(_COLUMNS)
     for part, p in parts.items():
         numbers = (p.groups.tolist(), p.labels.tolist(), p.prob.tolist(), p.threshold.tolist())
-        for key, source, view, *row in zip(p.keys, p.sources, p.views, *numbers, strict=True):
-            writer.writerow((part, key, source, view or "", *row))
+        known = (p.views, p.sequences, p.findings)
+        for key, source, *row in zip(p.keys, p.sources, *known, *numbers, strict=True):
+            writer.writerow((part, key, source, *("" if each is None else each for each in row)))
     write_text(path, text.getvalue())
 
 
@@ -81,6 +86,8 @@ def concatenated(tables: Sequence[Predictions]) -> Predictions:
         groups=np.concatenate([table.groups for table in tables]),
         sources=tuple(source for table in tables for source in table.sources),
         views=tuple(view for table in tables for view in table.views),
+        sequences=tuple(each for table in tables for each in table.sequences),
+        findings=tuple(each for table in tables for each in table.findings),
     )
 
 
@@ -93,4 +100,6 @@ def _table(rows: Sequence[Mapping[str, str]]) -> Predictions:
         groups=np.array([int(row["group"]) for row in rows], dtype=np.int64),
         sources=tuple(row["source"] for row in rows),
         views=tuple(row["view"] or None for row in rows),
+        sequences=tuple(row.get("sequence") or None for row in rows),
+        findings=tuple(row.get("finding") or None for row in rows),
     )

@@ -11,6 +11,7 @@ import structlog
 
 from tumorlens.data.catalogue import source_info
 from tumorlens.data.grouping import group_records
+from tumorlens.data.heads import head_records
 from tumorlens.data.label_issues import (
     count_label_issues,
     drop_misplaced_annotations,
@@ -26,17 +27,25 @@ from tumorlens.data.splits import (
     read_split,
 )
 from tumorlens.data.splits import make_split as split_of
+from tumorlens.errors import SourceNotFoundError
 from tumorlens.modelfile import DataSource
-from tumorlens.runs.config import DataConfig
+from tumorlens.runs.data_config import DataConfig
 from tumorlens.runs.slices import slices_of
+
+PACKAGED_SPLIT = Path(__file__).parents[1] / "weights" / "split.json"
+"""The split of the packaged model."""
 
 log = structlog.get_logger(__name__)
 
 
 def load_records(data: DataConfig) -> list[Record]:
-    """Return the grouped, labelled records of all sources and volumes of the ``data`` group."""
+    """Return the grouped, labelled records of all sources and volumes of the ``data`` group.
+
+    Images that are no brain MRI have no label and are in no part of a split; they are kept for the
+    out-of-distribution detector.
+    """
     records = read_records(data)
-    labelled = [record for record in records if record.label is not None]
+    labelled = [record for record in records if record.shows is not None]
     if len(labelled) < len(records):
         log.warning("unlabelled images left out", images=len(records) - len(labelled))
     grouped = group_records(labelled)
@@ -49,9 +58,26 @@ def excludes_label_issues(data: DataConfig) -> bool:
 
 
 def read_records(data: DataConfig) -> list[Record]:
-    """Return all records of the ``data`` group, ungrouped, their files unread."""
+    """Return all records of the ``data`` group, ungrouped, their files unread.
+
+    Raises `SourceNotFoundError` for a source, table or folder that is not there.
+    """
+    _check_tables(data)
     records = [record for name in data.sources for record in _source(data.root, name)]
+    records += [record for table in data.manifests for record in read_manifest(table)]
+    for table in data.heads:
+        records += head_records(table, every_mm=data.heads_every_mm)
     return [*records, *(record for part in slices_of(data) for record in part)]
+
+
+def _check_tables(data: DataConfig) -> None:
+    absent = [str(table) for table in (*data.manifests, *data.heads) if not table.is_file()]
+    if absent:
+        raise SourceNotFoundError(
+            f"{' and '.join(absent)}: no such table (data.manifests, data.heads); set "
+            "TUMORLENS_MORE to the folder that holds images.csv and heads.csv, or train without "
+            "them (data=all_sources)"
+        )
 
 
 def _source(root: Path, name: str) -> list[Record]:
@@ -71,6 +97,7 @@ def make_split(data: DataConfig, records: Sequence[Record]) -> Split:
 
     With ``data.label_issues=exclude`` scans with a label issue are in its test part alone.
     """
+    records = [record for record in records if record.label is not None]
     split = _whole_split(data, records)
     if not excludes_label_issues(data):
         return split
@@ -98,10 +125,20 @@ def _whole_split(data: DataConfig, records: Sequence[Record]) -> Split:
     learnt = {record.key for record in slices_of(data)[1]} if finer else set()
     measured = [record for record in records if record.key not in learnt]
     split = grouped_split(
-        measured, fractions=settings.fractions(), seed=settings.seed, held_out=settings.held_out
+        measured,
+        fractions=settings.fractions(),
+        seed=settings.seed,
+        held_out=settings.held_out,
+        earlier=_earlier_split(settings.earlier),
     )
     split = _with_validation(data, split)
     return _with_learnt(split, records, learnt) if learnt else split
+
+
+def _earlier_split(path: Path | None) -> Split | None:
+    if path is None:
+        return None
+    return read_split(PACKAGED_SPLIT if str(path) == "packaged" else path)
 
 
 def _with_validation(data: DataConfig, split: Split) -> Split:

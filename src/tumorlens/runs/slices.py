@@ -12,7 +12,7 @@ import numpy as np
 from tumorlens.data.manifest import Record
 from tumorlens.data.sources import volume_records
 from tumorlens.errors import ConfigError, SourceNotFoundError
-from tumorlens.runs.config import DataConfig
+from tumorlens.runs.data_config import DataConfig
 
 TILT = 20
 """Largest tilt about each of two axes, in degrees; set in advance, not tuned."""

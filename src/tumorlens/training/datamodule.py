@@ -142,18 +142,33 @@ class SeededSampler(Sampler[int]):
         return iter(order[self.rank :: self.world].tolist())
 
 
-def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return sampling probabilities ``[N]``: labels equal, sources by the root of their size.
+_SHARES: dict[str | None, float] = {
+    "tumor": 0.42, "healthy": 0.26, "clear": 0.23, "other_lesion": 0.09,
+}  # fmt: skip
 
-    The square root lies between uniform over images (large sources dominate) and uniform over
-    sources (the smallest are overfitted).
+
+def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
+    """Return sampling probabilities ``[N]``, balanced over finding, source and sequence.
+
+    Each finding has a fixed share of the draws (scaled where findings are missing): slices of
+    tumour patients that are `clear` of the tumour weigh nearly as much as all healthy persons, or
+    a source of tumour patients alone would reward reading the source. Within a finding, cells of
+    source and sequence are drawn in proportion to the square root of their size.
     """
-    cells = [(record.label, record.source) for record in records]
+    cells = [(record.shows, record.source, record.sequence) for record in records]
     sizes = Counter(cells)
-    per_label: dict[int | None, float] = {}
-    for (label, _), size in sizes.items():
-        per_label[label] = per_label.get(label, 0.0) + size**0.5
-    weights = np.array([sizes[cell] ** -0.5 / per_label[cell[0]] for cell in cells])
+    per_finding: dict[str | None, float] = {}
+    for (finding, _, _), size in sizes.items():
+        per_finding[finding] = per_finding.get(finding, 0.0) + size**0.5
+    negatives = sum(_SHARES[each] for each in per_finding if each != "tumor")
+    shares = {
+        each: _SHARES[each] if each == "tumor" else (1 - _SHARES["tumor"]) * share / negatives
+        for each, share in _SHARES.items()
+        if each in per_finding
+    }
+    weights = np.array(
+        [shares[cell[0]] * sizes[cell] ** -0.5 / per_finding[cell[0]] for cell in cells]
+    )
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 

@@ -106,7 +106,7 @@ def _excluded_non_mri(split: Split, records: Sequence[Record]) -> list[Record]:
         for record in records
         if record.key not in used
         and record.group not in groups
-        and label_issue_of(record) == "not_mri"
+        and (record.shows == "not_mri" or label_issue_of(record) == "not_mri")
     ]
 
 

@@ -11,7 +11,8 @@ from torch import nn
 from tumorlens.data.splits import GROUPING_VERSION, read_split
 from tumorlens.errors import ConfigError, LeakageError, ModelNotFoundError
 from tumorlens.inference.default_model import find_model
-from tumorlens.models.hub import origin, weights_path
+from tumorlens.models.efficientnet import backbone_path
+from tumorlens.models.hub import origin
 from tumorlens.models.weights import load_network
 from tumorlens.runs.config import RunConfig
 from tumorlens.runs.folder import RunFolder
@@ -60,7 +61,7 @@ def starting_weights(config: RunConfig) -> Mapping[str, WeightsFile] | None:
     started = {}
     backbone = config.model.arguments.get("weights")
     if backbone is not None:
-        path = weights_path(str(backbone))
+        path = backbone_path(str(backbone))
         if not path.is_file():
             raise ModelNotFoundError(
                 f"model.arguments.weights: {path} does not exist; give a file, hf:owner/repository "

@@ -34,8 +34,8 @@ log = structlog.get_logger(__name__)
 
 _N_TEST_NEGATIVES = 200
 _METHOD = (
-    "distance of the channels' means and deviations from those of training scans, whitened in "
-    "three blocks of stages, and a small classifier of the same against synthetic images, the mean "
+    "distance of the channels' means and deviations from those of training scans, whitened by "
+    "blocks of stages, and a small classifier of the same against synthetic images, the mean "
     f"over the members; the threshold refuses at most {MAX_REFUSED_SHARE:.2%} of training scans "
     "and the "
 )

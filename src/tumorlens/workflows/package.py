@@ -18,14 +18,15 @@ from tumorlens.reporting.intended_use import INTENDED_USE, LIMITATIONS
 from tumorlens.runs.provenance import recipe
 from tumorlens.runs.records import data_sources
 from tumorlens.workflows.execution import Trained
+from tumorlens.workflows.fit_brain import fit_brain_detector
 from tumorlens.workflows.fit_ood import fit_ood_detector
 
 
 def package_model(trained: Trained) -> None:
     """Write weights, model file and its cards into the run folder.
 
-    With ``ood_detector`` in the configuration an out-of-distribution detector is fitted into the
-    model file, and its weights are written beside the network's.
+    With ``ood_detector`` in the configuration an out-of-distribution detector and a brain detector
+    are fitted into the model file, and their weights are written beside the network's.
 
     Raises:
         ExportError: torch and ONNX disagree.
@@ -36,7 +37,9 @@ def package_model(trained: Trained) -> None:
     write_weights(network, folder.weights)  # first, so that no later error loses the training
     fitted = fit_ood_detector(network, parts, spec, config.seed) if config.ood_detector else None
     head, detector = fitted if fitted else (None, None)
-    onnx_bytes = to_onnx(network, spec, head)
+    found = fit_brain_detector(network, parts, config.seed) if config.ood_detector else None
+    brain_head, brain = found if found else (None, None)
+    onnx_bytes = to_onnx(network, spec, head, brain_head)
     engine = Engine(onnx_bytes, threads=1)
     pooling = network.pooling.describe() if network.pooling is not None else None  # type: ignore[union-attr,operator]
     card = ModelCard(
@@ -53,6 +56,7 @@ def package_model(trained: Trained) -> None:
         threshold=calibration.threshold,
         conformal=calibration.conformal,
         ood=detector,
+        brain=brain,
         metrics=_metrics(trained),
         data=data_sources(parts.records["train"]),
         recipe=recipe(config, trained.provenance),
@@ -63,6 +67,8 @@ def package_model(trained: Trained) -> None:
     )
     if head is not None:
         write_weights(head, folder.ood_detector)
+    if brain_head is not None:
+        write_weights(brain_head, folder.brain_detector)
     write_model(onnx_bytes, card, folder.model)
     write_cards(card, parts.split, parts.records, folder.path)
 

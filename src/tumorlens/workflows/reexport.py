@@ -15,12 +15,14 @@ from tumorlens.modelfile import ModelCard, read_card, write_model
 from tumorlens.modelfile.self_test import self_test_failure
 from tumorlens.models.registry import build
 from tumorlens.models.weights import load_weights, read_weights
+from tumorlens.ood.brain import BrainHead, brain_head_from_state
 from tumorlens.ood.detector import OodHead, head_from_state
 from tumorlens.runs.compose import read_config
 from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.records import load_records
 from tumorlens.runs.scores import UNSEEN_PART, conformal_sets
 from tumorlens.training.decoding import decode_parts
+from tumorlens.workflows.fit_brain import fit_brain_detector
 from tumorlens.workflows.fit_ood import fit_ood_detector
 from tumorlens.workflows.measure import score
 
@@ -36,13 +38,13 @@ def reexport(
     """Build the network of ``run_dir`` from its card and weights, and export it to ``output``.
 
     The card is kept, with ``name`` and ``version`` when given; its metrics stay valid, since
-    weights that fail the card's self-test are refused. With ``refit`` an OOD detector and conformal
+    weights that fail the card's self-test are refused. With ``refit`` the detectors and conformal
     sets are fitted to the network, for which the run's data must be at the paths in its
     ``config.yaml``; in the run folder only the detector's weights change.
 
     Raises:
         ModelFileError: The run has no usable ``model.onnx``, no ``weights.pt`` or, when the card
-            has an OOD detector, no ``ood_detector.pt``.
+            has detectors, no ``ood_detector.pt`` or ``brain_detector.pt``.
         ConfigError: One of them is damaged or of another network; with ``refit``, the run's
             configuration is missing.
         ExportError: The weights are not those the card measured, or torch and ONNX disagree.
@@ -55,11 +57,12 @@ def reexport(
     load_weights(network, folder.weights)
     changes: dict[str, Any] = {"name": name or card.name, "version": version or card.version}
     if refit:
-        head, found = _refit(network, card, folder)
+        head, brain, found = _refit(network, card, folder)
         changes |= found
     else:
         head = _read_head(folder.ood_detector) if card.ood is not None else None
-    onnx_bytes = to_onnx(network, card.preprocess, head)
+        brain = _read_brain(folder.brain_detector) if card.brain is not None else None
+    onnx_bytes = to_onnx(network, card.preprocess, head, brain)
     engine = Engine(onnx_bytes, threads=1)
     if failure := self_test_failure(lambda batch: float(engine.run(batch).logits[0]), card):
         raise ExportError(
@@ -68,14 +71,16 @@ def reexport(
     card = ModelCard.model_validate(card.model_dump() | changes)
     if refit and head is not None:
         write_weights(head, folder.ood_detector)
+    if refit and brain is not None:
+        write_weights(brain, folder.brain_detector)
     write_model(onnx_bytes, card, output)
     return card
 
 
 def _refit(
     network: nn.Module, card: ModelCard, folder: RunFolder
-) -> tuple[OodHead | None, dict[str, Any]]:
-    """Return the OOD head and the changed fields of the card: detector and conformal sets."""
+) -> tuple[OodHead | None, BrainHead | None, dict[str, Any]]:
+    """Return the heads and the changed fields of the card: detectors and conformal sets."""
     config = read_config(folder.config)
     split, records = read_split(folder.split), load_records(config.data)
     known = {record.key for record in records}
@@ -86,15 +91,18 @@ def _refit(
             f"{missing[0]}; restore the data"
         )
     parts = decode_parts(config, split, records)
-    changes: dict[str, Any] = {"conformal": None, "ood": None}
+    changes: dict[str, Any] = {"conformal": None, "ood": None, "brain": None}
     if UNSEEN_PART in parts.records:
         inputs, records = parts.inputs[UNSEEN_PART], parts.records[UNSEEN_PART]
         scores = score(network, records, inputs)
         changes["conformal"] = conformal_sets(scores, card.temperature, card.bias)
     fitted = fit_ood_detector(network, parts, card.preprocess, config.seed)
-    if fitted is None:
-        return None, changes
-    return fitted[0], changes | {"ood": fitted[1]}
+    head, brain = None, None
+    if fitted is not None:
+        head, changes["ood"] = fitted
+    if (enough := fit_brain_detector(network, parts, config.seed)) is not None:
+        brain, changes["brain"] = enough
+    return head, brain, changes
 
 
 def _read_head(path: Path) -> OodHead:
@@ -103,3 +111,10 @@ def _read_head(path: Path) -> OodHead:
         return head_from_state(read_weights(path))
     except (KeyError, RuntimeError, ValueError) as error:
         raise ExportError(f"{path}: not the weights of an OOD detector: {error}") from error
+
+
+def _read_brain(path: Path) -> BrainHead:
+    try:
+        return brain_head_from_state(read_weights(path))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ExportError(f"{path}: not the weights of a brain detector: {error}") from error

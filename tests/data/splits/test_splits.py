@@ -141,6 +141,88 @@ def hand_made(**parts: tuple[str, ...]) -> Split:
     return Split("by hand", 0, **{**empty, **parts}, data_sha256="0")
 
 
+def slices(volume: str, group: int, indices: range) -> list[Record]:
+    """Records of a volume's axial slices."""
+    return [
+        Record(f"v:{volume}#axial:{at}", Path(f"{volume}#axial:{at}"), "v", label=0, group=group,
+               sha256=volume)
+        for at in indices
+    ]  # fmt: skip
+
+
+def test_scans_of_an_earlier_test_and_calibration_stay_there() -> None:
+    records = two_sources()
+    earlier = grouped_split(records, seed=3)
+    more = grouped_records(list(range(5000, 5200)), source="c", tumours=100)
+    split = grouped_split([*records, *more], seed=8, earlier=earlier)
+    for part in ("test", "calibration"):
+        assert set(getattr(earlier, part)) <= set(getattr(split, part))
+        assert any(key.startswith("c:") for key in getattr(split, part))
+    assert set(split.train) & set(earlier.validation)
+    other = grouped_split([*records, *more], seed=8)
+    assert not set(earlier.test) <= set(other.test)
+    # The earlier parts count towards the shares: nothing else of their sources is added to them.
+    assert len(split.test) == pytest.approx(0.1 * len([*records, *more]), rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [
+        (("train", "test"), "test"),
+        (("calibration", "test"), "test"),
+        (("test", "calibration"), "test"),
+        (("validation", "calibration"), "calibration"),
+    ],
+)
+def test_a_group_that_bridges_earlier_parts_goes_to_the_one_that_stays_unseen(
+    parts: tuple[str, str], wanted: str
+) -> None:
+    records = grouped_records([*range(40), 77, 77, 77], tumours=20)
+    one, other, new = (record.key for record in records[-3:])
+    placed: dict[str, tuple[str, ...]] = dict.fromkeys(PARTS, ())
+    earlier = Split(
+        "grouped", 0, **{**placed, parts[0]: (one,), parts[1]: (other,)}, data_sha256=""
+    )
+    split = grouped_split(records, seed=0, earlier=earlier)
+    assert {one, other, new} <= set(getattr(split, wanted))
+
+
+def test_other_slices_of_an_earlier_test_volume_stay_in_the_test() -> None:
+    others = [each for at in range(12) for each in slices(f"{at}.nii.gz", at, range(5))]
+    earlier = hand_made(test=("v:a.nii.gz#axial:3",), train=("v:b.nii.gz#axial:3",))
+    now = [*others, *slices("a.nii.gz", 50, range(10, 16)), *slices("b.nii.gz", 51, range(10, 16))]
+    for seed in range(5):
+        split = grouped_split(now, seed=seed, earlier=earlier)
+        kept = {key for key in split.test if key.startswith("v:a.")}
+        assert kept == {f"v:a.nii.gz#axial:{at}" for at in range(10, 16)}
+
+
+def test_findings_are_spread_over_the_parts() -> None:
+    records = [
+        replace(record, finding="clear") if at % 4 == 0 else record
+        for at, record in enumerate(grouped_records(list(range(400))))
+    ]
+    split = grouped_split(records, seed=2)
+    finding = {record.key: record.finding for record in records}
+    for part, share in (("train", 0.7), ("test", 0.1)):
+        clear = sum(finding[key] == "clear" for key in getattr(split, part))
+        assert clear == pytest.approx(100 * share, abs=2)
+
+
+def test_volumes_of_many_sources_share_their_strata() -> None:
+    records = [
+        replace(each, key=f"s{at}:{each.key}", source=f"s{at}", label=at % 2)
+        for at in range(40)
+        for each in slices(f"{at}.nii.gz", at, range(3))
+    ]
+    labels = {record.key: record.label for record in records}
+    split = grouped_split(records, seed=0)
+    for part, volumes in (("train", 28), ("validation", 4), ("calibration", 4), ("test", 4)):
+        keys = getattr(split, part)
+        assert len(keys) == 3 * volumes
+        assert sum(labels[key] or 0 for key in keys) == len(keys) / 2
+
+
 def test_a_leak_is_refused_and_its_groups_are_listed() -> None:
     records = grouped_records([5, 5, 6, 6, 8])
     keys = [record.key for record in records]
@@ -234,7 +316,7 @@ def test_a_split_of_grouping_2_is_read_with_a_note(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "two.json").read_text())["grouping"] == 2
     again = read_split(tmp_path / "two.json", two_sources())
     assert again == split
-    assert "grouping version 2 (now 3)" in (grouping_note(again) or "")
+    assert f"grouping version 2 (now {GROUPING_VERSION})" in (grouping_note(again) or "")
 
 
 def test_a_split_of_an_older_grouping_stays_usable_and_is_reported(

@@ -50,8 +50,8 @@ def confirm(contrast: ContrastMatcher, pair: Proposal, one: Record, other: Recor
         contrast: compares the images by the indices in ``pair``.
         pair: the pair and its distances.
         one: the record of ``pair.first``.
-        other: the record of ``pair.second``; if both are of one source that states their patients,
-            and these differ, more agreement is asked for.
+        other: the record of ``pair.second``; of two persons (`are_two_persons`) more agreement is
+            asked for.
     """
     return contrast.agreement(
         pair.first,
@@ -59,10 +59,21 @@ def confirm(contrast: ContrastMatcher, pair: Proposal, one: Record, other: Recor
         fit=pair.head <= HEAD_PROPOSAL_DISTANCE or pair.whole <= WHOLE_MAX_DISTANCE,
         whole=pair.whole <= WHOLE_PROPOSAL_DISTANCE,
         zooms=pair.distance <= WHOLE_MAX_DISTANCE,
-        persons=one.source == other.source
-        and None not in (one.patient, other.patient)
-        and one.patient != other.patient,
+        persons=are_two_persons(one, other),
     )
+
+
+def are_two_persons(one: Record, other: Record) -> bool:
+    """Return whether two records are said to show two persons.
+
+    So by their ``person``, by their ``patient`` within a source, or since only one of two sources
+    states its persons. Slices of two persons in a common space come close by hash.
+    """
+    patients = {one.patient, other.patient}
+    if one.source == other.source and None not in patients and len(patients) == 2:
+        return True
+    persons = {one.person, other.person}
+    return len(persons) == 2 and (None not in persons or one.source != other.source)
 
 
 def confirmed_pairs(

@@ -25,8 +25,9 @@ def grouped_split(
     fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
     seed: int,
     held_out: Collection[str] = (),
+    earlier: Split | None = None,
 ) -> Split:
-    """Split without dividing groups, stratified by source and label.
+    """Split without dividing groups, stratified by source and finding.
 
     Args:
         records: with groups, from `group_records`.
@@ -34,6 +35,8 @@ def grouped_split(
         seed: the same seed and records give the same split.
         held_out: sources used only as ``test``. Records of other sources in the same groups are
             excluded from the split, so that the test is external.
+        earlier: a split whose test and calibration scans stay in their part, with their groups, so
+            that a model trained on more data can be compared with its predecessor.
 
     Raises:
         SplitError: records without groups, or fractions that do not sum to 1.
@@ -43,7 +46,8 @@ def grouped_split(
     external = [record for record in records if record.source in held_out]
     excluded = {record.group for record in external}
     remaining = [record for record in records if record.group not in excluded]
-    parts = _assign(remaining, fractions, np.random.default_rng(seed))
+    fixed = _kept_parts(earlier, remaining)
+    parts = _assign(remaining, fractions, np.random.default_rng(seed), fixed)
     parts["test"] = [*parts.get("test", []), *(record.key for record in external)]
     split = make_split("grouped", seed, parts, records)
     check_groups(split, records)
@@ -95,13 +99,35 @@ def grouped_folds(
     return splits
 
 
+def _kept_parts(earlier: Split | None, records: Sequence[Record]) -> dict[str, str]:
+    """Return record → part for the parts of an earlier split that must stay unseen.
+
+    A slice stays where any slice of its volume was, since others may have been taken of it now.
+    """
+    if earlier is None:
+        return {}
+    # The test part comes last: what is in both goes there.
+    kept = {key: part for part in ("calibration", "test") for key in getattr(earlier, part)}
+    volumes = {key.rpartition("#")[0]: part for key, part in kept.items()}
+    found = {
+        record.key: volumes.get(record.key.rpartition("#")[0]) if record.is_slice
+        else kept.get(record.key)
+        for record in records
+    }  # fmt: skip
+    return {key: part for key, part in found.items() if part is not None}
+
+
 def _assign(
-    records: Sequence[Record], fractions: Mapping[str, float], rng: np.random.Generator
+    records: Sequence[Record],
+    fractions: Mapping[str, float],
+    rng: np.random.Generator,
+    fixed: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, list[str]]:
     """Assign groups, largest first, each to the part with the largest deficit in its strata.
 
-    Strata are source × label. Deficits are relative to a part's target, so that small parts are
-    stratified as well as large ones.
+    Strata are source × finding; volumes of all sources share theirs, since many come alone.
+    Deficits are relative to a part's target, so that small parts are stratified as well as large
+    ones. A group with ``fixed`` records goes to their part.
     """
     parts = [part for part, fraction in fractions.items() if fraction > 0]
     strata = sorted({_stratum(record) for record in records})
@@ -109,10 +135,14 @@ def _assign(
     totals = np.maximum(sum(content.values(), np.zeros(len(strata))), 1)
     targets = np.array([fractions[part] for part in parts])[:, None] * totals
     assigned = np.zeros((len(parts), len(strata)))
-    groups = sorted(content)
+    result: dict[str, list[str]] = defaultdict(list)
+    for group, part in _fixed_groups(keys, fixed).items():
+        if part in parts:
+            assigned[parts.index(part)] += content[group]
+        result[part].extend(keys.pop(group))
+    groups = sorted(keys)
     # The sort is stable: groups of equal size stay in random order.
     order = sorted(rng.permutation(len(groups)), key=lambda at: -content[groups[at]].sum())
-    result: dict[str, list[str]] = defaultdict(list)
     for at in order:
         group = groups[at]
         deficit = 1 - assigned / targets
@@ -120,6 +150,16 @@ def _assign(
         assigned[best] += content[group]
         result[parts[best]].extend(keys[group])
     return dict(result)
+
+
+def _fixed_groups(keys: Mapping[str, list[str]], fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return group → part of the groups with fixed records, the test part first."""
+    found = {}
+    for group, members in keys.items():
+        parts = {fixed[key] for key in members if key in fixed}
+        if parts:
+            found[group] = "test" if "test" in parts else min(parts)
+    return found
 
 
 def _by_group(
@@ -144,7 +184,8 @@ def _by_group(
 
 
 def _stratum(record: Record) -> tuple[str, str]:
-    return record.source, str(record.label)
+    source = f"volumes {record.skull_stripped}" if record.is_slice else record.source
+    return source, str(record.shows)
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

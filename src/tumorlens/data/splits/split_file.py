@@ -16,10 +16,11 @@ from tumorlens.data.manifest import Record
 from tumorlens.errors import LeakageError, SplitError
 
 PARTS = ("train", "validation", "calibration", "test")
-GROUPING_VERSION = 3
+GROUPING_VERSION = 4
 """Version of the rule of `group_records`: 1 by hashes alone; 2 also by distant near-duplicates
 confirmed on pixels; 3 by near-duplicates of heads or whole images, all confirmed on pixels, where
-their interiors have to agree. Stated in a split file since format 2."""
+their interiors have to agree; 4 also by person over all sources, with images of two persons linked
+only as copies. Stated in a split file since format 2."""
 
 _FORMAT = 2
 _log = logging.getLogger(__name__)

@@ -60,7 +60,7 @@ def parity(predictor: Predictor, network: nn.Module, inputs: NDArray[np.float32]
 
     Without maps their difference is 0; see `Parity`.
     """
-    logits, maps, _ = predictor.infer(inputs)
+    logits, maps, *_ = predictor.infer(inputs)
     with torch.no_grad():
         outputs = network.eval()(torch.from_numpy(inputs))
     logit = float(np.abs(logits - outputs.logit.numpy()).max())
@@ -75,7 +75,10 @@ def last_stage(network: nn.Module) -> nn.Module:
     """
     network = first_of(network)
     backbone = getattr(network, "backbone", None)
-    layer = getattr(network, "features", None) if backbone is None else backbone.layer4
+    if backbone is None:
+        layer = getattr(network, "features", None)
+    else:
+        layer = getattr(backbone, "last_stage", None) or backbone.layer4
     if not isinstance(layer, nn.Module):
         raise ConfigError(f"{type(network).__name__} has no last stage to compute Grad-CAM at")
     return layer

@@ -13,12 +13,13 @@ import numpy as np
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.header import SequenceName
+from tumorlens.inference.domain import TOO_LITTLE_BRAIN
 from tumorlens.inference.prediction import Decision, Label
 from tumorlens.inference.series.answer import Finding, Geometry, SeriesPrediction, SliceAnswer
 from tumorlens.inference.series.measures import find_midline, to_findings
 from tumorlens.inference.series.regions import chain_regions
 from tumorlens.inference.series.rule import Score, Track, run_length, score_series
-from tumorlens.inference.series.scan import TOO_LITTLE_BRAIN, SliceEvidence, scan_slices
+from tumorlens.inference.series.scan import SliceEvidence, scan_slices
 from tumorlens.metrics.calibration import probability
 from tumorlens.metrics.decision import decide, prediction_set
 from tumorlens.modelfile.series import DEFAULT_SERIES_RULE, SeriesRule

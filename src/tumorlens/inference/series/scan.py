@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tumorlens.inference.predictor import Predictor
 
 TOO_LITTLE_HEAD = "too little of the head"
-TOO_LITTLE_BRAIN = "too little brain"  # as the model's brain detector says it
 
 
 @dataclass(frozen=True, eq=False)
