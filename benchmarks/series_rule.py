@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -83,7 +84,7 @@ def planes_of(volume: Volume, every: bool) -> list[Plane]:
 
 def evidence(predictor: Predictor, head: Head, every: bool, cache: Path) -> list[dict[str, Any]]:
     """Return what the network says of each series of a head, from the cache where it is there."""
-    kept = cache / f"{predictor.sha256[:12]}-{head.path.name}-{'all' if every else 'one'}.json"
+    kept = cache / f"{_key(predictor)}-{head.path.name}-{'all' if every else 'one'}.json"
     if kept.is_file():
         found: list[dict[str, Any]] = json.loads(kept.read_text())
         return found
@@ -91,6 +92,12 @@ def evidence(predictor: Predictor, head: Head, every: bool, cache: Path) -> list
     found = [_one(predictor, head, volume, plane) for plane in planes_of(volume, every)]
     kept.write_text(json.dumps(found))
     return found
+
+
+def _key(predictor: Predictor) -> str:
+    """Return the same for a model file before and after a rule was written into it."""
+    card = predictor.card.model_copy(update={"series": None})
+    return hashlib.sha256(card.model_dump_json().encode()).hexdigest()[:12]
 
 
 def _one(predictor: Predictor, head: Head, volume: Volume, plane: Plane) -> dict[str, Any]:
@@ -195,6 +202,17 @@ def main() -> None:
         print(f"written: {given.write}")
 
 
+def slice_figures(healthy: Sequence[SeriesCase]) -> dict[str, Any]:
+    """Return the share of positive slices in healthy series, and the longest runs of them."""
+    slices = [(flag, case.person) for case in healthy for flag in case.positive]
+    runs = {case.name: longest_healthy_run([case]) for case in healthy}
+    return {
+        "healthy_slices_positive": share_estimate(*zip(*slices, strict=True)).to_dict(),
+        "longest_run": max(runs.values()),
+        "runs_over_2": {name: run for name, run in sorted(runs.items()) if run > 2},
+    }
+
+
 def measure(
     predictor: Predictor, rows: Sequence[tuple[Head, dict[str, Any]]], parts: set[str],
     *, choose: bool,
@@ -207,7 +225,6 @@ def measure(
     ]
     fitted = [case for head, _, case in cases if head.status != "other_lesion"]
     healthy = [case for head, _, case in cases if head.status == "healthy"]
-    slices = [(flag, case.person) for case in healthy for flag in case.positive]
     overlaps = [
         (head.person, row["overlaps"])
         for head, row, _ in cases if row["overlaps"] and head.status == "tumour"
@@ -221,22 +238,18 @@ def measure(
             }
             for status in ("healthy", "tumour", "other_lesion")
         },
-        "healthy_slices_positive": share_estimate(*zip(*slices, strict=True)).to_dict(),
-        "longest_run_in_a_healthy_series": longest_healthy_run(healthy),
-        "longest_runs": {
-            each.name: run for each in healthy if (run := longest_healthy_run([each]))
-        },
+        "single_slices": slice_figures(healthy),
         "dice_by_level": dice_by_level(overlaps) if overlaps else None,
     }
     result: dict[str, Any] = {"summary": summary}
     rule = predictor.card.series or DEFAULT_SERIES_RULE
     if choose:
         figures = choose_rule(fitted, f"the {' and '.join(sorted(parts))} series")
-        level = 0.0
+        rule = figures[0].rule
         if overlaps:
             by_level = summary["dice_by_level"]
-            level = max(LEVELS, key=lambda each: by_level[str(each)]["value"])
-        rule = figures[0].rule.model_copy(update={"outline_level": level})
+            outline = max(LEVELS, key=lambda each: by_level[str(each)]["value"])
+            rule = rule.model_copy(update={"outline_level": outline})
         result["rules"] = [each.to_dict() for each in figures]
         result["best"] = rule.model_dump(mode="json")
         summary["rule"] = rule.model_dump(mode="json")
@@ -250,7 +263,10 @@ def measure(
     }
     scores = [score_series(case.track, rule).value for case in fitted]
     persons = [case.person for case in fitted]
+    level = rule.slice_level(limit)
+    stricter = [replace(case, positive=case.track.logits >= level) for case in healthy]
     summary["at_the_rule"] = {
+        "slices": slice_figures(stricter),
         "roc_auc": auc_estimate([case.tumour for case in fitted], scores, persons).to_dict(),
         **{
             name: share_estimate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -46,6 +47,15 @@ class SeriesRule(CardRecord):
     outline_level: float = 0.0
     n: Annotated[int, Field(ge=0)] = 0
     persons: Annotated[int, Field(ge=0)] = 0
+
+    def slice_level(self, slice_threshold: float) -> float:
+        """Return the score from which a series is ``tumor``: a calibrated logit, as of slices.
+
+        ``slice_threshold`` is the card's, 0..1, for a rule without one of its own.
+        """
+        threshold = slice_threshold if self.threshold is None else self.threshold
+        bounded = min(max(threshold, 1e-9), 1 - 1e-9)
+        return (math.log(bounded / (1 - bounded)) - self.intercept) / self.slope
 
     def combination(self, run: str) -> str:
         """Return in words how slices are combined; ``run`` says how many slices a run has."""

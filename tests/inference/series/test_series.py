@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.inference.series.drawn import SHAPE, SPACING, blank_but, head, save, write_bright_model
+from tests.volumes.dicom_series import Scan, write_slices
 from tests.volumes.heads import CODES, reoriented
 from tumorlens.errors import ConfigError, DecodeError, UnsupportedFormatError
 from tumorlens.inference.predictor import Predictor
@@ -171,9 +172,30 @@ def test_rule_threshold_and_calibration_come_from_the_card(model: Path, tmp_path
     logit = math.log(best / (1 - best))
     assert answer.prob == pytest.approx(1 / (1 + math.exp(1.0 - 0.5 * logit)), abs=1e-6)
     assert (answer.threshold, answer.label) == (0.93, "healthy")
+    # The slices do not contradict the series, although each alone would be a tumour.
+    assert {each.decision for each in answer.slices if each.prob is not None} == {
+        "healthy", "uncertain"
+    }  # fmt: skip
     # The set says tumour and the threshold healthy: no decision.
     assert (answer.prediction_set, answer.decision) == (("tumor",), "uncertain")
     assert answer.threshold_origin.endswith("on 40 drawn series")
+
+
+def test_a_dicom_series_is_one_answer_whatever_its_file_names(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    volume = head(TUMOUR, shape=(64, 72, 20), spacing=(3.0, 3.0, 8.0))
+    write_slices(tmp_path / "mr", Scan(volume.data, volume.spacing_mm))
+    wanted, answer = predictor.predict_series(volume), predictor.predict_series(tmp_path / "mr")
+    assert [each.prob for each in answer.slices] == pytest.approx(
+        [each.prob for each in wanted.slices], abs=1e-6
+    )
+    assert answer.findings[0].laterality == "right"
+    assert answer.findings[0].volume_ml == pytest.approx(wanted.findings[0].volume_ml, rel=0.01)
+    write_slices(tmp_path / "ct", Scan(volume.data, volume.spacing_mm), Modality="CT")
+    refused = predictor.predict_series(tmp_path / "ct")
+    assert (refused.in_domain, refused.label) == (False, None)
+    assert "CT" in (refused.in_domain_reason or "")
 
 
 def test_a_model_without_a_map_answers_without_findings(tmp_path: Path) -> None:

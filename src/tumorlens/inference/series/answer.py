@@ -28,7 +28,11 @@ class SliceAnswer(_Record):
     prob: float | None = Field(
         ge=0, le=1, description="Calibrated probability of a tumour; null when set aside."
     )
-    decision: Decision | None = Field(description="As for one image; null when set aside.")
+    decision: Decision | None = Field(
+        description="'tumor' when the slice reaches what a run of slices needs for a series to be "
+        "'tumor'; otherwise as for one image, but 'uncertain' instead of 'tumor'; null when set "
+        "aside."
+    )
     set_aside: str | None = Field(description="Why the slice is not answered, else null.")
 
 

@@ -57,7 +57,7 @@ def to_findings(
 ) -> tuple[Finding, ...]:
     """Return the chains that are findings, largest first, at most ten.
 
-    A finding persists over ``run`` slices, one of which has at least the slices' ``threshold``.
+    A finding persists over ``run`` slices, one of which reaches ``threshold``.
 
     Args:
         chains: from `chain_regions`.

@@ -20,7 +20,7 @@ from tumorlens.inference.series.measures import find_midline, to_findings
 from tumorlens.inference.series.regions import chain_regions
 from tumorlens.inference.series.rule import Score, Track, run_length, score_series
 from tumorlens.inference.series.scan import SliceEvidence, scan_slices
-from tumorlens.metrics.calibration import probability
+from tumorlens.metrics.calibration import probability, sigmoid
 from tumorlens.metrics.decision import decide, prediction_set
 from tumorlens.modelfile.series import DEFAULT_SERIES_RULE, SeriesRule
 from tumorlens.volumes.slices import cut
@@ -134,12 +134,16 @@ class SeriesRun:
             plane=self.plane,
             sequence=_sequence(self.volume.sequence),
             geometry=self._geometry(),
-            slices=tuple(_slice_answer(each) for each in self.evidence),
+            slices=tuple(_slice_answer(each, self._level) for each in self.evidence),
             findings=self._findings(score) if label == "tumor" and reason is None else (),
             remarks=self.volume.remarks,
             latency_ms=round((perf_counter() - self._start) * 1000, 3),
             model=self.predictor.ref,
         )
+
+    @property
+    def _level(self) -> float:
+        return self.rule.slice_level(self.predictor.card.threshold.value)
 
     @property
     def _slice_mm(self) -> float:
@@ -165,7 +169,7 @@ class SeriesRun:
             {each.cut.index: each.prediction.prob for each in found if each.prediction},
             find_midline(self.volume),
             run=min(run_length(self._slice_mm, self.rule), len(found)),
-            threshold=self.predictor.card.threshold.value,
+            threshold=float(sigmoid(self._level)),
         )
 
     def _foreign(self) -> str | None:
@@ -189,13 +193,18 @@ class SeriesRun:
         return f"by {words}; threshold: {origin}"
 
 
-def _slice_answer(each: SliceEvidence) -> SliceAnswer:
+def _slice_answer(each: SliceEvidence, level: float) -> SliceAnswer:
     prediction = each.prediction if each.answered else None
+    decision = prediction.decision if prediction else None
+    if prediction and each.logit >= level:
+        decision = "tumor"
+    elif decision == "tumor":
+        decision = "uncertain"
     return SliceAnswer(
         index=each.cut.index,
         position_mm=round(each.cut.position_mm, 3),
         prob=prediction.prob if prediction else None,
-        decision=prediction.decision if prediction else None,
+        decision=decision,
         set_aside=each.set_aside,
     )
 
