@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tumorlens.atomic import atomic_file
 from tumorlens.errors import ExportError, OutputError
-from tumorlens.export.compress import store_small, strip_provenance
+from tumorlens.export.compress import fold_constants, store_small, strip_provenance
 from tumorlens.imaging.phantom import draw_phantom
 from tumorlens.imaging.preprocess import PreprocessSpec, preprocess
 from tumorlens.inference.engine import Engine
@@ -103,7 +103,7 @@ def to_onnx(
             ) from error
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network cannot be written as ONNX: {error}") from error
-        onnx_bytes = store_small(strip_provenance(path.read_bytes()))
+        onnx_bytes = store_small(strip_provenance(fold_constants(path.read_bytes())))
     check_parity(onnx_bytes, probe.numpy(), expected)
     return onnx_bytes
 

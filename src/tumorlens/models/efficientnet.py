@@ -80,8 +80,8 @@ class InvertedResidual(nn.Module):
         """Return ``[N, outputs, H / stride, W / stride]``."""
         y = x
         if self.expansion > 1:
-            y = functional.relu6(self._bn0(self._expand_conv(y)))
-        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+            y = _relu6(self._bn0(self._expand_conv(y)))
+        y = _relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         projected: Tensor = x + y if self.residual else y
         return projected
@@ -111,7 +111,7 @@ class EfficientNetLite0(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the stages at strides 4, 8 and 16, with 24, 40 and 112 channels."""
         # ImageNet's input was (x - 0.5) / 0.5.
-        x = functional.relu6(self._bn0(self._conv_stem(2 * image - 1)))
+        x = _relu6(self._bn0(self._conv_stem(2 * image - 1)))
         return [stage for at, stage in enumerate(self._run(x)) if at in _STAGES]
 
     def _run(self, x: Tensor) -> Iterator[Tensor]:
@@ -151,6 +151,11 @@ class EfficientEvidenceNet(PyramidNet):
         """Return the stages at strides 4, 8 and 16."""
         stages: list[Tensor] = self.backbone(image)
         return stages
+
+
+def _relu6(x: Tensor) -> Tensor:
+    # Not functional.relu6, which becomes five nodes in the exported graph.
+    return x.clamp(0.0, 6.0)
 
 
 def backbone_path(name: str) -> Path:
