@@ -1,4 +1,4 @@
-"""A model file on persons and sources it never saw: by sequence, plane, finding and third of the head.
+"""A model file on persons it never saw: by sequence, plane, finding, source, third of the head.
 
     python -m benchmarks.held_out MODEL SPLIT --data DATA --more MORE [--out held_out.json]
 
@@ -248,7 +248,9 @@ def main() -> None:
             for finding in ("healthy", "clear", "other_lesion", "tumor")
         },
         "peak in box": {
-            name: _share([a for a in boxed if (a.record.source in OLD) == old], lambda a: bool(a.hit))
+            name: _share(
+                [a for a in boxed if (a.record.source in OLD) == old], lambda a: bool(a.hit)
+            )
             for name, old in (("old boxes", True), ("new boxes", False))
         },
         "healthy heads, every slice": thirds([a for a in every if a.record.shows == "healthy"]),
@@ -263,7 +265,9 @@ def main() -> None:
             for sequence in (*SEQUENCES, "PD", "DWI", "None")
         },
         "no brain MRI refused": {
-            source: _share([a for a in refused if a.record.source == source], lambda a: not a.in_domain)
+            source: _share(
+                [a for a in refused if a.record.source == source], lambda a: not a.in_domain
+            )
             for source in sorted({a.record.source for a in refused})
         },
     }  # fmt: skip
