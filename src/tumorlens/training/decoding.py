@@ -76,12 +76,12 @@ def decode_parts(
     chosen = {name: [by_key[key] for key in getattr(split, name)] for name in PARTS}
     chosen = {name: members for name, members in chosen.items() if members}
     _check_trainable(chosen.get("train", []))
-    spec, cache = config.model.preprocess, config.data.cache_dir
+    by_source = _BySource(records, config)
     inputs, datasets = {}, {}
     at = {record.key: index for index, record in enumerate(records)}
     for name, members in chosen.items():
         if decoded is None:
-            inputs[name], lesions = load_inputs(members, spec, cache_dir=cache)
+            inputs[name], lesions = by_source(members)
         else:
             rows = [at[record.key] for record in members]
             inputs[name], lesions = decoded[0][rows], decoded[1][rows]
@@ -91,8 +91,35 @@ def decode_parts(
         log.info("decoded", part=name, images=len(members))
     not_mri = None
     if config.ood_detector and (excluded := _excluded_non_mri(split, records)):
-        not_mri, _ = load_inputs(excluded, spec, cache_dir=cache)
+        not_mri, _ = load_inputs(excluded, config.model.preprocess, cache_dir=config.data.cache_dir)
     return Parts(split, chosen, inputs, datasets, not_mri)
+
+
+class _BySource:
+    """Decodes records. With a cache every source is decoded once, for whatever split follows."""
+
+    def __init__(self, records: Sequence[Record], config: RunConfig) -> None:
+        self._spec, self._cache = config.model.preprocess, config.data.cache_dir
+        self._records: dict[str, list[Record]] = {}
+        for record in sorted(records, key=lambda each: each.key):
+            if record.label is not None:
+                self._records.setdefault(record.source, []).append(record)
+
+    def __call__(self, members: Sequence[Record]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return inputs ``[N, C, S, S]`` and lesion masks ``[N, S, S]`` of records, in order."""
+        if self._cache is None:
+            return load_inputs(members, self._spec)
+        size = self._spec.size
+        inputs = np.empty((len(members), self._spec.channels, size, size), dtype=np.float32)
+        lesions = np.empty((len(members), size, size), dtype=np.uint8)
+        for source in sorted({record.source for record in members}):
+            whole = self._records[source]
+            at = {record.key: row for row, record in enumerate(whole)}
+            images, masks = load_inputs(whole, self._spec, cache_dir=self._cache)
+            rows = [row for row, record in enumerate(members) if record.source == source]
+            own = [at[members[row].key] for row in rows]
+            inputs[rows], lesions[rows] = images[own], masks[own]
+        return inputs, lesions
 
 
 def _excluded_non_mri(split: Split, records: Sequence[Record]) -> list[Record]:
