@@ -40,7 +40,9 @@ def probability(logits: ArrayLike, temperature: float, bias: float) -> NDArray[n
     return sigmoid(calibrated_logit(np.asarray(logits, dtype=np.float64), temperature, bias))
 
 
-def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Return the temperature T > 0 that minimises the NLL of ``sigmoid(logits / T)``.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The NLL is convex in 1/T,
@@ -50,6 +52,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     Args:
         logits: float ``[N]``, from scans the network was not trained on.
         labels: 0 or 1, ``[N]``.
+        weights: How much each scan counts, ``[N]``; None: all alike.
 
     Raises:
         DataError: No logits, lengths that differ, or only one class.
@@ -61,8 +64,10 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
             f"{y.size} labels, {int(y.sum())} tumours"
         )
 
+    share = np.ones(z.size) if weights is None else np.asarray(weights, dtype=np.float64)
+
     def derivative(scale: float) -> float:
-        return float(np.mean((sigmoid(z * scale) - y) * z))
+        return float(np.mean(share * (sigmoid(z * scale) - y) * z))
 
     # The derivative of a convex function increases, so bisection brackets its only zero. On a
     # logarithmic scale, forty steps leave a relative error below 1e-11.

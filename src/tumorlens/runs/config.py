@@ -131,6 +131,8 @@ class RunConfig:
         monitor, monitor_mode: The metric for early stopping and the best checkpoint.
         ema_decay: Decay of the exponential moving average of the weights; 0: no averaging.
         target_sensitivity: The decision threshold reaches this sensitivity on held-out scans.
+        target_specificity: With it the threshold is chosen for the worst source: nearest to both
+            targets in every source and finding. None: for all scans together.
         weight_bits: Weights are rounded to this many bits before the model is measured.
         ood_detector: Fit an out-of-distribution detector into the model file.
         score_test: Measure the test part; set it only for the final run.
@@ -158,6 +160,7 @@ class RunConfig:
     monitor_mode: Literal["min", "max"] = "min"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    target_specificity: Annotated[float, Field(gt=0, le=1)] | None = None
     weight_bits: Literal[32, 16, 8] = 32
     ood_detector: bool = False
     score_test: bool = False

@@ -23,6 +23,7 @@ from tumorlens.metrics.decision import (
 )
 from tumorlens.metrics.intervals import Estimate, to_dicts
 from tumorlens.metrics.summary import every_metric
+from tumorlens.metrics.worst_case import pooled_strata, threshold_for_worst_stratum
 
 # With fewer images of either class, neither temperature nor threshold is fitted.
 SMALLEST_CALIBRATION = 20
@@ -38,6 +39,12 @@ class Scores:
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     sources: tuple[str, ...]
+    findings: tuple[str | None, ...] = ()
+
+    def strata(self) -> list[str]:
+        """Return source and finding of each scan, ``[N]``."""
+        findings = self.findings or (None,) * len(self.sources)
+        return [f"{source} {each}" for source, each in zip(self.sources, findings, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -72,28 +79,61 @@ def score_logits(logits: NDArray[np.float64], records: Sequence[Record]) -> Scor
         np.array([record.label for record in records], dtype=np.int64),
         group_numbers(records),
         tuple(record.source for record in records),
+        tuple(record.shows for record in records),
     )
 
 
-def calibrate(scores: Scores, target_sensitivity: float, part: str) -> Calibration:
+def calibrate(
+    scores: Scores,
+    target_sensitivity: float,
+    part: str,
+    target_specificity: float | None = None,
+) -> Calibration:
     """Fit temperature, threshold and conformal sets on scores the network was not trained on.
 
     The sets are fitted on the part ``calibration`` only. Temperature and threshold may come from
     the same scans: the sets depend only on the order of the logits, so their coverage guarantee
     holds. With fewer than 20 images of either class nothing is fitted (temperature 1, threshold
     0.5, no sets), and the threshold's origin says so.
+
+    With ``target_specificity`` sources weigh equally: the temperature is fitted so, and the
+    threshold is that of the worst source and finding (`threshold_for_worst_stratum`).
     """
     tumours = int(scores.labels.sum())
     if min(tumours, len(scores.labels) - tumours) < SMALLEST_CALIBRATION:
         origin = f"not calibrated: {part} has {tumours} tumours in {len(scores.labels)} images"
         return Calibration(1.0, Threshold(0.5, None, origin, len(scores.labels)))
-    temperature = fit_temperature(scores.logits, scores.labels)
+    temperature = _temperature(scores, by_source=target_specificity is not None)
     prob = probability(scores.logits, temperature, 0.0)
-    origin = f"sensitivity {target_sensitivity:g} on {part} scans"
-    threshold = threshold_for_sensitivity(scores.labels, prob, target_sensitivity, origin)
+    threshold = _threshold(scores, prob, target_sensitivity, target_specificity, part)
     conformal = conformal_sets(scores, temperature, 0.0) if part == UNSEEN_PART else None
     prior = tumours / len(scores.labels)
     return Calibration(temperature, threshold, part, conformal, prior=prior)
+
+
+def _temperature(scores: Scores, *, by_source: bool) -> float:
+    if not by_source:
+        return fit_temperature(scores.logits, scores.labels)
+    _, place, sizes = np.unique(
+        pooled_strata(scores.strata()), return_inverse=True, return_counts=True
+    )
+    return fit_temperature(scores.logits, scores.labels, 1 / sizes[place])
+
+
+def _threshold(
+    scores: Scores, prob: NDArray[np.float64], sensitivity: float, specificity: float | None,
+    part: str,
+) -> Threshold:  # fmt: skip
+    if specificity is None:
+        origin = f"sensitivity {sensitivity:g} on {part} scans"
+        return threshold_for_sensitivity(scores.labels, prob, sensitivity, origin)
+    origin = (
+        f"the worst source nearest to sensitivity {sensitivity:g} and specificity "
+        f"{specificity:g}, on {part} scans"
+    )
+    return threshold_for_worst_stratum(
+        scores.labels, prob, scores.strata(), sensitivity, specificity, origin
+    )
 
 
 def conformal_sets(scores: Scores, temperature: float, bias: float) -> tuple[Conformal, ...]:

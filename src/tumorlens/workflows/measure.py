@@ -51,7 +51,7 @@ def measured(config: RunConfig, parts: Parts, network: nn.Module, folder: RunFol
     names = [name for name in parts.records if name != "test" or config.score_test]
     scores = {name: score(network, parts.records[name], parts.inputs[name]) for name in names}
     held_out, part = _calibration_part(scores)
-    calibration = calibrate(held_out, config.target_sensitivity, part)
+    calibration = calibrate(held_out, config.target_sensitivity, part, config.target_specificity)
     metrics = {name: measure(value, calibration, config.seed) for name, value in scores.items()}
     write_metrics(metrics, calibration, folder.metrics)
     predictions = {
