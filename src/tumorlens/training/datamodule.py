@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import lightning as L
@@ -142,8 +142,11 @@ class SeededSampler(Sampler[int]):
         return iter(order[self.rank :: self.world].tolist())
 
 
-_SHARES: dict[str | None, float] = {
-    "tumor": 0.42, "healthy": 0.26, "clear": 0.23, "other_lesion": 0.09,
+# Shares of the draws. Healthy scans of sources that have tumours too are drawn apart from those of
+# sources of healthy persons alone: both must be seen as often, or a source reads as a label.
+_SHARES = {
+    "tumor": 0.42, "healthy beside tumours": 0.14, "healthy": 0.16, "clear": 0.20,
+    "other_lesion": 0.08,
 }  # fmt: skip
 
 
@@ -151,25 +154,34 @@ def balanced_weights(records: Sequence[Record]) -> NDArray[np.float64]:
     """Return sampling probabilities ``[N]``, balanced over finding, source and sequence.
 
     Each finding has a fixed share of the draws (scaled where findings are missing): slices of
-    tumour patients that are `clear` of the tumour weigh nearly as much as all healthy persons, or
-    a source of tumour patients alone would reward reading the source. Within a finding, cells of
-    source and sequence are drawn in proportion to the square root of their size.
+    tumour patients that are `clear` of the tumour, and healthy scans of sources that have tumours
+    too, weigh as much as all healthy persons, or such a source would reward reading the source.
+    Within a finding, cells of source and sequence are drawn in proportion to the square root of
+    their size.
     """
-    cells = [(record.shows, record.source, record.sequence) for record in records]
+    with_tumours = {record.source for record in records if record.label == 1}
+    cells = [(_kind(record, with_tumours), record.source, record.sequence) for record in records]
     sizes = Counter(cells)
-    per_finding: dict[str | None, float] = {}
-    for (finding, _, _), size in sizes.items():
-        per_finding[finding] = per_finding.get(finding, 0.0) + size**0.5
-    negatives = sum(_SHARES[each] for each in per_finding if each != "tumor")
+    per_kind: dict[str, float] = {}
+    for (kind, _, _), size in sizes.items():
+        per_kind[kind] = per_kind.get(kind, 0.0) + size**0.5
+    negatives = sum(_SHARES[each] for each in per_kind if each != "tumor")
     shares = {
-        each: _SHARES[each] if each == "tumor" else (1 - _SHARES["tumor"]) * share / negatives
+        each: share if each == "tumor" else (1 - _SHARES["tumor"]) * share / negatives
         for each, share in _SHARES.items()
-        if each in per_finding
+        if each in per_kind
     }
     weights = np.array(
-        [shares[cell[0]] * sizes[cell] ** -0.5 / per_finding[cell[0]] for cell in cells]
+        [shares[cell[0]] * sizes[cell] ** -0.5 / per_kind[cell[0]] for cell in cells]
     )
     return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def _kind(record: Record, with_tumours: Collection[str]) -> str:
+    """Return the key of `_SHARES` of a record."""
+    finding = str(record.shows)
+    beside = finding == "healthy" and record.source in with_tumours
+    return "healthy beside tumours" if beside else finding
 
 
 def class_weights(records: Sequence[Record]) -> NDArray[np.float64]:
