@@ -152,18 +152,22 @@ def test_weights_balance_findings_and_calm_large_sources() -> None:
     assert share == pytest.approx(0.42, abs=0.03)
 
 
-def test_clear_slices_weigh_nearly_as_much_as_all_healthy_persons() -> None:
-    tumours = drawn_records([1] * 40)
-    healthy = drawn_records([0] * 30)
+def test_every_finding_has_its_share() -> None:
+    tumours, beside = drawn_records([1] * 40), drawn_records([0] * 6)
+    healthy = drawn_records([0] * 24, source="h")
     clear = [replace(each, finding="clear") for each in drawn_records([0] * 2, source="t")]
     other = [replace(each, finding="other_lesion") for each in drawn_records([0] * 5, source="t")]
-    weights = balanced_weights([*tumours, *healthy, *clear, *other])
-    shares = [part.sum() for part in np.split(weights, [40, 70, 72])]
-    assert shares == pytest.approx([0.42, 0.26, 0.23, 0.09])
-    # Without other lesions their share goes to the rest that show no tumour.
+    weights = balanced_weights([*tumours, *beside, *healthy, *clear, *other])
+    shares = [part.sum() for part in np.split(weights, [40, 46, 70, 72])]
+    assert shares == pytest.approx([0.42, 0.14, 0.16, 0.20, 0.08])
+
+
+def test_the_share_of_a_missing_finding_goes_to_the_rest_that_show_no_tumour() -> None:
+    tumours, healthy = drawn_records([1] * 40), drawn_records([0] * 24, source="h")
+    clear = [replace(each, finding="clear") for each in drawn_records([0] * 2, source="t")]
     weights = balanced_weights([*tumours, *healthy, *clear])
-    shares = [part.sum() for part in np.split(weights, [40, 70])]
-    assert shares == pytest.approx([0.42, 0.58 * 26 / 49, 0.58 * 23 / 49])
+    shares = [part.sum() for part in np.split(weights, [40, 64])]
+    assert shares == pytest.approx([0.42, 0.58 * 16 / 36, 0.58 * 20 / 36])
 
 
 def test_sequences_of_a_source_are_balanced_too() -> None:
