@@ -89,10 +89,11 @@ def _tile(
 def draw_curve(run: SeriesRun, width: int = 900, height: int = 320) -> NDArray[np.uint8]:
     """Draw the probability of each slice along the series: RGB uint8 ``[height, width, 3]``.
 
-    Dots are answered slices, the red line is the slices' threshold, coloured bands are findings.
+    Dots are answered slices, the red line is what a slice of this series needs to be ``tumor``,
+    coloured bands are findings.
     Slices that were set aside leave a gap.
     """
-    answer, threshold = run.answer, run.predictor.card.threshold.value
+    answer, threshold = run.answer, run.slice_threshold
     left, right, top, bottom = 56, width - 16, 34, height - 44
     image = np.full((height, width, 3), 255, np.uint8)
     last = max(len(answer.slices) - 1, 1)

@@ -142,6 +142,11 @@ class SeriesRun:
         )
 
     @property
+    def slice_threshold(self) -> float:
+        """Probability from which a slice of the series is ``tumor``."""
+        return float(sigmoid(self._level))
+
+    @property
     def _level(self) -> float:
         return self.rule.slice_level(self.predictor.card.threshold.value)
 
@@ -169,7 +174,7 @@ class SeriesRun:
             {each.cut.index: each.prediction.prob for each in found if each.prediction},
             find_midline(self.volume),
             run=min(run_length(self._slice_mm, self.rule), len(found)),
-            threshold=float(sigmoid(self._level)),
+            threshold=self.slice_threshold,
         )
 
     def _foreign(self) -> str | None:
