@@ -94,10 +94,11 @@ def test_near_duplicates_across_the_split_are_counted_in_a_note(
     leaky = tmp_path / "run"
     shutil.copytree(trained.run_dir, leaky)
     rows = (leaky / "predictions.csv").read_text().splitlines()
-    train_group = next(row for row in rows if row.startswith("train,")).split(",")[4]
+    column = rows[0].split(",").index("group")
+    train_group = next(row for row in rows if row.startswith("train,")).split(",")[column]
     at = next(i for i, row in enumerate(rows) if row.startswith("test,"))
     cells = rows[at].split(",")
-    rows[at] = ",".join([*cells[:4], train_group, *cells[5:]])
+    rows[at] = ",".join([*cells[:column], train_group, *cells[column + 1 :]])
     (leaky / "predictions.csv").write_text("\n".join(rows) + "\n")
     report_run(leaky, tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
