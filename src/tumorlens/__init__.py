@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tumorlens.inference.predictor import Predictor
     from tumorlens.modelfile import ModelCard, read_card
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "Explanation",
