@@ -64,12 +64,13 @@ def fit_ood_detector(
         The head and its description for the card. None, with a warning, for a network without
         feature outputs, or with fewer than 50 scans to fit or to choose the threshold.
     """
-    for_threshold, test = _held_out(parts)
+    for_threshold, test = (_with_brain(each) for each in _held_out(parts))
     sizes = {"train": len(parts.inputs["train"]), for_threshold.name: len(for_threshold.inputs)}
     if not has_features(network) or min(sizes.values()) < MIN_SCANS:
         log.warning("no OOD detector: the network has no features, or too few scans", **sizes)
         return None
-    train = Scans(parts.inputs["train"], _strata(parts.records["train"]))
+    brains = _with_brain(_part(parts, "train"))
+    train = Scans(brains.inputs, _strata(brains.records))
     held_out = Scans(for_threshold.inputs, _strata(for_threshold.records))
     head = fit_ood_head(network, train, held_out, spec, seed, parts.not_mri)
     detector = OodDetector(
@@ -102,6 +103,20 @@ def _held_out(parts: Parts) -> tuple[_HeldOut, _HeldOut]:
 def _part(parts: Parts, name: str) -> _HeldOut:
     inputs: Inputs = parts.inputs.get(name, np.zeros((0, 1, 1, 1), np.float32))
     return _HeldOut(f"{name} scans", parts.records.get(name, []), inputs)
+
+
+def _with_brain(part: _HeldOut) -> _HeldOut:
+    """Return the scans without slices that may show too little brain.
+
+    The brain detector sets those aside, and nearly empty slices would make the OOD detector accept
+    anything.
+    """
+    rows = [
+        row
+        for row, record in enumerate(part.records)
+        if record.enough_brain or (record.enough_brain is None and not record.is_slice)
+    ]
+    return _HeldOut(part.name, [part.records[row] for row in rows], part.inputs[rows])
 
 
 def _first_half(records: Sequence[Record]) -> NDArray[np.bool_]:
