@@ -32,7 +32,8 @@ from tumorlens.data.pixels import read_pixels
 from tumorlens.data.sources import volume_records
 from tumorlens.data.splits import read_split
 from tumorlens.errors import DataError
-from tumorlens.inference.predictor import TOO_LITTLE_BRAIN, Predictor
+from tumorlens.inference.domain import TOO_LITTLE_BRAIN
+from tumorlens.inference.predictor import Predictor
 from tumorlens.metrics.intervals import Estimate
 from tumorlens.metrics.localization import pointing_hit
 from tumorlens.metrics.shares import auc_estimate, share_estimate
