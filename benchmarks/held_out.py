@@ -193,6 +193,11 @@ def _positive(chosen: list[Answer]) -> dict[str, Any]:
     }
 
 
+def _strip(record: Record) -> bool:
+    """Tell whether a slice cuts across a slab of few slices: 12 pixels of a head, no picture."""
+    return record.source == "ptbp_children_heads" and record.view != "axial"
+
+
 def _index(record: Record) -> int:
     return int(record.path.name.rpartition(":")[2])
 
@@ -217,7 +222,7 @@ def main() -> None:
     heads = head_records(args.more / "heads.csv")
     volumes = list(volume_records(args.data / "volumes"))
     known = group_records([*pictures, *heads, *volumes])
-    records = [record for record in known if record.key in unseen]
+    records = [record for record in known if record.key in unseen and not _strip(record)]
     found = answers(predictor, records)
     files = {record.file for record in records if record.is_slice}
     whole = [
@@ -226,7 +231,9 @@ def main() -> None:
             *head_records(args.more / "heads.csv", every_mm=0),
             *volume_records(args.data / "volumes", stride=1),
         )
-        if record.file in files and record.shows in ("healthy", "other_lesion")
+        if record.file in files
+        and record.shows in ("healthy", "other_lesion")
+        and not _strip(record)
     ]
     every = answers(predictor, group_records(whole))
     new = [a for a in found if a.record.source not in OLD]

@@ -28,7 +28,7 @@ from tumorlens.ood.sampling import Inputs, augmented_negatives, positives, synth
 MAX_POSITIVES, N_SYNTHETIC_NEGATIVES = 3200, 2800
 MIN_SCANS = 50  # fewer fit no head, and choose no threshold
 # The threshold refuses at most this share of the scans that it is chosen on.
-MAX_REFUSED_SHARE = 0.004
+MAX_REFUSED_SHARE = 0.01
 _TRAIN_FOR_THRESHOLD = 2000  # training scans, evenly spaced, that join the held-out ones
 _STEPS, _BATCH = 1200, 256
 # The mean of several classifiers: a single one varies with its seed.
