@@ -9,11 +9,13 @@ INTENDED_USE = (
 
 
 LIMITATIONS = (
-    "Trained on public web collections, mostly T1 with contrast; labels come from those "
-    "collections and were not checked by a radiologist.",
+    "Trained on public collections; labels come from those collections and were not checked by a "
+    "radiologist.",
+    "Few tumours in T1 without contrast and few healthy heads with contrast medium were available; "
+    "small tumours are missed more often, vestibular schwannomas among them.",
     "Knows tumour against healthy only: stroke, haemorrhage, inflammation, surgery and "
     "age-related change may be called either.",
     "Judges one slice at a time; a tumour outside the slice is not seen.",
-    "Patients are not named in the sources: groups of near-duplicates and of neighbouring "
-    "slices stand in for them.",
+    "Some sources name no patients: groups of near-duplicates and of neighbouring slices stand in "
+    "for them.",
 )

@@ -132,7 +132,7 @@ def test_local_contrast_is_invariant_to_brightness_and_gain() -> None:
     [
         ("tiny.png", head(0)[::5, ::5], "only 36 × 40 pixels"),
         ("long.png", np.tile(head(0), (1, 3)), "one side is more than twice the other"),
-        ("colour.png", np.dstack([head(0), head(0) // 2, head(0) // 3]), "in colour"),
+        ("colour.png", np.dstack([head(0), head(0)[::-1], head(0)[:, ::-1]]), "in colour"),
         ("flat.png", np.full((128, 128), 9, np.uint8), "not a usable head slice: blank"),
     ],
 )
