@@ -173,7 +173,7 @@ def test_the_answer_is_that_of_the_plain_picture(
     for lesion, pixels in HEADS.items():
         found = predictor.predict(WRITTEN[written](pixels))
         assert found.in_domain, found.in_domain_reason
-        assert found.prob == pytest.approx(plain[lesion], abs=0.02)
+        assert found.prob == pytest.approx(plain[lesion], abs=0.03)
 
 
 @pytest.mark.slow

@@ -303,11 +303,11 @@ def older(split: Split) -> Split:
     return replace(split, grouping=1)
 
 
-def test_the_packaged_split_of_grouping_1_is_read_with_a_note() -> None:
+def test_the_packaged_split_is_of_this_grouping_and_an_older_one_has_a_note() -> None:
     packaged = read_split(Path(str(files("tumorlens.weights").joinpath("split.json"))))
-    assert (packaged.grouping, len(packaged.test)) == (1, 859)
-    assert "was made with grouping version 1" in (grouping_note(packaged) or "")
-    assert grouping_note(replace(packaged, grouping=GROUPING_VERSION)) is None
+    assert (packaged.grouping, len(packaged.test)) == (GROUPING_VERSION, 3350)
+    assert grouping_note(packaged) is None
+    assert "was made with grouping version 1" in (grouping_note(older(packaged)) or "")
 
 
 def test_a_split_of_grouping_2_is_read_with_a_note(tmp_path: Path) -> None:

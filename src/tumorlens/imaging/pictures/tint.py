@@ -35,7 +35,9 @@ def without_tint(pixels: NDArray[Any]) -> NDArray[Any]:
     # A bright tint drives one channel into its limit, and there it says nothing of the grey.
     at_limit = sample >= _LIMIT * sample.max(axis=0)
     clipped = at_limit.mean(axis=0) > _CLIPPED
-    usable = ~(at_limit & clipped).any(axis=1)
+    # Where all channels are, as in the white air of a picture turned over, they agree all the same.
+    limited = at_limit & clipped
+    usable = ~limited.any(axis=1) | limited.all(axis=1)
     widest = int(np.argmax(np.where(clipped & ~clipped.all(), 0, extent)))
     if usable.mean() < _USABLE or extent[widest] <= 0:
         return pixels
