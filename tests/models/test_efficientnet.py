@@ -119,6 +119,13 @@ def test_the_network_is_small_and_its_map_fine() -> None:
     assert torch.allclose(answer.logit, top.mean(dim=1), atol=1e-5)
 
 
+def test_its_layers_are_registered_from_the_image_to_the_map() -> None:
+    for architecture in ("efficient", "evidence"):
+        names = [name for name, _ in build(architecture, width=8).named_parameters()]
+        order = list(dict.fromkeys(name.split(".")[0] for name in names))
+        assert order == ["backbone", "lateral", "smooth", "head"]
+
+
 def test_its_residuals_are_added_where_the_shapes_allow_it() -> None:
     blocks = EfficientNetLite0()._blocks
     assert [at for at, block in enumerate(blocks) if block.residual] == [2, 4, 6, 7, 9, 10]

@@ -15,10 +15,12 @@ class PyramidNet(nn.Module):
 
     The decoder is a feature pyramid (Lin et al., CVPR 2017) reduced to its finest level: coarse
     stages contribute context, fine ones location. The logit is a pooling of the map alone, so
-    the map is the evidence itself and not a post-hoc explanation. A subclass has the backbone and
-    returns its stages in `features`, each at half the resolution of the one before.
+    the map is the evidence itself and not a post-hoc explanation. A subclass returns the backbone's
+    stages in `features`, each at half the resolution of the one before.
 
     Args:
+        backbone: The network below the decoder. Layers are registered from input to output: the
+            randomisation of weights from the output down relies on their order.
         channels: Channels of the stages that the decoder uses, from the finest to the coarsest.
         width: Channels of the decoder.
         pooling, k: See :class:`~tumorlens.models.output.MapPooling`.
@@ -26,9 +28,16 @@ class PyramidNet(nn.Module):
     """
 
     def __init__(
-        self, channels: Sequence[int], width: int, pooling: PoolingKind, k: int, dropout: float
+        self,
+        backbone: nn.Module,
+        channels: Sequence[int],
+        width: int,
+        pooling: PoolingKind,
+        k: int,
+        dropout: float,
     ) -> None:
         super().__init__()
+        self.backbone = backbone
         self.lateral = nn.ModuleList(nn.Conv2d(each, width, kernel_size=1) for each in channels)
         self.smooth = nn.Sequential(
             nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),

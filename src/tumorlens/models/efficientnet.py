@@ -142,10 +142,10 @@ class EfficientEvidenceNet(PyramidNet):
         dropout: float = 0.1,
         weights: str | None = None,
     ) -> None:
-        super().__init__(tuple(_STAGES.values()), width, pooling, k, dropout)
-        self.backbone = EfficientNetLite0()
+        backbone = EfficientNetLite0()
+        super().__init__(backbone, tuple(_STAGES.values()), width, pooling, k, dropout)
         if weights is not None:
-            load_backbone(self.backbone, backbone_path(weights))
+            load_backbone(backbone, backbone_path(weights))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return the stages at strides 4, 8 and 16."""

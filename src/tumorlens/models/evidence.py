@@ -58,14 +58,14 @@ class EvidenceNet(PyramidNet):
             raise ConfigError(f"the map's stride is {stride}; use 4 or 8")
         if local_contrast and in_channels != 1:
             raise ConfigError(f"local_contrast needs in_channels=1, not {in_channels}")
-        super().__init__(_CHANNELS[-_STAGES[stride] :], width, pooling, k, dropout)
-        self.local_contrast = LocalContrast() if local_contrast else nn.Identity()
-        self.backbone = build_backbone(depth, in_channels + local_contrast)
-        del self.backbone.fc
+        backbone = build_backbone(depth, in_channels + local_contrast)
+        del backbone.fc
         if instance_norm:
-            use_instance_norm(self.backbone)
+            use_instance_norm(backbone)
+        super().__init__(backbone, _CHANNELS[-_STAGES[stride] :], width, pooling, k, dropout)
+        self.local_contrast = LocalContrast() if local_contrast else nn.Identity()
         if weights is not None:
-            load_backbone(self.backbone, weights_path(weights))
+            load_backbone(backbone, weights_path(weights))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
