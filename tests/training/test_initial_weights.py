@@ -214,7 +214,7 @@ def test_a_model_file_gives_the_weights_it_holds(tmp_path: Path) -> None:
         load_network(other, path)
 
 
-@pytest.mark.parametrize("experiment", ["teacher", "finetune"])
+@pytest.mark.parametrize("experiment", ["default", "finetune"])
 def test_the_packaged_model_can_be_gone_on_from(experiment: str) -> None:
     path = init_path("packaged")
     config = compose_config([f"experiment={experiment}", "data.root=."])

@@ -28,6 +28,6 @@ def test_shuffled_labels_have_chance_inside_the_interval(
                 "data.split.validation=0.1", "score_test=true", "augment=none")  # fmt: skip
     config = tiny_config(tmp_path, tmp_path / "run", *settings)
     test = fitted(config).measured.metrics["test"]["roc_auc"]
-    assert test.n >= 40
+    assert test.n >= 30
     assert test.low < 0.5 < test.high
     assert test.high - test.low < 0.4  # an interval that holds everything would prove nothing
