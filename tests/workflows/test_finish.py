@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from tests.data.drawn_sets import write_manifest
 from tests.drawn_data import draw_heads, tiny_config
@@ -61,12 +62,14 @@ def test_a_run_ends_with_all_that_its_card_and_report_tell(outlined: Path, tmp_p
 
 
 def test_what_the_scans_do_not_allow_is_left_out(
-    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = CapturingLogger()
+    monkeypatch.setattr("tumorlens.workflows.finish.log", told)
     config = tiny_config(heads, tmp_path / "run", "trainer.max_epochs=1", "score_test=true",
                          "after.explain=true")  # fmt: skip
     result = train(config)
-    assert "no tumour image with boxes" in "".join(capsys.readouterr())
+    assert any("no tumour image with boxes" in str(call) for call in told.calls)
     found = json.loads((result.run_dir / "evaluation.json").read_text())
     assert "explanations" not in found
     assert found["model"]["sha256"] == read_model(result.model).sha256
