@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from benchmarks.faults.outcome import Outcome, percentile
 from benchmarks.faults.wire import BOUNDARY, Connection, post
@@ -62,25 +64,30 @@ async def endless_upload(server: LiveServer, megabytes: int) -> Outcome:
     outcome = Outcome(f"chunked upload of {megabytes} MB")
     sent = 0
     async with healthy_client(server.url, outcome):
-        reader, writer = await Connection(server.url).open()
         head = (
             "POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
             f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
         )
         first = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        writer.write(head.encode() + f"{len(first):x}\r\n{first}\r\n".encode())
         chunk = f"{MIB:x}\r\n".encode() + bytes(MIB) + b"\r\n"
-        # As a client should, it listens while it sends, and stops when it is answered.
-        answered = asyncio.create_task(reader.read(64))
-        while sent < megabytes and not answered.done():
-            writer.write(chunk)
-            try:
-                await writer.drain()
-            except ConnectionError:  # closed behind its answer, while this client was writing
-                break
-            sent += 1
-        answer = await answered
-        writer.close()
+        address = urlsplit(server.url)
+        loop = asyncio.get_running_loop()
+        # A bare socket: what has arrived can be read after the other side has closed, which a
+        # stream gives up with the connection.
+        with socket.create_connection((address.hostname, address.port)) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(
+                client, head.encode() + f"{len(first):x}\r\n{first}\r\n".encode()
+            )
+            # As a client should, it listens while it sends, and stops when it is answered.
+            answered = asyncio.create_task(loop.sock_recv(client, 64))
+            while sent < megabytes and not answered.done():
+                try:
+                    await loop.sock_sendall(client, chunk)
+                except ConnectionError:  # closed behind its answer, while this client was writing
+                    break
+                sent += 1
+            answer = await answered
     outcome.figures |= {"sent_mib": sent, "answer": answer[:12].decode("latin-1")}
     outcome.require(answer.startswith(b"HTTP/1.1 413"), f"the answer was {answer!r}")
     outcome.require(sent < 64, f"the server took {sent} MiB")
