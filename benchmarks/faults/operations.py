@@ -29,7 +29,7 @@ async def killed_worker(model: Path, seconds: float) -> Outcome:
     outcome = Outcome("kill -9 of one worker of two")
     found: Counter[str] = Counter()
     request = post("/predict", png_scan())
-    with LiveServer(model, workers=2, queue_size=64) as server:
+    with LiveServer(model, workers=2, max_wait_s=60) as server:
         _wait_for_workers(server, 2)
         end = time.monotonic() + seconds
 

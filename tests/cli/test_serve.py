@@ -29,7 +29,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
         ([], {"host": "127.0.0.1", "port": 8000, "workers": 1, "model": None}),
         (["--port", "0", "--host", "0.0.0.0"], {"port": 0, "host": "0.0.0.0"}),
         (["--model", "m.onnx", "--workers", "3"], {"model": Path("m.onnx"), "workers": 3}),
-        (["--queue-size", "4", "--no-metrics"], {"queue_size": 4, "metrics": False}),
+        (["--max-wait-s", "4", "--no-metrics"], {"max_wait_s": 4, "metrics": False}),
         (["--otel", "--log-level", "debug"], {"otel": True, "log_level": "debug"}),
     ],
 )
@@ -44,9 +44,9 @@ def test_flags_become_settings(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--quue-size", "4"], "--queue-size"),
+        (["--max-wiat-s", "4"], "--max-wait-s"),
         (["--port", "99999"], "PORT"),
-        (["--queue-size", "-1"], "QUEUE_SIZE"),
+        (["--max-wait-s", "-1"], "MAX_WAIT_S"),
         (["stray"], "stray"),
         (["--port", "eighty"], "--port"),
     ],

@@ -52,5 +52,5 @@ def scan() -> bytes:
 @pytest.fixture(scope="session")
 def live(tiny_model_path: Path) -> Iterator[LiveServer]:
     """Return a server in a process of its own that lives as long as the tests."""
-    with LiveServer(tiny_model_path, queue_size=64) as server:
+    with LiveServer(tiny_model_path, max_wait_s=60) as server:
         yield server

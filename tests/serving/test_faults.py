@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks.faults.__main__ import QUICK, scenarios
 
-NAMES = ("schema", "mutants", "upload", "slow", "drops", "overload", "kill", "prometheus")
+NAMES = ("schema", "mutants", "upload", "slow", "drops", "crowd", "overload", "kill", "prometheus")
 
 
 PROMETHEUS = pytest.mark.system("prometheus", "promtool")

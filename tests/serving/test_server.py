@@ -133,7 +133,7 @@ def test_a_stop_under_load_loses_no_accepted_request(tiny_model_path: Path, work
                 if outcomes["200"] > 40:
                     enough.set()
 
-    with LiveServer(tiny_model_path, workers=workers, queue_size=64, stop_timeout=8) as server:
+    with LiveServer(tiny_model_path, workers=workers, max_wait_s=60, stop_timeout=8) as server:
         threads = [threading.Thread(target=ask, args=(server.url,)) for _ in range(8)]
         for thread in threads:
             thread.start()

@@ -27,12 +27,12 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(
-        "TUMORLENS_PORT=1\nTUMORLENS_QUEUE_SIZE=2\nTUMORLENS_WORKERS=3\n"
+        "TUMORLENS_PORT=1\nTUMORLENS_MAX_WAIT_S=2\nTUMORLENS_WORKERS=3\n"
     )
     monkeypatch.setenv("TUMORLENS_PORT", "4")
-    monkeypatch.setenv("TUMORLENS_QUEUE_SIZE", "5")
+    monkeypatch.setenv("TUMORLENS_MAX_WAIT_S", "5")
     found = load_settings({"port": 6})
-    assert (found.port, found.queue_size, found.workers) == (6, 5, 3)
+    assert (found.port, found.max_wait_s, found.workers) == (6, 5, 3)
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,8 @@ def running(model: Path | None, *, workers: int = 1, timeout_s: float = 60.0) ->
     Raises `ConfigError` with the service's log when it does not start in time.
     """
     command = [sys.executable, "-c", _MAIN, "serve", "--host", "127.0.0.1", "--port", "0"]
-    # A long queue: throughput is measured, not load shedding.
-    command += ["--workers", str(workers), "--log-level", "error", "--queue-size", "64"]
+    # A generous budget: throughput is measured, not load shedding.
+    command += ["--workers", str(workers), "--log-level", "error", "--max-wait-s", "60"]
     command += ["--model", str(model)] if model else []
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()

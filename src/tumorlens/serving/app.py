@@ -26,8 +26,9 @@ from tumorlens.serving import problems
 from tumorlens.serving.api import batch, pages, predict, series, status
 from tumorlens.serving.api.openapi import describe
 from tumorlens.serving.middleware.access import ApiKeys, TrustedHosts, load_keys
+from tumorlens.serving.middleware.admission import LoadShedding
 from tumorlens.serving.middleware.headers import Cors, SecurityHeaders
-from tumorlens.serving.middleware.limits import BodyLimits, ByteBudget, Deadline, LoadShedding
+from tumorlens.serving.middleware.limits import BodyLimits, ByteBudget, Deadline
 from tumorlens.serving.middleware.rate import RateLimit
 from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.observability.telemetry import Telemetry
@@ -54,7 +55,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         settings=settings,
         metrics=metrics,
         model=ServedModel(predictor, settings, metrics),
-        pool=Pool(settings.threads, settings.queue_size, metrics),
+        pool=Pool(settings.threads, settings.max_wait_s, metrics),
     )
     app = FastAPI(
         title="TumorLens",

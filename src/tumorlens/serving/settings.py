@@ -47,8 +47,10 @@ class Settings(BaseSettings):
         le=256,
         description="Images processed at once per worker; 0: cores / workers.",
     )
-    queue_size: int = Field(
-        default=3, ge=0, description="Images that may wait per worker; further ones get 503."
+    max_wait_s: float = Field(
+        default=2.0,
+        ge=0,
+        description="Seconds to an answer that may be expected; further images get 503.",
     )
     max_upload_bytes: int = Field(default=32 * MIB, ge=1, description="Largest request body.")
     max_pixels: int = Field(

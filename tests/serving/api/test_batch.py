@@ -148,5 +148,5 @@ def test_too_many_files_are_refused(make_client: MakeClient) -> None:
 
 
 def test_a_batch_waits_its_turn_instead_of_being_shed(make_client: MakeClient) -> None:
-    client = make_client(inference_threads=1, queue_size=0)
+    client = make_client(inference_threads=1, max_wait_s=0)
     assert outcomes(ask(client, *[scans.png_scan()] * 5)) == ["tumor"] * 5

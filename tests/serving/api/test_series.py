@@ -141,7 +141,7 @@ def test_sizes_are_bounded(make_client: MakeClient, bright: Predictor, tumour: P
 def test_single_images_are_answered_with_one_thread(
     make_client: MakeClient, bright: Predictor, tumour: Path
 ) -> None:
-    client = make_client(using=bright, inference_threads=1, queue_size=0)
+    client = make_client(using=bright, inference_threads=1, max_wait_s=0)
     assert lines(ask(client, tumour.read_bytes()))[-1]["prediction"]["label"] == "tumor"
 
 

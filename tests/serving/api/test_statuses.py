@@ -135,7 +135,7 @@ def test_uploads_of_another_kind_slow_or_too_many_are_refused(
     slow = Talk([part(START)], CHUNKED, path)
     asyncio.run(slow.play(create_app(predictor, Settings(body_timeout=0.05))))
     assert slow.status == 408
-    monkeypatch.setattr(Pool, "full", True)
+    monkeypatch.setattr(Pool, "is_full", lambda *_: True)
     assert client.post(path, files={"file": ("a", b"x")}).status_code == 503
     assert client.get("/readyz").status_code == 503
 

@@ -107,7 +107,7 @@ def test_a_full_service_sheds_before_it_reads(
     shed = Talk([], {"content-length": str(length), "expect": "100-continue"})
 
     async def scenario() -> None:
-        app = create_app(predictor, Settings(inference_threads=1, queue_size=0))
+        app = create_app(predictor, Settings(inference_threads=1, max_wait_s=0))
         running = asyncio.create_task(first.play(app))
         while not app.state.service.pool.full:
             await asyncio.sleep(0)
@@ -143,7 +143,7 @@ def test_a_client_that_leaves_stops_its_work(predictor: Predictor, stuck: thread
     stayer = Talk([part(body, more=False)], CHUNKED)
 
     async def scenario() -> None:
-        app = create_app(predictor, Settings(inference_threads=1, queue_size=1))
+        app = create_app(predictor, Settings(inference_threads=1, max_wait_s=60))
         await leaver.play(app)
         stuck.set()
         await stayer.play(app)

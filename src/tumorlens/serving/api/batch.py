@@ -22,7 +22,13 @@ from tumorlens.serving.api.openapi import (
 from tumorlens.serving.problems import ProblemError, document, from_exception
 from tumorlens.serving.processing import jobs
 from tumorlens.serving.processing.pool import Ticket
-from tumorlens.serving.processing.service import Service, read_uploads, record, service_of
+from tumorlens.serving.processing.service import (
+    Service,
+    read_uploads,
+    record,
+    require_place,
+    service_of,
+)
 from tumorlens.serving.uploads.archive import Load, images
 
 NDJSON = "application/x-ndjson"
@@ -51,10 +57,10 @@ _LINES = {NDJSON: {"schema": {"$ref": "#/components/schemas/BatchLine"}}}
 async def predict_batch(request: Request) -> Response:
     """Predict many images or a zip of them: one JSON line each, a prediction or a problem."""
     service = service_of(request)
-    service.pool.check_capacity()
+    require_place(request)
     uploads = await read_uploads(request, service.settings.batch_max_files)
-    # Its images are queued one by one; the request itself no longer counts as arriving.
-    request.scope["state"]["arrival"].leave()
+    # Its images are queued one by one; the request itself needs no place.
+    request.scope["state"]["place"].leave()
     # Archives are listed before the response starts, so that a refusal can be its status.
     loads = deque(images(uploads, service.settings))
     del uploads
@@ -87,7 +93,7 @@ async def _one(request: Request, service: Service, load: Load, index: int) -> di
 
     try:
         await service.pool.wait_for_capacity()
-        answer, ticket = await service.pool.run(job)
+        answer, ticket = await service.pool.run(job, urgent=False)
     except (TumorLensError, ProblemError) as exc:
         problem = exc if isinstance(exc, ProblemError) else from_exception(exc)
         service.metrics.problems.labels(problem.kind.slug).inc()

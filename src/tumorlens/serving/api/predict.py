@@ -18,7 +18,12 @@ from tumorlens.serving.api.openapi import (
 from tumorlens.serving.api.schemas import ExplanationAnswer, PredictionAnswer
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.processing import jobs
-from tumorlens.serving.processing.service import answer_for, read_uploads, service_of
+from tumorlens.serving.processing.service import (
+    answer_for,
+    read_uploads,
+    require_place,
+    service_of,
+)
 
 router = APIRouter(tags=["predict"])
 
@@ -32,7 +37,7 @@ router = APIRouter(tags=["predict"])
 async def predict(request: Request) -> Response:
     """Predict one image: label, calibrated probability, decision."""
     service = service_of(request)
-    service.pool.check_capacity()
+    require_place(request)
     (upload,) = await read_uploads(request, 1)
     job = jobs.predict(service.model.predictor, upload.take(), service.image_limits)
     _, fields = await answer_for(request, service, job)
@@ -63,7 +68,7 @@ async def explain(
     """Predict one image and return its heat map; ``Accept: image/png`` returns only the overlay."""
     service = service_of(request)
     wants_png = _wants_png(request.headers.get("accept", ""))
-    service.pool.check_capacity()
+    require_place(request)
     (upload,) = await read_uploads(request, 1)
     job = jobs.explain(
         service.model.predictor,
@@ -71,7 +76,7 @@ async def explain(
         service.image_limits,
         overlay_opacity=opacity if wants_png else None,
     )
-    answer, fields = await answer_for(request, service, job)
+    answer, fields = await answer_for(request, service, job, "explain")
     if answer.overlay_png is not None:
         return Response(answer.overlay_png, media_type="image/png")
     for name, png in (("scan", answer.scan_png), ("heatmap", answer.heat_png)):

@@ -25,7 +25,12 @@ from tumorlens.serving.api.openapi import UPLOAD_ROUTE, problem_responses, uploa
 from tumorlens.serving.api.schemas import SeriesProgress
 from tumorlens.serving.problems import UPLOAD_NAME, ProblemError, document, from_exception
 from tumorlens.serving.processing.pool import Ticket
-from tumorlens.serving.processing.service import Service, read_uploads, service_of
+from tumorlens.serving.processing.service import (
+    Service,
+    read_uploads,
+    require_place,
+    service_of,
+)
 from tumorlens.serving.uploads.study import study_sources
 from tumorlens.volumes.discover import discover
 from tumorlens.volumes.entries import Entry, Picture, Unreadable
@@ -74,10 +79,10 @@ async def predict_series(
 ) -> Response:
     """Predict volumes and DICOM series: lines of progress, then a prediction or problem each."""
     service = service_of(request)
-    service.pool.check_capacity()
+    require_place(request)
     uploads = await read_uploads(request, service.settings.series_max_files)
-    # Its slices are queued batch by batch; the request itself no longer counts as arriving.
-    request.scope["state"]["arrival"].leave()
+    # Its slices are queued batch by batch; the request itself needs no place.
+    request.scope["state"]["place"].leave()
     sources = study_sources(uploads, service.settings)
     del uploads
     # Found before the response starts, so that a refusal of all can be its status.
@@ -135,7 +140,7 @@ async def _in_pool(service: Service, stage: str, work: Callable[[], T]) -> T:
             return work()
 
     await service.pool.wait_for_capacity()
-    result, _ = await service.pool.run(job)
+    result, _ = await service.pool.run(job, f"series {stage}", urgent=False)
     return result
 
 

@@ -27,10 +27,12 @@ async def healthz() -> Health:
 
 @router.get("/readyz", responses=problem_responses(*ANY_ROUTE, "not-ready"), tags=["service"])
 async def readyz(request: Request) -> Readiness:
-    """Return whether requests are accepted: model verified, queue not full."""
+    """Return whether requests are accepted: model verified, queue not too long."""
     service = service_of(request)
     if service.pool.full:
-        raise ProblemError("not-ready", "The queue is full.", headers={"Retry-After": "1"})
+        raise ProblemError(
+            "not-ready", "The next image would wait too long.", headers={"Retry-After": "1"}
+        )
     predictor = service.model.predictor
     card = predictor.card
     model = ModelRef(name=card.name, version=card.version, sha256=predictor.sha256)

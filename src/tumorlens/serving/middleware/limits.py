@@ -14,13 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded, path_of, response
-from tumorlens.serving.processing.pool import Arrival, Pool
 from tumorlens.serving.settings import Settings
 
 # Many files in one request: larger bodies, and more time.
 BATCH_PATHS = frozenset({"/predict/batch", "/predict/series"})
-IMAGE_PATHS = frozenset({"/predict", "/explain", *BATCH_PATHS})
-
 # A refused client is often still sending. Closing at once would reset the connection before it has
 # read the response, so some more is read and discarded first.
 LINGER_BYTES = 4 * 2**20
@@ -64,7 +61,7 @@ class _Body:
         self._limit = settings.batch_max_bytes if batch else settings.max_upload_bytes
         self._timeout = settings.body_timeout
         headers = dict(scope["headers"])
-        self._declared = _length(headers.get(b"content-length"))
+        self._declared = declared_length(headers.get(b"content-length"))
         self._waiting_for_continue = b"expect" in headers
         self._complete = not self._declared and b"transfer-encoding" not in headers
         self._deadline: float | None = None
@@ -144,7 +141,8 @@ class _Body:
         )
 
 
-def _length(value: bytes | None) -> int | None:
+def declared_length(value: bytes | None) -> int | None:
+    """Return the number of bytes that a Content-Length field declares, if it is one."""
     return int(value) if value is not None and value.isdigit() else None
 
 
@@ -167,35 +165,6 @@ class BodyLimits:
             await self.app(scope, body.receive, body.send)
         finally:
             self.budget.release(body.held)
-
-
-class LoadShedding:
-    """ASGI middleware: refuses image requests at once while the queue is full.
-
-    The routes refuse as well, but only after routing, API keys and bodies; under overload that
-    work would delay the requests that were accepted.
-    """
-
-    def __init__(self, app: ASGIApp, pool: Pool) -> None:
-        self.app = app
-        self.pool = pool
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it with 503."""
-        if scope["type"] != "http" or path_of(scope) not in IMAGE_PATHS:
-            await self.app(scope, receive, send)
-            return
-        declared = _length(dict(scope["headers"]).get(b"content-length"))
-        # uvicorn discards a small body by itself; a larger one needs BodyLimits.
-        if self.pool.overloaded and declared is not None and declared <= SMALL_BYTES:
-            await response(self.pool.refusal(), scope)(scope, receive, send)
-            return
-        arrival = Arrival(self.pool)
-        scope.setdefault("state", {})["arrival"] = arrival
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            arrival.leave()
 
 
 class Deadline:

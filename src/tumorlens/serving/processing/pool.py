@@ -1,7 +1,7 @@
-"""The thread pool that processes images off the event loop, with a bounded queue.
+"""The thread pool that processes images off the event loop, with a queue bounded in time.
 
-When threads and queue are full, further images are refused at once with 503; an unbounded queue
-would turn an overload into timeouts for all clients.
+An image is admitted while its answer is expected within the budget (`Forecast`), and otherwise
+refused at once with 503; an unbounded queue would turn an overload into timeouts for all clients.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
+from tumorlens.serving.processing.admission import Forecast
 
 T = TypeVar("T")
 # How often a job that waits for the memory lock checks whether its client is still connected.
 LOCK_POLL_SECONDS = 0.1
-# How long an upload counts as arriving, and how many may arrive relative to the capacity.
+# How long an upload keeps the place that it was given at the request's head.
 ARRIVAL_SECONDS = 0.2
-ARRIVAL_FACTOR = 3
+# The part of the budget that may be planned; the rest is for reading requests and sending answers
+# while the event loop is busy refusing others.
+PLANNED = 0.85
 
 
 class Ticket:
@@ -33,11 +36,6 @@ class Ticket:
         self.abandoned = False
         self._metrics = metrics
         self._lock = lock
-        self._queued = time.perf_counter()
-
-    def start(self) -> None:
-        """Record the time in the queue, when a thread starts on the image."""
-        self._record("queue", time.perf_counter() - self._queued)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -48,7 +46,7 @@ class Ticket:
         try:
             yield
         finally:
-            self._record(name, time.perf_counter() - begin)
+            self.record(name, time.perf_counter() - begin)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -61,66 +59,92 @@ class Ticket:
         finally:
             self._lock.release()
 
-    def _record(self, name: str, seconds: float) -> None:
+    def record(self, name: str, seconds: float) -> None:
+        """Add the seconds of a stage."""
         self.stages[name] = self.stages.get(name, 0.0) + seconds
         self._metrics.stage.labels(name).observe(seconds)
 
 
-class Arrival:
-    """A request whose body is still being read, before it enters the queue."""
+class Place:
+    """A place in the queue, given at a request's head and kept until its image is started.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool: Pool | None = pool
-        pool.arriving += 1
-        # Slow uploads must not block others, so they count as arriving only for a short time.
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(ARRIVAL_SECONDS, self.leave)
+    While the body arrives the place is kept for a short time only: slow uploads must not keep
+    others out.
+    """
+
+    def __init__(self, pool: Pool, kind: str) -> None:
+        self.kind = kind
+        self.since = time.perf_counter()
+        self.behind_others = not pool.idle
+        self._pool = pool
+        self._timer: asyncio.TimerHandle | None = None
+        self._taken = False
+        pool.forecast.enter(kind)
+        pool.update()
+
+    def expire_after(self, seconds: float) -> None:
+        """Give the place up after ``seconds``, unless its image is queued by then."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.leave)
 
     def leave(self) -> None:
-        """Stop counting as arriving: queued, ended, or timed out."""
-        if self._pool is not None:
-            self._pool.arriving -= 1
-            self._pool = None
+        """Give the place up: the request was refused, has ended, or sends too slowly."""
+        if self.take():
+            self._pool.forecast.leave(self.kind)
+            self._pool.update()
+
+    def take(self) -> bool:
+        """Take what the place is for, once; False when it was given up or taken before."""
+        if self._timer is not None:
             self._timer.cancel()
+        taken, self._taken = self._taken, True
+        return not taken
 
 
 class Pool:
-    """Threads and a bounded queue in front of them; used from one event loop."""
+    """Threads and a queue bounded by the predicted answer time; used from one event loop.
 
-    def __init__(self, threads: int, queue_size: int, metrics: Metrics) -> None:
+    Args:
+        threads: Images processed at once.
+        max_wait_s: Seconds within which an admitted image should be answered. With 0 an image is
+            admitted when a thread is free for it.
+        metrics: The service's metrics.
+    """
+
+    def __init__(self, threads: int, max_wait_s: float, metrics: Metrics) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="tumorlens-inference")
-        self._threads = threads
-        self._capacity = threads + queue_size
+        self.forecast = Forecast(threads)
+        self._budget = max_wait_s
         self._metrics = metrics
-        self._pending = 0
-        self.arriving = 0
         self._freed = asyncio.Event()
         self._lock = threading.Lock()
-        self._mean_seconds = 0.05  # moving average of a job's duration, for Retry-After
+
+    @property
+    def idle(self) -> bool:
+        """Whether a thread is free for one more image."""
+        return self.forecast.pending < self.forecast.threads
 
     @property
     def full(self) -> bool:
         """Whether the next image would be refused."""
-        return self._pending >= self._capacity
+        return self.is_full("predict")
 
-    @property
-    def overloaded(self) -> bool:
-        """Whether the pool is full, or too many requests are arriving.
+    def is_full(self, kind: str) -> bool:
+        """Whether the next work of ``kind`` would be refused."""
+        return not self.idle and self.forecast.answer(kind) > PLANNED * self._budget
 
-        Some of these will be slow or disconnect, so their number may exceed the capacity.
-        """
-        return self.full or self._pending + self.arriving >= ARRIVAL_FACTOR * self._capacity
-
-    def check_capacity(self) -> None:
-        """Raise the 503 problem when the pool is full; cheap enough to call before uploads."""
-        if self.full:
-            raise self.refusal()
+    def reserve(self, kind: str) -> Place | None:
+        """Return a place for a request whose body is still to be read; None when full."""
+        if self.is_full(kind):
+            return None
+        place = Place(self, kind)
+        place.expire_after(ARRIVAL_SECONDS)
+        return place
 
     def refusal(self) -> ProblemError:
         """Count a refused image and return its 503 problem with the estimated waiting time."""
         self._metrics.shed.labels("queue").inc()
-        wait = self._pending * self._mean_seconds / self._threads
-        return overloaded("The queue is full.", wait)
+        detail = f"The answer would take longer than {self._budget:g} seconds."
+        return overloaded(detail, self.forecast.wait())
 
     async def wait_for_capacity(self) -> None:
         """Wait until the pool is not full, for work that is not urgent."""
@@ -128,48 +152,97 @@ class Pool:
             self._freed.clear()
             await self._freed.wait()
 
-    async def run(self, job: Callable[[Ticket], T]) -> tuple[T, Ticket]:
+    async def run(
+        self,
+        job: Callable[[Ticket], T],
+        kind: str = "predict",
+        place: Place | None = None,
+        *,
+        urgent: bool = True,
+    ) -> tuple[T, Ticket]:
         """Return the job's result and its ticket.
+
+        Args:
+            job: Runs in a thread of the pool.
+            kind: The name under which its time is learned.
+            place: From `reserve`; one that was given up is asked for again.
+            urgent: Whether the job is refused when no thread was free for it within the budget.
 
         Raises the 503 problem when the pool is full. A caller that is cancelled abandons
         the job: it never starts, or stops before its next stage.
         """
-        self.check_capacity()
+        if place is not None and place.take():
+            since, waits = place.since, place.behind_others
+        else:
+            if self.is_full(kind):
+                raise self.refusal()
+            since, waits = time.perf_counter(), not self.idle
+            self.forecast.enter(kind)
+        self.update()
         ticket = Ticket(self._metrics, self._lock)
+        patience = PLANNED * self._budget - self.forecast.expected(kind)
+        work = _Work(self, job, kind, ticket, since + patience if urgent and waits else None)
         loop = asyncio.get_running_loop()
-        self._pending += 1
-        self._update_metrics()
-
-        def work() -> T:
-            ticket.start()
-            begin = time.perf_counter()
-            try:
-                return job(ticket)
-            finally:
-                self._mean_seconds += 0.1 * (time.perf_counter() - begin - self._mean_seconds)
-
         future = self._executor.submit(work)
-        future.add_done_callback(lambda done: self._on_done(loop, done))
+        future.add_done_callback(lambda _: self._ended(loop, work))
         try:
             return await asyncio.wrap_future(future), ticket
         except asyncio.CancelledError:
             ticket.abandoned = True
             raise
 
-    def _on_done(self, loop: asyncio.AbstractEventLoop, done: Future[T]) -> None:
-        # The future may end in a worker thread; counters belong to the event loop's thread.
+    def _ended(self, loop: asyncio.AbstractEventLoop, work: _Work[T]) -> None:
+        # In a thread of the pool, or where the job was cancelled before it started.
+        work.end()
+        self.update()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._leave)
+            loop.call_soon_threadsafe(self._freed.set)
 
-    def _leave(self) -> None:
-        self._pending -= 1
-        self._freed.set()
-        self._update_metrics()
+    def late(self) -> ProblemError:
+        """Count an admitted image that waited for too long and return its 503 problem."""
+        self._metrics.shed.labels("late").inc()
+        return overloaded(f"No thread was free within {self._budget:g} seconds.")
 
-    def _update_metrics(self) -> None:
-        self._metrics.working.set(min(self._pending, self._threads))
-        self._metrics.queue_depth.set(max(0, self._pending - self._threads))
+    def update(self) -> None:
+        """Show the state in the metrics."""
+        pending, threads = self.forecast.pending, self.forecast.threads
+        self._metrics.working.set(min(pending, threads))
+        self._metrics.queue_depth.set(max(0, pending - threads))
 
     def close(self) -> None:
         """Wait for running jobs and start no new ones."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _Work(Generic[T]):
+    """One queued job: runs in a thread, and tells the forecast when it starts and ends."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        job: Callable[[Ticket], T],
+        kind: str,
+        ticket: Ticket,
+        deadline: float | None,
+    ) -> None:
+        self._pool, self._job, self._kind = pool, job, kind
+        self._ticket = ticket
+        self._deadline = deadline
+        self._queued = time.perf_counter()
+        self._started = False
+
+    def __call__(self) -> T:
+        begin = time.perf_counter()
+        self._ticket.record("queue", begin - self._queued)
+        if self._deadline is not None and begin > self._deadline:
+            raise self._pool.late()
+        self._pool.forecast.start(self, self._kind)
+        self._started = True
+        return self._job(self._ticket)
+
+    def end(self) -> None:
+        """Leave the forecast: the job has run, was refused, or never started."""
+        if self._started:
+            self._pool.forecast.finish(self)
+        else:
+            self._pool.forecast.leave(self._kind)

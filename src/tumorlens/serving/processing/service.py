@@ -63,21 +63,25 @@ async def read_uploads(request: Request, max_files: int) -> list[Upload]:
         request.scope["state"]["stages"] = {"read": round(seconds * 1000, 2)}
 
 
+def require_place(request: Request) -> None:
+    """Raise the 503 problem when the request was given no place at its head.
+
+    To be called before the body is read.
+    """
+    if request.scope["state"]["place"] is None:
+        raise service_of(request).pool.refusal()
+
+
 async def answer_for(
-    request: Request, service: Service, job: Callable[[Ticket], Answer]
+    request: Request, service: Service, job: Callable[[Ticket], Answer], kind: str = "predict"
 ) -> tuple[Answer, dict[str, Any]]:
     """Run the job of an image that was uploaded; return its answer and the JSON fields.
 
-    Raises the 503 problem when the queue is full, and :class:`ClientGoneError` when the client
-    disconnects.
+    Raises the 503 problem when the place was given up while the body arrived and the pool is
+    full, and :class:`ClientGoneError` when the client disconnects.
     """
-
-    async def queue() -> tuple[Answer, Ticket]:
-        # Leave and enqueue in one step, so that no other request takes the place in between.
-        request.scope["state"]["arrival"].leave()
-        return await service.pool.run(job)
-
-    answer, ticket = await _unless_gone(request, queue())
+    place = request.scope["state"]["place"]
+    answer, ticket = await _unless_gone(request, service.pool.run(job, kind, place))
     return answer, record(request, service, answer, ticket)
 
 
