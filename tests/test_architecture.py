@@ -42,7 +42,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (5, "calibration", "inference data modelfile imaging metrics errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
         (5, "runs", "inference data augmentation modelfile plots imaging metrics atomic errors"),
-        (4, "inference", "modelfile volumes imaging metrics errors"),
+        (4, "inference", "modelfile pages volumes imaging metrics errors"),
         (4, "data", "pages volumes imaging metrics atomic errors"),
         (4, "ood", "augmentation imaging metrics models errors"),
         (3, "augmentation", "errors"),

@@ -87,6 +87,12 @@ class Prediction(BaseModel):
         row |= {f"model_{part}": value for part, value in row.pop("model").items()}
         return {column: row[column] for column in self.columns()}
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: self-contained, every value escaped."""
+        from tumorlens.inference.notebook import prediction_html
+
+        return prediction_html(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -104,3 +110,9 @@ class Explanation:
     prediction: Prediction
     heatmap: NDArray[np.float32]
     scan: NDArray[np.uint8]
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the prediction, the scan and its heat map."""
+        from tumorlens.inference.notebook import explanation_html
+
+        return explanation_html(self)

@@ -142,3 +142,9 @@ class SeriesPrediction(_Record):
         largest = ("first", "last", "area_mm2", "volume_ml", "diameter_mm", "laterality")
         finding = self.findings[0] if self.findings else None
         return row | {name: getattr(finding, name) if finding else None for name in largest}
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the curve of the slices and the largest findings."""
+        from tumorlens.inference.notebook import series_html
+
+        return series_html(self)
