@@ -6,6 +6,10 @@ the rules by persons: cross-validated log loss, ROC-AUC of the score, healthy se
 tumour series found. The best is fitted on all of them; ``--write`` puts it into a copy of the
 model file. Evidence is kept in ``--cache``, so that a run can be continued.
 
+Few persons with whole heads are outside training. ``--left-out RUN`` adds those of the sources
+that a run of ``experiment=leave_source_out`` left out, answered by that run's network, on the
+slices that MODEL answers; persons of MODEL's test part stay out.
+
 Heads with another lesion are in no fit; they are told apart. ``--part test`` measures the rule of
 the model's card instead, and chooses nothing.
 """
@@ -26,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from tumorlens.calibration.series import SeriesCase, choose_rule, longest_healthy_run
+from tumorlens.data.heads import head_records
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.inference.predictor import Predictor
 from tumorlens.inference.series.rule import Track, score_series
@@ -33,12 +38,15 @@ from tumorlens.metrics.calibration import sigmoid
 from tumorlens.metrics.shares import auc_estimate, mean_estimate, share_estimate
 from tumorlens.modelfile import DEFAULT_SERIES_RULE, SeriesRule
 from tumorlens.modelfile.rewrite import write_series_rule
+from tumorlens.runs.compose import read_config
+from tumorlens.runs.folder import RunFolder
 from tumorlens.volumes.discover import load_volume
 from tumorlens.volumes.slices import take_slice
 from tumorlens.volumes.volume import Volume
 
 LEVELS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 _NEARLY_CUBES = 1.3
+_SLAB_MM = 60.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,12 @@ def parts_of(split: Path) -> dict[str, str]:
 
 
 def planes_of(volume: Volume, every: bool) -> list[Plane]:
-    """Return the plane of acquisition, and the others of nearly cubic voxels if asked."""
+    """Return the plane of acquisition, and the others of nearly cubic voxels if asked.
+
+    A slab is cut in its own plane only: across, its slices are strips.
+    """
     cubes = max(volume.spacing_mm) <= _NEARLY_CUBES * min(volume.spacing_mm)
+    cubes &= min(np.multiply(volume.data.shape[:3], volume.spacing_mm)) >= _SLAB_MM
     others: list[Plane] = ["axial", "coronal", "sagittal"]
     return [volume.plane, *(each for each in others if each != volume.plane and every and cubes)]
 
@@ -139,6 +151,40 @@ def _overlaps(answered: Sequence[Any], head: Head) -> dict[str, list[int]]:
     return sums
 
 
+def left_out_evidence(
+    run: Path,
+    model: Predictor,
+    chosen: Sequence[Head],
+    sources: dict[str, str],
+    *,
+    every: bool,
+    cache: Path,
+) -> Iterator[tuple[Head, dict[str, Any]]]:
+    """Yield what a run's network says of heads of the sources that it left out.
+
+    Slices that ``model`` sets aside are left out: the run has no detectors of its own.
+    """
+    folder = RunFolder(run)
+    names = set(read_config(folder.config).data.split.held_out)
+    network = Predictor.open(folder.model, threads=1)
+    for head in chosen:
+        if sources.get(head.path.name) in names:
+            pairs = zip(
+                evidence(network, head, every, cache), evidence(model, head, every, cache),
+                strict=True,
+            )  # fmt: skip
+            yield from ((head, _answered_by(row, other)) for row, other in pairs)
+
+
+def _answered_by(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return a series' evidence on the slices that another network answered too."""
+    answered = set(other["indices"])
+    kept = [at for at, index in enumerate(row["indices"]) if index in answered]
+    return row | {
+        name: [row[name][at] for at in kept] for name in ("indices", "logits", "peaks_mm")
+    }
+
+
 def to_case(head: Head, row: dict[str, Any], threshold_logit: float) -> SeriesCase | None:
     """Return the case of a series, None without answered slices."""
     if not row["indices"]:
@@ -154,16 +200,24 @@ def to_case(head: Head, row: dict[str, Any], threshold_logit: float) -> SeriesCa
     return SeriesCase(name, head.person, head.status == "tumour", track, logits >= threshold_logit)
 
 
-def dice_by_level(rows: Iterable[tuple[str, dict[str, list[int]]]]) -> dict[str, Any]:
-    """Return the mean Dice of map and mask by level, persons resampled."""
+def overlap_by_level(rows: Iterable[tuple[str, dict[str, list[int]]]]) -> dict[str, Any]:
+    """Return the means over series by level, persons resampled.
+
+    ``dice`` of map and mask over the answered slices, and ``area_error``: the difference of their
+    areas as a share of the mask's.
+    """
     rows = list(rows)
-    return {
-        str(level): mean_estimate(
-            [2 * s[str(level)][0] / max(s[str(level)][1] + s[str(level)][2], 1) for _, s in rows],
-            [person for person, _ in rows],
-        ).to_dict()
-        for level in LEVELS
-    }  # fmt: skip
+    persons = [person for person, _ in rows]
+    found = {}
+    for level in LEVELS:
+        sums = [each[str(level)] for _, each in rows]
+        dice = [2 * both / max(region + truth, 1) for both, region, truth in sums]
+        error = [abs(region - truth) / max(truth, 1) for _, region, truth in sums]
+        found[str(level)] = {
+            "dice": mean_estimate(dice, persons).to_dict(),
+            "area_error": mean_estimate(error, persons).to_dict(),
+        }
+    return found
 
 
 def main() -> None:
@@ -174,6 +228,7 @@ def main() -> None:
     parser.add_argument("--heads", type=Path, required=True, help="heads.csv")
     parser.add_argument("--volumes", type=Path, help="folder of healthy volumes")
     parser.add_argument("--part", action="append", help="default: validation and calibration")
+    parser.add_argument("--left-out", action="append", type=Path, default=[], metavar="RUN")
     parser.add_argument("--every-plane", action="store_true", help="also of nearly cubic voxels")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=240, help="then stop; run it again")
@@ -183,9 +238,8 @@ def main() -> None:
     parts = set(given.part or ("validation", "calibration"))
     given.cache.mkdir(parents=True, exist_ok=True)
     predictor, part_of = Predictor.open(given.model, threads=1), parts_of(given.split)
-    chosen = [
-        each for each in heads(given.heads, given.volumes) if part_of.get(each.path.name) in parts
-    ]
+    every = list(heads(given.heads, given.volumes))
+    chosen = [each for each in every if part_of.get(each.path.name) in parts]
     end = monotonic() + given.seconds
     rows: list[tuple[Head, dict[str, Any]]] = []
     for count, head in enumerate(chosen):
@@ -193,6 +247,12 @@ def main() -> None:
             print(f"{count} of {len(chosen)} heads done; run it again to go on")
             return
         rows += [(head, row) for row in evidence(predictor, head, given.every_plane, given.cache)]
+    others = [each for each in every if part_of.get(each.path.name) not in {*parts, "test"}]
+    sources = {record.file.name: record.source for record in head_records(given.heads)}
+    for run in given.left_out:
+        rows += left_out_evidence(
+            run, predictor, others, sources, every=given.every_plane, cache=given.cache
+        )
     result = measure(predictor, rows, parts, choose="test" not in parts)
     print(json.dumps(result["summary"], indent=1))
     if given.json:
@@ -211,6 +271,28 @@ def slice_figures(healthy: Sequence[SeriesCase]) -> dict[str, Any]:
         "longest_run": max(runs.values()),
         "runs_over_2": {name: run for name, run in sorted(runs.items()) if run > 2},
     }
+
+
+def weighting(head: Head) -> str:
+    """Return T1, T1C, T2 or FLAIR, from the words of the table (``T1c axial``, ``FL``)."""
+    word = head.sequence.split()[0].upper()
+    return "FLAIR" if word.startswith("FL") else word
+
+
+def _called(found: Sequence[tuple[Head, bool]]) -> dict[str, Any]:
+    """Return the share of series called tumour by what the heads show, persons resampled."""
+    names = {
+        "healthy": "healthy_called_tumour", "tumour": "tumours_found",
+        "other_lesion": "other_lesions_called_tumour",
+    }  # fmt: skip
+    rows = {}
+    for status, name in names.items():
+        own = [(head.person, tumour) for head, tumour in found if head.status == status]
+        if own:
+            rows[name] = share_estimate(
+                [each for _, each in own], [who for who, _ in own]
+            ).to_dict()
+    return rows
 
 
 def measure(
@@ -239,7 +321,7 @@ def measure(
             for status in ("healthy", "tumour", "other_lesion")
         },
         "single_slices": slice_figures(healthy),
-        "dice_by_level": dice_by_level(overlaps) if overlaps else None,
+        "outlines_by_level": overlap_by_level(overlaps) if overlaps else None,
     }
     result: dict[str, Any] = {"summary": summary}
     rule = predictor.card.series or DEFAULT_SERIES_RULE
@@ -247,8 +329,8 @@ def measure(
         figures = choose_rule(fitted, f"the {' and '.join(sorted(parts))} series")
         rule = figures[0].rule
         if overlaps:
-            by_level = summary["dice_by_level"]
-            outline = max(LEVELS, key=lambda each: by_level[str(each)]["value"])
+            by_level = summary["outlines_by_level"]
+            outline = max(LEVELS, key=lambda each: by_level[str(each)]["dice"]["value"])
             rule = rule.model_copy(update={"outline_level": outline})
         result["rules"] = [each.to_dict() for each in figures]
         result["best"] = rule.model_dump(mode="json")
@@ -268,18 +350,21 @@ def measure(
     summary["at_the_rule"] = {
         "slices": slice_figures(stricter),
         "roc_auc": auc_estimate([case.tumour for case in fitted], scores, persons).to_dict(),
-        **{
-            name: share_estimate(
-                [called[case.name] for head, _, case in cases if head.status == status],
-                [head.person for head, _, _ in cases if head.status == status],
-            ).to_dict()
-            for status, name in (("healthy", "healthy_called_tumour"), ("tumour", "tumours_found"),
-                                 ("other_lesion", "other_lesions_called_tumour"))
+        **_called([(head, called[case.name]) for head, _, case in cases]),
+        "by_plane": {
+            plane: _called(
+                [(head, called[case.name]) for head, row, case in cases if row["plane"] == plane]
+            )
+            for plane in ("axial", "coronal", "sagittal")
         },
-        "wrong": sorted(
-            case.name for case in fitted if called[case.name] != case.tumour
-        ),
-    }  # fmt: skip
+        "by_sequence": {
+            name: _called(
+                [(head, called[case.name]) for head, _, case in cases if weighting(head) == name]
+            )
+            for name in ("T1", "T1C", "T2", "FLAIR")
+        },
+        "wrong": sorted(case.name for case in fitted if called[case.name] != case.tumour),
+    }
     return result
 
 

@@ -18,20 +18,31 @@ DISCLAIMER = "Research tool, not a medical device: not for clinical use."
 SHA256 = r"^[0-9a-f]{64}$"
 
 
-class ModelRef(BaseModel):
-    """The model that made a prediction."""
+class Record(BaseModel):
+    """Part of an answer: frozen, and JSON-ready on request."""
 
     model_config = ConfigDict(frozen=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values: tuples as lists, records as dicts."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build it from `to_dict`; raises ``pydantic.ValidationError`` on bad values."""
+        return cls.model_validate(values)
+
+
+class ModelRef(Record):
+    """The model that made a prediction."""
 
     name: str
     version: str
     sha256: str = Field(pattern=SHA256, description="Hash of the whole model file.")
 
 
-class Prediction(BaseModel):
+class Prediction(Record):
     """The prediction for one image."""
-
-    model_config = ConfigDict(frozen=True)
 
     label: Label = Field(description="'tumor' when prob is at or above the threshold.")
     prob: float = Field(ge=0, le=1, description="Calibrated probability of a tumour.")
@@ -61,15 +72,6 @@ class Prediction(BaseModel):
     disclaimer: str = Field(
         default=DISCLAIMER, description="What the prediction must not be used for."
     )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values: tuples as lists, the model as a dict."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build a prediction from `to_dict`; raises ``pydantic.ValidationError`` on bad values."""
-        return cls.model_validate(values)
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.header import SequenceName
-from tumorlens.inference.prediction import DISCLAIMER, Decision, Label, ModelRef
+from tumorlens.inference.prediction import DISCLAIMER, Decision, Label, ModelRef, Record
 
 Laterality = Literal["left", "right", "midline", "unknown"]
 Point = tuple[float, float]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class SliceAnswer(_Record):
+class SliceAnswer(Record):
     """One slice of a series."""
 
     index: int = Field(ge=0, description="From 0, from the patient's left, back or lower end.")
@@ -36,7 +32,7 @@ class SliceAnswer(_Record):
     set_aside: str | None = Field(description="Why the slice is not answered, else null.")
 
 
-class SliceOutline(_Record):
+class SliceOutline(Record):
     """The outline of a finding in one slice."""
 
     index: int = Field(ge=0, description="The slice.")
@@ -47,7 +43,7 @@ class SliceOutline(_Record):
     area_mm2: float = Field(ge=0, description="Area inside.")
 
 
-class Finding(_Record):
+class Finding(Record):
     """A region of the class maps that persists over neighbouring slices."""
 
     first: int = Field(ge=0, description="Index of its first slice.")
@@ -64,7 +60,7 @@ class Finding(_Record):
     outlines: tuple[SliceOutline, ...]
 
 
-class Geometry(_Record):
+class Geometry(Record):
     """Size and voxels of the volume, axes in RAS order."""
 
     shape: tuple[int, int, int] = Field(description="Voxels from left to right, back to front, up.")
@@ -73,7 +69,7 @@ class Geometry(_Record):
     oriented: bool = Field(description="Whether the file tells right from left.")
 
 
-class SeriesPrediction(_Record):
+class SeriesPrediction(Record):
     """The prediction for one volume or series."""
 
     label: Label | None = Field(
@@ -108,15 +104,6 @@ class SeriesPrediction(_Record):
     disclaimer: str = Field(
         default=DISCLAIMER, description="What the prediction must not be used for."
     )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values: tuples as lists, records as dicts."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build a prediction from `to_dict`; raises ``pydantic.ValidationError`` on bad values."""
-        return cls.model_validate(values)
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
