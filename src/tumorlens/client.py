@@ -27,9 +27,8 @@ from tumorlens.serving.api.schemas import (
     BatchLine,
     ExplanationAnswer,
     PredictionAnswer,
-    SeriesLine,
-    SeriesProgress,
 )
+from tumorlens.serving.api.series_schemas import SeriesLine, SeriesProgress
 
 try:
     import httpx

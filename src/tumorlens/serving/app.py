@@ -23,7 +23,7 @@ from tumorlens import __version__
 from tumorlens.errors import TumorLensError
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving import problems
-from tumorlens.serving.api import batch, pages, predict, series, status
+from tumorlens.serving.api import batch, pages, predict, series, slices, status
 from tumorlens.serving.api.openapi import describe
 from tumorlens.serving.middleware.access import ApiKeys, TrustedHosts, load_keys
 from tumorlens.serving.middleware.admission import LoadShedding
@@ -66,7 +66,10 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         middleware=_middleware(service),
     )
     app.state.service = service
-    routers = [status.router, predict.router, batch.router, series.router, pages.make_router()]
+    routers = [
+        status.router, predict.router, batch.router, series.router, slices.router,
+        pages.make_router(),
+    ]  # fmt: skip
     if settings.metrics:
         routers.append(status.metrics_router)
     for router in routers:

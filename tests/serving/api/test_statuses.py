@@ -36,7 +36,8 @@ UPLOADS = ["/predict", "/explain", "/predict/batch"]
 
 def ask(client: TestClient, route: tuple[str, str], **options: Any) -> httpx.Response:
     method, path = route
-    return client.request(method, path.replace("{slug}", "timeout"), **options)
+    path = path.replace("{slug}", "timeout").replace("{name}", "app.js")
+    return client.request(method, path, **options)
 
 
 def test_the_openapi_document_lists_the_same_routes_and_statuses(client: TestClient) -> None:
@@ -105,6 +106,11 @@ def test_open_routes_need_no_key_and_have_no_rate(make_client: MakeClient) -> No
 
 def test_an_unknown_kind_of_problem_gets_404(client: TestClient) -> None:
     assert client.get("/problems/unheard-of").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["index.html", "unknown.js", "..%2fapp.py", "%00"])
+def test_another_file_than_the_pages_gets_404(client: TestClient, name: str) -> None:
+    assert client.get(f"/assets/{name}").status_code == 404
 
 
 @pytest.mark.parametrize("path", UPLOADS)

@@ -132,7 +132,7 @@ class SeriesRun:
             in_domain=reason is None,
             in_domain_reason=reason,
             plane=self.plane,
-            sequence=_sequence(self.volume.sequence),
+            sequence=self.sequence,
             geometry=self._geometry(),
             slices=tuple(_slice_answer(each, self._level) for each in self.evidence),
             findings=self._findings(score) if label == "tumor" and reason is None else (),
@@ -140,6 +140,11 @@ class SeriesRun:
             latency_ms=round((perf_counter() - self._start) * 1000, 3),
             model=self.predictor.ref,
         )
+
+    @property
+    def sequence(self) -> SequenceName:
+        """The MR sequence by the header, or ``unknown``."""
+        return _sequence(self.volume.sequence)
 
     @property
     def slice_threshold(self) -> float:

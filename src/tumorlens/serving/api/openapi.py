@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tumorlens.serving.api.schemas import (
-    ANSWERS,
-    BatchLine,
-    Problem,
+from tumorlens.serving.api.schemas import ANSWERS, BatchLine, Problem
+from tumorlens.serving.api.series_schemas import (
+    SERIES_ANSWERS,
     SeriesLine,
     SeriesProgress,
+    SeriesViewLine,
+    SliceLine,
 )
 from tumorlens.serving.problems import MEDIA_TYPE, TYPES
 
@@ -103,7 +104,7 @@ def _build(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
     # Lines of a stream are in no response model.
-    for model in (BatchLine, SeriesProgress, SeriesLine):
+    for model in (BatchLine, SeriesProgress, SeriesLine, SeriesViewLine, SliceLine):
         line = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= line.pop("$defs", {})
         schemas[model.__name__] = line
@@ -152,7 +153,7 @@ def _add_example(media: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
     """Restore the null values of the models' examples, which FastAPI omits."""
-    for model in ANSWERS:
+    for model in (*ANSWERS, *SERIES_ANSWERS):
         extra = model.model_config.get("json_schema_extra")
         if model.__name__ in schemas and isinstance(extra, dict):
             schemas[model.__name__]["examples"] = extra["examples"]

@@ -79,9 +79,13 @@ async def explain(
     answer, fields = await answer_for(request, service, job, "explain")
     if answer.overlay_png is not None:
         return Response(answer.overlay_png, media_type="image/png")
-    for name, png in (("scan", answer.scan_png), ("heatmap", answer.heat_png)):
+    pictures = {
+        "scan": answer.scan_png, "heatmap": answer.heat_png, "evidence": answer.evidence_png,
+    }  # fmt: skip
+    for name, png in pictures.items():
         encoded = base64.b64encode(png or b"").decode("ascii")
         fields[name] = {"png": encoded, "width": answer.width, "height": answer.height}
+    fields["pixel_mm"] = answer.pixel_mm
     return JSONResponse(fields)
 
 

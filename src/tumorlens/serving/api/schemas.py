@@ -7,10 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tumorlens.inference.prediction import DISCLAIMER, SHA256, Label, ModelRef, Prediction
-from tumorlens.inference.series.answer import SeriesPrediction
 
-_MODEL = {"name": "tumorlens-evidence", "version": "1.0.0", "sha256": "5e" * 32}
-_PREDICTION: dict[str, Any] = {
+MODEL_EXAMPLE = {"name": "tumorlens-evidence", "version": "1.0.0", "sha256": "5e" * 32}
+PREDICTION_EXAMPLE: dict[str, Any] = {
     "label": "tumor",
     "prob": 0.93,
     "decision": "tumor",
@@ -21,13 +20,14 @@ _PREDICTION: dict[str, Any] = {
     "in_domain_reason": None,
     "sequence": "unknown",
     "latency_ms": 7.4,
-    "model": _MODEL,
+    "model": MODEL_EXAMPLE,
     "disclaimer": DISCLAIMER,
     "request_id": "0192f0c1a2b34c5d8e9f00112233aabb",
 }
 
 
-def _example(value: dict[str, Any]) -> ConfigDict:
+def example_config(value: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of a schema with its example, which may hold nulls."""
     return ConfigDict(
         json_schema_extra={"examples": [value]}, json_schema_serialization_defaults_required=True
     )
@@ -36,7 +36,7 @@ def _example(value: dict[str, Any]) -> ConfigDict:
 class PredictionAnswer(Prediction):
     """The answer for one image."""
 
-    model_config = _example(_PREDICTION)
+    model_config = example_config(PREDICTION_EXAMPLE)
 
     request_id: str = Field(description="Id of this request in the service's logs.")
 
@@ -44,7 +44,7 @@ class PredictionAnswer(Prediction):
 class Picture(BaseModel):
     """A PNG in base64, in the size of the scan; at most 2048 pixels on the longer side."""
 
-    model_config = _example({"png": "iVBORw0KGgo=", "width": 256, "height": 256})
+    model_config = example_config({"png": "iVBORw0KGgo=", "width": 256, "height": 256})
 
     png: str = Field(json_schema_extra={"contentEncoding": "base64"})
     width: int = Field(ge=1)
@@ -54,16 +54,24 @@ class Picture(BaseModel):
 class ExplanationAnswer(PredictionAnswer):
     """The answer for one image with its heat map."""
 
-    model_config = _example(
+    model_config = example_config(
         {
-            **_PREDICTION,
+            **PREDICTION_EXAMPLE,
             "scan": {"png": "iVBORw0KGgo=", "width": 256, "height": 256},
             "heatmap": {"png": "iVBORw0KGgo=", "width": 256, "height": 256},
+            "evidence": {"png": "iVBORw0KGgo=", "width": 256, "height": 256},
+            "pixel_mm": 0.9,
         }
     )
 
     scan: Picture = Field(description="The scan as the model received it, grey.")
     heatmap: Picture = Field(description="RGBA on a fixed scale; transparent is no evidence.")
+    evidence: Picture = Field(
+        description="The heat map's values, 8-bit grey: 0 is no evidence, 255 is 1."
+    )
+    pixel_mm: float | None = Field(
+        description="Side of a pixel of these pictures in millimetres by the DICOM header, or null."
+    )
 
 
 class Limits(BaseModel):
@@ -85,7 +93,7 @@ class ModelAnswer(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    **_MODEL,
+                    **MODEL_EXAMPLE,
                     "labels": ["healthy", "tumor"],
                     "has_map": True,
                     "intended_use": "Research and teaching.",
@@ -114,7 +122,7 @@ class ModelAnswer(BaseModel):
 class Health(BaseModel):
     """The process is alive."""
 
-    model_config = _example({"status": "ok"})
+    model_config = example_config({"status": "ok"})
 
     status: Literal["ok"]
 
@@ -122,7 +130,9 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """The service is ready; ``model_refused`` names the error of a refused new model file."""
 
-    model_config = _example({"status": "ready", "model": _MODEL, "model_refused": None})
+    model_config = example_config(
+        {"status": "ready", "model": MODEL_EXAMPLE, "model_refused": None}
+    )
 
     status: Literal["ready"]
     model: ModelRef
@@ -145,7 +155,7 @@ class Problem(BaseModel):
 class ProblemKind(BaseModel):
     """One kind of problem and what to do about it."""
 
-    model_config = _example(
+    model_config = example_config(
         {
             "type": "/problems/empty-file",
             "title": "The file is empty",
@@ -163,67 +173,10 @@ class ProblemKind(BaseModel):
 class BatchLine(BaseModel):
     """One line of a batch answer: a prediction or a problem for the file at ``index``."""
 
-    model_config = _example({"index": 0, "prediction": _PREDICTION, "problem": None})
+    model_config = example_config({"index": 0, "prediction": PREDICTION_EXAMPLE, "problem": None})
 
     index: int = Field(ge=0, description="Position of the image in the request, from 0.")
     prediction: PredictionAnswer | None
-    problem: Problem | None
-
-
-_SERIES: dict[str, Any] = {
-    **{key: value for key, value in _PREDICTION.items() if key != "request_id"},
-    "threshold_origin": "by the mean of the most suspicious run of 3 neighbouring slices; "
-    "threshold: at most 5% of healthy series called tumour",
-    "plane": "axial",
-    "geometry": {
-        "shape": [192, 224, 80],
-        "spacing_mm": [1.0, 1.0, 2.0],
-        "slice_mm": 2.0,
-        "oriented": True,
-    },
-    "slices": [
-        {"index": 0, "position_mm": -78.0, "prob": None, "decision": None,
-         "set_aside": "too little of the head"},
-        {"index": 1, "position_mm": -76.0, "prob": 0.98, "decision": "tumor", "set_aside": None},
-    ],
-    "findings": [
-        {
-            "first": 1, "last": 1, "peak": 1, "prob": 0.98, "area_mm2": 512.0, "volume_ml": 1.02,
-            "diameter_mm": 27.4, "laterality": "left",
-            "outlines": [{"index": 1, "polygons": [[[0.6, 0.4], [0.7, 0.4], [0.65, 0.5]]],
-                          "area_mm2": 512.0}],
-        }
-    ],
-    "remarks": [],
-    "request_id": _PREDICTION["request_id"],
-}  # fmt: skip
-
-
-class SeriesAnswer(SeriesPrediction):
-    """The answer for one series."""
-
-    model_config = _example(_SERIES)
-
-    request_id: str = Field(description="Id of this request in the service's logs.")
-
-
-class SeriesProgress(BaseModel):
-    """A line while a series is read: slices done, and of how many."""
-
-    model_config = _example({"index": 0, "done": 12, "of": 150})
-
-    index: int = Field(ge=0, description="Position of the series in the request, from 0.")
-    done: int = Field(ge=0)
-    of: int = Field(ge=1)
-
-
-class SeriesLine(BaseModel):
-    """The last line of a series: its prediction, or a problem."""
-
-    model_config = _example({"index": 0, "prediction": _SERIES, "problem": None})
-
-    index: int = Field(ge=0, description="Position of the series in the request, from 0.")
-    prediction: SeriesAnswer | None
     problem: Problem | None
 
 
@@ -236,7 +189,4 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     Readiness,
     ProblemKind,
     BatchLine,
-    SeriesAnswer,
-    SeriesProgress,
-    SeriesLine,
 )

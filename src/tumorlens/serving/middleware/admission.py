@@ -14,6 +14,7 @@ _WORK = {
     "/predict/batch": "predict",
     "/predict/series": "predict",
     "/explain": "explain",
+    "/explain/series": "predict",
 }
 
 

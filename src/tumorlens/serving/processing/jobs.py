@@ -54,7 +54,9 @@ class Answer:
     facts: InputFacts
     scan_png: bytes | None = None
     heat_png: bytes | None = None
+    evidence_png: bytes | None = None
     overlay_png: bytes | None = None
+    pixel_mm: float | None = None
     height: int = 0
     width: int = 0
 
@@ -89,7 +91,8 @@ def explain(
         assert class_map is not None  # the card's has_map, which the predictor has verified
         with progress.stage("encode"):
             explanation = predictor.to_explanation(image, frame, class_map, answer.prediction)
-            return _with_images(answer, explanation, overlay_opacity)
+            pixel_mm = _pixel_mm(image, explanation.scan.shape[0] / frame.height)
+            return _with_images(answer, explanation, overlay_opacity, pixel_mm)
 
     return _large_images_alone(work, limits)
 
@@ -139,10 +142,21 @@ def _analyse(
     return answer, image, ready.frame, class_map
 
 
-def _with_images(answer: Answer, explanation: Explanation, opacity: float | None) -> Answer:
+def _pixel_mm(image: Image, shown: float) -> float | None:
+    """Return the side of a pixel shown at ``shown`` times its size, by the header, or None."""
+    spacing = image.header.spacing_mm if image.header else None
+    # Pixels that were not square have been made so on the finer side.
+    return round(min(spacing) / shown, 5) if spacing and min(spacing) > 0 else None
+
+
+def _with_images(
+    answer: Answer, explanation: Explanation, opacity: float | None, pixel_mm: float | None
+) -> Answer:
     scan, heatmap = explanation.scan, explanation.heatmap
     images: dict[str, Any] = {"height": scan.shape[0], "width": scan.shape[1]}
     if opacity is None:
+        images["pixel_mm"] = pixel_mm
+        images["evidence_png"] = encode_png(np.rint(heatmap * 255).astype(np.uint8))
         images["scan_png"] = encode_png(scan)
         images["heat_png"] = encode_png(heat_rgba(heatmap))
     else:
