@@ -39,6 +39,7 @@ PROGRAMS = {
         ("chromium", "chromium-browser", "google-chrome"), f"{_CHROMIUM} fonts-dejavu-core"
     ),
     "storescu": Program(("storescu",), "dcmtk"),
+    "dcmdump": Program(("dcmdump",), "dcmtk"),
     "prometheus": Program(("prometheus",), "prometheus"),
     "promtool": Program(("promtool",), "prometheus"),
     "openssl": Program(("openssl",), "openssl"),

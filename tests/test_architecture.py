@@ -24,6 +24,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
     for level, package, below in [
         (8, "cli",
          "workflows training reporting serving bench client evaluation calibration export runs "
+         "deidentification "
          "inference ood data augmentation modelfile plots volumes imaging metrics atomic errors"),
         (7, "workflows",
          "training reporting evaluation export runs inference ood data augmentation "
@@ -44,6 +45,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (5, "runs", "inference data augmentation modelfile plots imaging metrics atomic errors"),
         (4, "inference", "modelfile pages volumes imaging metrics errors"),
         (4, "data", "pages volumes imaging metrics atomic errors"),
+        (4, "deidentification", "volumes imaging atomic errors"),
         (4, "ood", "augmentation imaging metrics models errors"),
         (3, "augmentation", "errors"),
         (3, "modelfile", "pages imaging metrics atomic errors"),
@@ -71,6 +73,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
+        "deidentification": "numpy pydicom",
         "imaging": "numpy cv2 PIL pydicom tifffile",
         "volumes": "numpy cv2 pydicom nibabel",
         "metrics": "numpy cv2",
@@ -95,6 +98,7 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "data.download": frozenset({"kagglehub", "requests"}),
     "data.near_duplicates.search": frozenset({"faiss"}),
     "data.audit.shortcuts": frozenset({"sklearn"}),
+    "deidentification.rules": frozenset({"dicomanonymizer"}),
     "volumes.itk": frozenset({"SimpleITK"}),
     "volumes.slices": frozenset({"scipy"}),
     "metrics.localization": frozenset({"scipy"}),

@@ -18,7 +18,8 @@ Capture = pytest.CaptureFixture[str]
 # The order of the pipeline; verbs that do not exist yet are simply absent from VERBS.
 PIPELINE = [
     *("download", "audit", "split", "train", "protocol", "crossval", "evaluate", "report"),
-    *("export", "calibrate", "predict", "explain", "serve", "bench", "model"),
+    *("export", "calibrate", "predict", "explain", "deidentify", "serve"),
+    *("bench", "model"),
 ]
 
 

@@ -63,8 +63,10 @@ def test_a_figure_without_a_command_says_so() -> None:
         assert bool(row["command"]) != row["note"].endswith("easured ad hoc."), row
 
 
-def test_decision_records_are_numbered_without_gaps() -> None:
-    assert [int(path.name[:4]) for path in RECORDS] == list(range(1, len(RECORDS) + 1))
+def test_decision_records_have_a_number_each() -> None:
+    numbers = [int(path.name[:4]) for path in RECORDS]
+    assert numbers[0] == 1
+    assert len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)

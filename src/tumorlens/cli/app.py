@@ -26,7 +26,8 @@ from tumorlens.errors import InputError, MissingExtraError, TumorLensError
 # In pipeline order, which --help keeps.
 VERBS = (
     *("download", "audit", "split", "train", "protocol", "crossval", "evaluate", "report"),
-    *("export", "calibrate", "predict", "explain", "serve", "bench", "model"),
+    *("export", "calibrate", "predict", "explain", "deidentify", "serve", "bench"),
+    "model",
 )
 
 EXIT_USAGE = 2
