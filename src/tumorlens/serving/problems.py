@@ -86,7 +86,7 @@ _KINDS = (
         "unsupported-format",
         415,
         "Unsupported file format",
-        "Send PNG, JPEG, TIFF, BMP, WebP or DICOM in multipart/form-data.",
+        "Send PNG, JPEG, TIFF, BMP, WebP or DICOM in multipart/form-data, or as the body itself.",
     ),
     ProblemType("empty-file", 422, "The file is empty", "Send a file that holds an image."),
     ProblemType(

@@ -16,6 +16,7 @@ from tumorlens.serving.api.series_schemas import (
     SliceLine,
 )
 from tumorlens.serving.problems import MEDIA_TYPE, TYPES
+from tumorlens.serving.uploads.raw import RAW_TYPES
 
 # Problems of every route, of those that may need a key, and of those that accept an upload.
 ANY_ROUTE = ("untrusted-host", "internal-error", "timeout")
@@ -60,6 +61,14 @@ def upload_form(file: dict[str, Any]) -> dict[str, Any]:
     form = {"type": "object", "required": ["file"], "properties": {"file": file}}
     content = {"multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def image_body() -> dict[str, Any]:
+    """Return the OpenAPI request body of one image: in a form, or the file as it is."""
+    body = upload_form(FILE_SCHEMA)
+    raw = {kind: {"schema": dict(FILE_SCHEMA)} for kind in RAW_TYPES}
+    body["requestBody"]["content"] |= raw
+    return body
 
 
 def problem_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:

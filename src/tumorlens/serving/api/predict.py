@@ -10,17 +10,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tumorlens.serving.api.openapi import (
-    FILE_SCHEMA,
     UPLOAD_ROUTE,
+    image_body,
     problem_responses,
-    upload_form,
 )
 from tumorlens.serving.api.schemas import ExplanationAnswer, PredictionAnswer
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.processing import jobs
 from tumorlens.serving.processing.service import (
     answer_for,
-    read_uploads,
+    read_image,
     require_place,
     service_of,
 )
@@ -32,13 +31,13 @@ router = APIRouter(tags=["predict"])
     "/predict",
     response_model=PredictionAnswer,
     responses=problem_responses(*UPLOAD_ROUTE),
-    openapi_extra=upload_form(FILE_SCHEMA),
+    openapi_extra=image_body(),
 )
 async def predict(request: Request) -> Response:
     """Predict one image: label, calibrated probability, decision."""
     service = service_of(request)
     require_place(request)
-    (upload,) = await read_uploads(request, 1)
+    upload = await read_image(request)
     job = jobs.predict(service.model.predictor, upload.take(), service.image_limits)
     _, fields = await answer_for(request, service, job)
     return JSONResponse(fields)
@@ -57,7 +56,7 @@ _OVERLAY = {
         200: {"content": {"image/png": _OVERLAY}},
         **problem_responses(*UPLOAD_ROUTE, "not-acceptable", "explanation-unavailable"),
     },
-    openapi_extra=upload_form(FILE_SCHEMA),
+    openapi_extra=image_body(),
 )
 async def explain(
     request: Request,
@@ -69,7 +68,7 @@ async def explain(
     service = service_of(request)
     wants_png = _wants_png(request.headers.get("accept", ""))
     require_place(request)
-    (upload,) = await read_uploads(request, 1)
+    upload = await read_image(request)
     job = jobs.explain(
         service.model.predictor,
         upload.take(),

@@ -76,7 +76,13 @@ class Cors(CORSMiddleware):
             app,
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "x-api-key", "x-request-id", "traceparent"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "x-api-key",
+                "x-request-id",
+                "traceparent",
+            ],
             expose_headers=["x-request-id", "ratelimit", "ratelimit-policy", "retry-after"],
         )
 

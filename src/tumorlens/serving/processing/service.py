@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from tumorlens.serving.processing.pool import Pool, Ticket
 from tumorlens.serving.processing.served_model import ServedModel
 from tumorlens.serving.settings import Settings
 from tumorlens.serving.uploads.form import FormReader, Upload
+from tumorlens.serving.uploads.raw import is_raw, read_raw
 
 T = TypeVar("T")
 
@@ -53,10 +54,25 @@ def service_of(request: Request) -> Service:
 
 async def read_uploads(request: Request, max_files: int) -> list[Upload]:
     """Return the files of the form, at most ``max_files``, timed as the stage ``read``."""
-    begin = time.perf_counter()
-    try:
+    with _reading(request):
         reader = FormReader(request.headers.get("content-type", ""), max_files)
         return await reader.read(request.stream())
+
+
+async def read_image(request: Request) -> Upload:
+    """Return the one image of a request: the only file of a form, or the whole body."""
+    if not is_raw(request.headers.get("content-type", "")):
+        (upload,) = await read_uploads(request, 1)
+        return upload
+    with _reading(request):
+        return await read_raw(request.stream())
+
+
+@contextlib.contextmanager
+def _reading(request: Request) -> Iterator[None]:
+    begin = time.perf_counter()
+    try:
+        yield
     finally:
         seconds = time.perf_counter() - begin
         service_of(request).metrics.stage.labels("read").observe(seconds)

@@ -45,7 +45,8 @@ class FormReader:
         if kind != b"multipart/form-data":
             raise ProblemError(
                 "unsupported-format",
-                "The request body must be multipart/form-data with a part named 'file'.",
+                "The request body must be multipart/form-data with a part named 'file', or, where "
+                "one image is expected, an image itself with its Content-Type.",
             )
         if not 1 <= len(boundary) <= 70:
             raise ProblemError("malformed-request", "The Content-Type names no usable boundary.")
