@@ -39,7 +39,10 @@ PROGRAMS = {
         ("chromium", "chromium-browser", "google-chrome"), f"{_CHROMIUM} fonts-dejavu-core"
     ),
     "storescu": Program(("storescu",), "dcmtk"),
+    "dsrdump": Program(("dsrdump",), "dcmtk"),
+    "dcm2xml": Program(("dcm2xml",), "dcmtk"),
     "dcmdump": Program(("dcmdump",), "dcmtk"),
+    "dciodvfy": Program(("dciodvfy",), "dicom3tools"),
     "prometheus": Program(("prometheus",), "prometheus"),
     "promtool": Program(("promtool",), "prometheus"),
     "openssl": Program(("openssl",), "openssl"),

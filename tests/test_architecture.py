@@ -40,6 +40,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (6, "bench", "inference modelfile imaging models errors"),
         (5, "evaluation",
          "pages inference data modelfile plots imaging metrics models atomic errors"),
+        (5, "dicom", "inference modelfile volumes imaging atomic errors"),
         (5, "calibration", "inference data modelfile imaging metrics errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
         (5, "runs", "inference data augmentation modelfile plots imaging metrics atomic errors"),

@@ -20,6 +20,9 @@ AXES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "axial": ((1, 0, 0), (0, 1, 0)),
     "coronal": ((1, 0, 0), (0, 0, -1)),
     "sagittal": ((0, 1, 0), (0, 0, -1)),
+    # As few do, though they may.
+    "turned": ((-1, 0, 0), (0, -1, 0)),
+    "transposed": ((0, -1, 0), (1, 0, 0)),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -61,6 +61,19 @@ class SeriesSlice:
         # The array, as OpenCV's Python interface gives an output without a type.
         resized = np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR))
         return np.ascontiguousarray(resized[::-1, ::-1].T, dtype=np.float32)
+
+    def to_voxels(self, points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+        """Return places in this slice as voxel indices ``[n, 3]`` of the volume.
+
+        Args:
+            points: ``(x, y)`` as fractions of the slice's width and height, from the upper left
+                corner. Whole indices are the voxels' centres.
+        """
+        axes = _IN_PLANE[self.plane]
+        voxels = np.full((len(points), 3), float(self.index))
+        for axis, along in zip(axes, np.asarray(points, np.float64).reshape(-1, 2).T, strict=True):
+            voxels[:, axis] = (1 - along) * self.volume.data.shape[axis] - 0.5
+        return voxels
 
 
 def cut(volume: Volume, plane: Plane | None = None) -> Iterator[SeriesSlice]:

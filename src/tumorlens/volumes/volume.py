@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tumorlens.errors import DecodeError, TooLargeError, UnsupportedFormatError
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.image import Limits
+
+if TYPE_CHECKING:
+    from tumorlens.volumes.dicom.frames import Frame
 
 # 512 × 512 × 400 voxels: 400 MiB as float32.
 VOLUME_LIMITS = Limits(max_bytes=512 * 2**20, max_pixels=100 * 2**20)
@@ -43,6 +46,8 @@ class Volume:
         sequence: ``T1 T1C T2 FLAIR PD DWI other unknown``, from the header.
         body_part: the header's, such as ``HEAD``; None where the format has none.
         files: names of the files it was read from.
+        frames: of a DICOM series, the frame that each slice along the axis of ``plane`` was read
+            from, by rising index; None where one is missing. Empty for other formats.
         remarks: what was unusual and how it was read, in plain words.
     """
 
@@ -56,6 +61,7 @@ class Volume:
     sequence: str = "unknown"
     body_part: str | None = None
     files: tuple[str, ...] = ()
+    frames: tuple[Frame | None, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @classmethod

@@ -96,11 +96,13 @@ def load_stack(stack: Stack, name: str, limits: Limits) -> Volume:
     check_spacing(shape, grid.spacing_mm, name)
     data = _read(stack, shape, limits)
     normal = ras_axes(grid.affine)
-    plane = PLANES[[axis for axis, _ in normal].index(2)]
+    at = [axis for axis, _ in normal].index(2)
+    plane = PLANES[at]
     scan = first.scan
     return to_volume(
         data, grid, name, plane=plane, modality=scan.modality, sequence=scan.sequence,
         body_part=scan.body_part, files=tuple(dict.fromkeys(each.source.name for each in present)),
+        frames=stack.frames[::-1] if normal[at][1] else stack.frames,
     )  # fmt: skip
 
 
