@@ -17,7 +17,6 @@ from tumorlens.cli.output import (
     chosen_planes,
     open_output,
     report_failures,
-    to_record,
     write_results,
 )
 from tumorlens.errors import OutputError
@@ -87,6 +86,8 @@ def explain(
 
 
 def _save(results: Iterable[Result], folder: Path, opacity: float) -> Iterator[Result]:
+    from tumorlens.inference.rows import to_record
+
     used_names: set[str] = set()
     for result in results:
         if result.explanation is not None or result.run is not None:

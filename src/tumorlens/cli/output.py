@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tumorlens.inference.batch import Result
     from tumorlens.inference.prediction import Prediction
     from tumorlens.inference.series.answer import SeriesPrediction
-
-# A spreadsheet would evaluate a cell that starts with one of these as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Format(StrEnum):
@@ -105,50 +102,23 @@ def report_failures(results: Iterable[Result], failed: list[str]) -> Iterator[Re
         yield result
 
 
-def to_record(result: Result) -> dict[str, Any]:
-    """Return the JSON object of one result; the prediction's fields are null after an error."""
-    from tumorlens.inference.prediction import Prediction
-
-    answer = result.series or result.prediction
-    fields = answer.to_dict() if answer else dict.fromkeys(Prediction.model_fields)
-    error = str(result.error) if result.error else None
-    return {"path": result.path, **fields, "error": error}
-
-
 def _write_jsonl(results: Iterable[Result], out: TextIO) -> None:
+    from tumorlens.inference.rows import to_record
+
     for result in results:
         out.write(json.dumps(to_record(result), ensure_ascii=False) + "\n")
         out.flush()
 
 
 def _write_csv(results: Iterable[Result], out: TextIO, series: bool) -> None:
-    from tumorlens.inference.prediction import Prediction
-    from tumorlens.inference.series.answer import SeriesPrediction
+    from tumorlens.inference.rows import columns, csv_cell, to_row
 
-    more = SeriesPrediction.columns() if series else ()
-    columns = ("path", *Prediction.columns(), *more, "error")
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, (*columns(series), "error"), restval="", lineterminator="\n")
     writer.writeheader()
     for result in results:
-        answer = result.series or result.prediction
-        row = answer.to_row() if answer else {}
-        row |= {"path": result.path, "error": result.error and str(result.error)}
-        writer.writerow({column: _cell(value) for column, value in row.items()})
+        row = to_row(result) | {"error": result.error and str(result.error)}
+        writer.writerow({column: csv_cell(value) for column, value in row.items()})
         out.flush()
-
-
-def _cell(value: Any) -> Any:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case list():
-            return " ".join(value)
-        case str() if value.startswith(_FORMULA_STARTS):
-            return f"'{value}"
-        case _:
-            return value
 
 
 def _write_table(results: Iterable[Result], out: TextIO) -> None:

@@ -25,7 +25,7 @@ from tumorlens.inference.read_ahead import read_ahead
 from tumorlens.inference.series.answer import SeriesPrediction
 from tumorlens.inference.series.run import SeriesRun
 from tumorlens.volumes.discover import discover
-from tumorlens.volumes.entries import Picture, SeriesInput, VolumeInput
+from tumorlens.volumes.entries import Entry, Picture, SeriesInput, VolumeInput
 from tumorlens.volumes.slices import SeriesSlice, cut, head_extent
 
 STDIN = "-"
@@ -105,6 +105,22 @@ def run_pictures(
     yield from _run(predictor, _picture_sources(pictures, limits), batch_size, readers)
 
 
+def run_slices(
+    predictor: Predictor,
+    entries: Iterable[Entry],
+    *,
+    planes: Sequence[Plane | None] = (None,),
+    batch_size: int = 8,
+    readers: int = 2,
+    limits: Limits | None = None,
+) -> Iterator[Result]:
+    """Predict every picture and slice of what `discover` found, like `run_batch`.
+
+    Without readers everything happens in the caller's thread.
+    """
+    yield from _run(predictor, _entry_sources(entries, limits, planes), batch_size, readers)
+
+
 def _run(
     predictor: Predictor, sources: Iterator[_Source], batch_size: int, readers: int
 ) -> Iterator[Result]:
@@ -171,13 +187,19 @@ def _sources(
         if str(path) == STDIN:
             yield _Source(STDIN, partial(_read_stdin, limits or Limits()))
             continue
-        for entry in discover([path], group_slices=False):
-            if isinstance(entry, (VolumeInput, SeriesInput)):
-                yield from _slices(entry, planes)
-            elif isinstance(entry, Picture):
-                yield _Source(entry.name, partial(entry.decode, limits or Limits()))
-            else:
-                yield _Source(entry.name, partial(_raise, entry.error))
+        yield from _entry_sources(discover([path], group_slices=False), limits, planes)
+
+
+def _entry_sources(
+    entries: Iterable[Entry], limits: Limits | None, planes: Sequence[Plane | None]
+) -> Iterator[_Source]:
+    for entry in entries:
+        if isinstance(entry, (VolumeInput, SeriesInput)):
+            yield from _slices(entry, planes)
+        elif isinstance(entry, Picture):
+            yield _Source(entry.name, partial(entry.decode, limits or Limits()))
+        else:
+            yield _Source(entry.name, partial(_raise, entry.error))
 
 
 def _slices(entry: VolumeInput | SeriesInput, planes: Sequence[Plane | None]) -> Iterator[_Source]:

@@ -55,17 +55,35 @@ def run_series(
         if from_stdin:
             yield from (run_explain if explain else run_batch)(predictor, group, limits=limits)
             continue
-        for pictures, entries in groupby(discover(group), key=lambda e: isinstance(e, Picture)):
-            if pictures:
-                found = (each for each in entries if isinstance(each, Picture))
-                if explain:
-                    yield from explain_pictures(predictor, found, limits=limits)
-                else:
-                    yield from run_pictures(predictor, found, batch_size=batch_size,
-                                            readers=readers, limits=limits)  # fmt: skip
-                continue
-            for entry in entries:
-                yield from _results(predictor, entry, planes, batch_size, readers)
+        yield from run_entries(predictor, discover(group), planes=planes, batch_size=batch_size,
+                               readers=readers, limits=limits, explain=explain)  # fmt: skip
+
+
+def run_entries(
+    predictor: Predictor,
+    entries: Iterable[Entry],
+    *,
+    planes: Sequence[Plane | None] = (None,),
+    batch_size: int = 8,
+    readers: int = 2,
+    limits: Limits | None = None,
+    explain: bool = False,
+) -> Iterator[Result]:
+    """Predict what `discover` found, like `run_series`; ``entries`` may be lazy.
+
+    Without readers everything happens in the caller's thread.
+    """
+    for pictures, group in groupby(entries, key=lambda each: isinstance(each, Picture)):
+        if pictures:
+            found = (each for each in group if isinstance(each, Picture))
+            if explain:
+                yield from explain_pictures(predictor, found, limits=limits)
+            else:
+                yield from run_pictures(predictor, found, batch_size=batch_size,
+                                        readers=readers, limits=limits)  # fmt: skip
+            continue
+        for entry in group:
+            yield from _results(predictor, entry, planes, batch_size, readers)
 
 
 def _results(
