@@ -24,7 +24,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
     for level, package, below in [
         (8, "cli",
          "workflows training reporting serving bench client evaluation calibration export runs "
-         "deidentification "
+         "jobs deidentification "
          "inference ood data augmentation modelfile plots volumes imaging metrics atomic errors"),
         (7, "workflows",
          "training reporting evaluation export runs inference ood data augmentation "
@@ -43,6 +43,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (5, "dicom", "inference modelfile volumes imaging atomic errors"),
         (5, "calibration", "inference data modelfile imaging metrics errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
+        (5, "jobs", "inference modelfile volumes imaging atomic errors"),
         (5, "runs", "inference data augmentation modelfile plots imaging metrics atomic errors"),
         (4, "inference", "modelfile pages volumes imaging metrics errors"),
         (4, "data", "pages volumes imaging metrics atomic errors"),
@@ -71,6 +72,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "client": "httpx pydantic",
         "evaluation": "cv2 numpy",
         "calibration": "numpy",
+        "jobs": "",
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",
@@ -105,6 +107,12 @@ LAZY_EXTRAS: dict[str, frozenset[str]] = {
     "metrics.localization": frozenset({"scipy"}),
     "serving.observability.tracing": frozenset({"opentelemetry"}),
     "bench.forward": frozenset({"torch"}),
+    "jobs.storage": frozenset({"fsspec"}),
+    "jobs.tables": frozenset({"pyarrow"}),
+    "jobs.encode": frozenset({"pyarrow"}),
+    "jobs.local": frozenset({"cv2"}),
+    "jobs.cluster": frozenset({"ray"}),
+    "jobs.run": frozenset({"pyarrow", "ray"}),
 }
 
 # Modules of these packages that need torch as a whole: the others import them inside functions.

@@ -12,9 +12,18 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 from tumorlens.errors import ConfigError, InputError, ModelDamagedError, ModelFileError
 from tumorlens.inference.cores import usable_cores
 
-Provider = Literal["cpu", "cuda"]
+Provider = Literal["cpu", "cuda", "tensorrt"]
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# What TensorRT does not take runs on CUDA, and what that does not on the CPU.
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": (
+        "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider",
+    ),
+}  # fmt: skip
+# TensorFloat-32 keeps 10 bits of a product: answers would differ from the CPU's.
+_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 # onnxruntime's exceptions have no common base class.
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
@@ -56,7 +65,7 @@ class Engine:
             float32 ``[N]`` and, in some models, ``map`` float32 ``[N, h, w]``,
             ``in_domain`` and ``enough_brain`` float32 ``[N]``.
         threads: Threads per run; ``None``: one per core available to this process.
-        provider: ``cpu``, or ``cuda`` (needs the onnxruntime-gpu package).
+        provider: ``cpu``; ``cuda`` or ``tensorrt`` (need the onnxruntime-gpu package).
 
     Raises:
         ModelDamagedError: ONNX Runtime refuses the graph, or its inputs or outputs differ.
@@ -80,6 +89,12 @@ class Engine:
             )
         except _RUNTIME_ERRORS as error:
             raise ModelDamagedError(f"ONNX Runtime cannot load the model: {error}") from error
+        # The runtime falls back to the CPU with a line in its log.
+        if _PROVIDERS[provider][0] not in self._session.get_providers():
+            raise ConfigError(
+                f"provider '{provider}' cannot start: is there a GPU, and CUDA, cuDNN and TensorRT "
+                "of the versions that this onnxruntime-gpu asks for? Or use 'cpu'"
+            )
         self._names = self._check_signature()
         self.has_map, self.has_ood = "map" in self._names, "in_domain" in self._names
         self.has_brain = "enough_brain" in self._names
@@ -132,13 +147,15 @@ def _thread_count(threads: int | None) -> int:
     return threads
 
 
-def _provider_list(provider: str) -> list[str]:
+def _provider_list(provider: str) -> list[str | tuple[str, dict[str, str]]]:
     if provider not in _PROVIDERS:
         raise ConfigError(f"provider '{provider}' is not one of {', '.join(_PROVIDERS)}")
-    name = _PROVIDERS[provider]
-    if name not in onnxruntime.get_available_providers():
+    names = _PROVIDERS[provider]
+    if names[0] not in onnxruntime.get_available_providers():
         raise ConfigError(
             f"provider '{provider}' is not available in the installed onnxruntime; "
             "install onnxruntime-gpu instead of onnxruntime, or use 'cpu'"
         )
-    return [name]
+    if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA and cuDNN of their Python packages, where they are
+    return [(each, _OPTIONS[each]) if each in _OPTIONS else each for each in names]

@@ -72,7 +72,7 @@ class Predictor:
         Args:
             path: Model file; None: ``$TUMORLENS_MODEL``, or the packaged default.
             threads: Threads per forward pass; None: one per core available to this process.
-            provider: ``cpu``, or ``cuda`` with onnxruntime-gpu installed.
+            provider: ``cpu``; ``cuda`` or ``tensorrt`` with onnxruntime-gpu installed.
 
         Raises:
             ModelFileError: Missing, damaged, foreign or newer (see the subclasses), or its
