@@ -33,6 +33,7 @@ from tumorlens.serving.middleware.rate import RateLimit
 from tumorlens.serving.observability.metrics import Metrics
 from tumorlens.serving.observability.telemetry import Telemetry
 from tumorlens.serving.observability.tracing import make_tracer
+from tumorlens.serving.open_inference import routes as open_inference
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.processing.pool import Pool
 from tumorlens.serving.processing.served_model import ServedModel
@@ -68,7 +69,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     app.state.service = service
     routers = [
         status.router, predict.router, batch.router, series.router, slices.router,
-        pages.make_router(),
+        open_inference.router, pages.make_router(),
     ]  # fmt: skip
     if settings.metrics:
         routers.append(status.metrics_router)

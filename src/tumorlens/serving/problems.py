@@ -17,6 +17,8 @@ from starlette.types import Scope
 from tumorlens import errors
 
 MEDIA_TYPE = "application/problem+json"
+# Below this path the Open Inference Protocol is spoken.
+PROTOCOL_ROOT = "/v2"
 # The client's file name may contain a patient's name, so every upload is called this.
 UPLOAD_NAME = "upload"
 RETRY = "Try again after the seconds in Retry-After."
@@ -200,8 +202,15 @@ def document(problem: ProblemError, scope: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def response(problem: ProblemError, scope: Scope) -> Response:
-    """Return the HTTP response for a problem, and record its slug for log and metrics."""
+    """Return the HTTP response for a problem, and record its slug for log and metrics.
+
+    The routes of the Open Inference Protocol get its form of an error.
+    """
     scope.setdefault("state", {})["problem"] = problem.kind.slug
-    body = json.dumps(document(problem, scope), ensure_ascii=False).encode("utf-8", "replace")
+    content, media_type = document(problem, scope), MEDIA_TYPE
+    if f"{path_of(scope)}/".startswith(f"{PROTOCOL_ROOT}/"):
+        content = {"error": f"{problem.kind.title}: {problem.detail}"}
+        media_type = "application/json"
+    body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
     headers = {"Cache-Control": "no-store", **problem.headers}
-    return Response(body, problem.kind.status, headers, media_type=MEDIA_TYPE)
+    return Response(body, problem.kind.status, headers, media_type=media_type)

@@ -16,6 +16,7 @@ from tumorlens.serving.settings import Settings
 
 # Open without a key: the page, which asks for one; health probes; and the documentation.
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS |= {"/v2/health/live", "/v2/health/ready"}
 OPEN_PREFIXES = ("/assets/", "/examples/", "/problems")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tumorlens.serving.middleware.limits import SMALL_BYTES, declared_length
-from tumorlens.serving.problems import path_of, response
+from tumorlens.serving.problems import PROTOCOL_ROOT, path_of, response
 from tumorlens.serving.processing.pool import Pool
 
 # Path → the kind of work it asks for, whose time the pool learns.
@@ -20,6 +20,8 @@ _WORK = {
 
 def work_of(path: str) -> str | None:
     """Return the kind of work that a path asks for; None for all that need no image."""
+    if path.startswith(PROTOCOL_ROOT) and path.endswith("/infer"):
+        return "infer"
     return _WORK.get(path)
 
 

@@ -83,7 +83,13 @@ class Cors(CORSMiddleware):
                 "x-request-id",
                 "traceparent",
             ],
-            expose_headers=["x-request-id", "ratelimit", "ratelimit-policy", "retry-after"],
+            expose_headers=[
+                "x-request-id",
+                "ratelimit",
+                "ratelimit-policy",
+                "retry-after",
+                "inference-header-content-length",
+            ],
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

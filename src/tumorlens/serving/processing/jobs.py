@@ -48,10 +48,14 @@ class InputFacts:
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction, the properties of its input, and the requested PNG images."""
+    """A prediction, the properties of its input, the requested PNG images, the raw evidence.
+
+    ``facts`` is None where no image was sent; ``logit`` is not calibrated, ``class_map`` float32
+    ``[h, w]`` in its units.
+    """
 
     prediction: Prediction
-    facts: InputFacts
+    facts: InputFacts | None
     scan_png: bytes | None = None
     heat_png: bytes | None = None
     evidence_png: bytes | None = None
@@ -59,16 +63,21 @@ class Answer:
     pixel_mm: float | None = None
     height: int = 0
     width: int = 0
+    logit: float = 0.0
+    class_map: NDArray[np.float32] | None = None
 
 
-def predict(predictor: Predictor, data: bytes, limits: Limits) -> Callable[[Progress], Answer]:
+def predict(
+    predictor: Predictor, data: bytes, limits: Limits, *, refuse: bool = True
+) -> Callable[[Progress], Answer]:
     """Return the job that predicts one image; it raises the errors of ``Predictor``.
 
-    An image that is not a usable slice of a brain MRI raises :class:`NotBrainMRIError`.
+    An image that is not a usable slice of a brain MRI raises :class:`NotBrainMRIError`, or without
+    ``refuse`` gets a prediction that says so.
     """
 
     def work(progress: Progress, bounds: Limits) -> Answer:
-        return _analyse(predictor, data, bounds, progress)[0]
+        return _analyse(predictor, data, bounds, progress, refuse=refuse)[0]
 
     return _large_images_alone(work, limits)
 
@@ -87,10 +96,12 @@ def explain(
             raise ExplanationUnavailableError(
                 f"Model {predictor.card.name} has no class map; use /predict."
             )
-        answer, image, frame, class_map = _analyse(predictor, data, bounds, progress)
-        assert class_map is not None  # the card's has_map, which the predictor has verified
+        answer, image, frame = _analyse(predictor, data, bounds, progress)
+        assert answer.class_map is not None  # the card's has_map, which the predictor verified
         with progress.stage("encode"):
-            explanation = predictor.to_explanation(image, frame, class_map, answer.prediction)
+            explanation = predictor.to_explanation(
+                image, frame, answer.class_map, answer.prediction
+            )
             pixel_mm = _pixel_mm(image, explanation.scan.shape[0] / frame.height)
             return _with_images(answer, explanation, overlay_opacity, pixel_mm)
 
@@ -119,27 +130,28 @@ def _large_images_alone(
 
 
 def _analyse(
-    predictor: Predictor, data: bytes, limits: Limits, progress: Progress
-) -> tuple[Answer, Image, Frame, NDArray[np.float32] | None]:
-    """Return the answer, the image at display size, its frame, and the class map if any."""
+    predictor: Predictor, data: bytes, limits: Limits, progress: Progress, *, refuse: bool = True
+) -> tuple[Answer, Image, Frame]:
+    """Return the answer, the image at display size, and its frame."""
     begin = time.perf_counter()
     with progress.stage("decode"):
         image = predictor.decode(data, name=UPLOAD_NAME, limits=limits)
     with progress.stage("preprocess"):
         ready = predictor.prepare(image)
-        if not ready.quality.usable:
+        if refuse and not ready.quality.usable:
             raise NotBrainMRIError(f"{UPLOAD_NAME}: {ready.quality.reason}")
     with progress.stage("forward"):
         outputs = predictor.infer(ready.tensor[None])
     elapsed_ms = (time.perf_counter() - begin) * 1000
     prediction = predictor.interpret(outputs, ready.quality, elapsed_ms, sequence=ready.sequence)
-    if not prediction.in_domain:
+    if refuse and not prediction.in_domain:
         raise NotBrainMRIError(f"{UPLOAD_NAME}: {prediction.in_domain_reason}")
-    answer = Answer(prediction, _facts(image, len(data)))
+    class_map = None if outputs.maps is None else outputs.maps[0]
+    logit = float(outputs.logits[0])
+    answer = Answer(prediction, _facts(image, len(data)), logit=logit, class_map=class_map)
     # Release the full-size image: the next steps allocate several more of its size.
     image = replace(image, pixels=bounded(image.pixels))
-    class_map = None if outputs.maps is None else outputs.maps[0]
-    return answer, image, ready.frame, class_map
+    return answer, image, ready.frame
 
 
 def _pixel_mm(image: Image, shown: float) -> float | None:

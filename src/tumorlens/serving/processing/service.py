@@ -68,6 +68,12 @@ async def read_image(request: Request) -> Upload:
         return await read_raw(request.stream())
 
 
+async def read_body(request: Request) -> bytes:
+    """Return the whole body, timed as the stage ``read``."""
+    with _reading(request):
+        return (await read_raw(request.stream())).take()
+
+
 @contextlib.contextmanager
 def _reading(request: Request) -> Iterator[None]:
     begin = time.perf_counter()
@@ -88,16 +94,23 @@ def require_place(request: Request) -> None:
         raise service_of(request).pool.refusal()
 
 
-async def answer_for(
-    request: Request, service: Service, job: Callable[[Ticket], Answer], kind: str = "predict"
-) -> tuple[Answer, dict[str, Any]]:
-    """Run the job of an image that was uploaded; return its answer and the JSON fields.
+async def run_job(
+    request: Request, service: Service, job: Callable[[Ticket], T], kind: str
+) -> tuple[T, Ticket]:
+    """Run the job of a request whose body was read.
 
     Raises the 503 problem when the place was given up while the body arrived and the pool is
     full, and :class:`ClientGoneError` when the client disconnects.
     """
     place = request.scope["state"]["place"]
-    answer, ticket = await _unless_gone(request, service.pool.run(job, kind, place))
+    return await _unless_gone(request, service.pool.run(job, kind, place))
+
+
+async def answer_for(
+    request: Request, service: Service, job: Callable[[Ticket], Answer], kind: str = "predict"
+) -> tuple[Answer, dict[str, Any]]:
+    """Run the job of one image as `run_job` does; return its answer and the JSON fields."""
+    answer, ticket = await run_job(request, service, job, kind)
     return answer, record(request, service, answer, ticket)
 
 
@@ -131,11 +144,12 @@ def record(request: Request, service: Service, answer: Answer, ticket: Ticket) -
     prediction, facts, metrics = answer.prediction, answer.facts, service.metrics
     metrics.decisions.labels(prediction.decision).inc()
     metrics.score.observe(prediction.prob)
-    metrics.input_bytes.observe(facts.bytes)
-    metrics.input_pixels.observe(facts.pixels)
-    metrics.input_format.labels(facts.format).inc()
-    metrics.input_mean.observe(facts.mean)
-    metrics.input_contrast.observe(facts.contrast)
+    if facts is not None:
+        metrics.input_bytes.observe(facts.bytes)
+        metrics.input_pixels.observe(facts.pixels)
+        metrics.input_format.labels(facts.format).inc()
+        metrics.input_mean.observe(facts.mean)
+        metrics.input_contrast.observe(facts.contrast)
     state = request.scope["state"]
     state["decision"] = prediction.decision
     state["model"] = prediction.model.sha256
