@@ -24,7 +24,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
     for level, package, below in [
         (8, "cli",
          "workflows training reporting serving bench client evaluation calibration export runs "
-         "jobs deidentification "
+         "jobs dicom seriesreport fhir deidentification "
          "inference ood data augmentation modelfile plots volumes imaging metrics atomic errors"),
         (7, "workflows",
          "training reporting evaluation export runs inference ood data augmentation "
@@ -36,11 +36,13 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
         (6, "reporting",
          "pages runs inference data modelfile plots imaging "
          "metrics models atomic errors"),
-        (6, "serving", "inference modelfile volumes imaging errors"),
+        (6, "serving", "dicom seriesreport fhir inference modelfile volumes imaging errors"),
         (6, "bench", "inference modelfile imaging models errors"),
         (5, "evaluation",
          "pages inference data modelfile plots imaging metrics models atomic errors"),
         (5, "dicom", "inference modelfile volumes imaging atomic errors"),
+        (5, "seriesreport", "pages inference modelfile volumes metrics errors"),
+        (5, "fhir", "inference modelfile volumes errors"),
         (5, "calibration", "inference data modelfile imaging metrics errors"),
         (5, "export", "inference ood modelfile imaging models atomic errors"),
         (5, "jobs", "inference modelfile volumes imaging atomic errors"),
@@ -73,6 +75,8 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
         "evaluation": "cv2 numpy",
         "calibration": "numpy",
         "jobs": "",
+        "seriesreport": "numpy cv2",
+        "fhir": "",
         "inference": "onnxruntime cv2 numpy pydantic",
         "data": "numpy cv2",
         "modelfile": "pydantic numpy",

@@ -18,8 +18,11 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("arguments", [["crossval"], ["report", "run"]])
 def test_a_missing_extra_is_reported_with_the_install_command(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
     real = importlib.util.find_spec
     monkeypatch.setattr(
         "tumorlens.cli.app.find_spec", lambda name: None if name == "seaborn" else real(name)

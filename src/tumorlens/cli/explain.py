@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +14,12 @@ from tumorlens.cli.output import (
     Format,
     PlaneChoice,
     chosen_planes,
+    create_folder,
     open_output,
     report_failures,
+    unique_name,
     write_results,
 )
-from tumorlens.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,7 +70,7 @@ def explain(
 
     predictor = Predictor.open(model, threads=threads)
     predictor.require_map()
-    _create_folder(output)
+    create_folder(output)
     failed: list[str] = []
     planes = chosen_planes(plane)
     results = (
@@ -91,7 +91,7 @@ def _save(results: Iterable[Result], folder: Path, opacity: float) -> Iterator[R
     used_names: set[str] = set()
     for result in results:
         if result.explanation is not None or result.run is not None:
-            name = _unique_name(result.path, used_names)
+            name = unique_name(result.path, used_names)
             if result.run is not None:
                 details = _save_series(result.run, folder, name, opacity)
             else:
@@ -127,22 +127,3 @@ def _save_series(run: SeriesRun, folder: Path, name: str, opacity: float) -> dic
         "montage": f"{name}.png", "curve": f"{name}.curve.png", "map": f"{name}.map.nii.gz",
         "opacity": opacity,
     }  # fmt: skip
-
-
-def _unique_name(path: str, used: set[str]) -> str:
-    """Name the files after the image, with a number when two images share the name."""
-    base = "stdin" if path == "-" else re.sub(r"[^\w.+-]", "_", Path(path).name).lstrip(".")
-    name, number = base, 2
-    while name.casefold() in used:
-        name, number = f"{base}-{number}", number + 1
-    used.add(name.casefold())
-    return name
-
-
-def _create_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the folder cannot be created ({error.strerror}); give another --output"
-        ) from error

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import typer
 from tumorlens.atomic import atomic_file
 from tumorlens.cli.app import EXIT_BROKEN_PIPE, print_error
 from tumorlens.cli.tables import open_console, show_table
+from tumorlens.errors import OutputError
 
 if TYPE_CHECKING:
     from tumorlens.imaging.anatomy import Plane
@@ -74,6 +76,26 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")
         yield text
         text.detach()  # flushes, and leaves closing to atomic_file
+
+
+def unique_name(path: str, used: set[str]) -> str:
+    """Name files after an input, with a number when two share the name; adds it to ``used``."""
+    base = "stdin" if path == "-" else re.sub(r"[^\w.+-]", "_", Path(path).name).lstrip(".")
+    name, number = base, 2
+    while name.casefold() in used:
+        name, number = f"{base}-{number}", number + 1
+    used.add(name.casefold())
+    return name
+
+
+def create_folder(folder: Path) -> None:
+    """Create a folder for results; raises `OutputError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the folder cannot be created ({error.strerror}); give another --output"
+        ) from error
 
 
 def write_results(

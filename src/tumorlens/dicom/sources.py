@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from tumorlens.dicom.headers import SourceHeader, read_source_header
 from tumorlens.dicom.uids import UidSource, uid_source
 from tumorlens.errors import UnsupportedFormatError
 from tumorlens.inference.series.answer import SeriesPrediction
 from tumorlens.inference.series.run import SeriesRun
 from tumorlens.volumes.dicom.frames import Frame
+from tumorlens.volumes.dicom.headers import SourceHeader, read_source_header
 from tumorlens.volumes.source import Source
 from tumorlens.volumes.volume import Volume
 

@@ -23,7 +23,7 @@ from tumorlens import __version__
 from tumorlens.errors import TumorLensError
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving import problems
-from tumorlens.serving.api import batch, pages, predict, series, slices, status
+from tumorlens.serving.api import batch, documents, pages, predict, series, slices, status
 from tumorlens.serving.api.openapi import describe
 from tumorlens.serving.middleware.access import ApiKeys, TrustedHosts, load_keys
 from tumorlens.serving.middleware.admission import LoadShedding
@@ -69,7 +69,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     app.state.service = service
     routers = [
         status.router, predict.router, batch.router, series.router, slices.router,
-        open_inference.router, pages.make_router(),
+        open_inference.router, documents.router, pages.make_router(),
     ]  # fmt: skip
     if settings.metrics:
         routers.append(status.metrics_router)

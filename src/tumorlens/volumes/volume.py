@@ -48,6 +48,8 @@ class Volume:
         files: names of the files it was read from.
         frames: of a DICOM series, the frame that each slice along the axis of ``plane`` was read
             from, by rising index; None where one is missing. Empty for other formats.
+        set_aside: of a DICOM series, name and reason of each slice that does not fit; `remarks`
+            has them too.
         remarks: what was unusual and how it was read, in plain words.
     """
 
@@ -62,6 +64,7 @@ class Volume:
     body_part: str | None = None
     files: tuple[str, ...] = ()
     frames: tuple[Frame | None, ...] = ()
+    set_aside: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
     @classmethod

@@ -72,7 +72,8 @@ def load(entry: SeriesEntry) -> Loaded:
         return Loaded(volume, None, started)
     set_aside = (f"{name}: {reason}" for name, reason in entry.set_aside)
     remarks = dict.fromkeys((*volume.remarks, *entry.remarks, *set_aside))
-    return Loaded(replace(volume, remarks=tuple(remarks)), entry.header.refusal, started)
+    volume = replace(volume, remarks=tuple(remarks), set_aside=entry.set_aside)
+    return Loaded(volume, entry.header.refusal, started)
 
 
 def _only_series(path: str | Path) -> SeriesEntry:

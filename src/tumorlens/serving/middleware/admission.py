@@ -15,6 +15,7 @@ _WORK = {
     "/predict/series": "predict",
     "/explain": "explain",
     "/explain/series": "predict",
+    "/report": "predict",
 }
 
 

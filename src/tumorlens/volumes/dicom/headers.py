@@ -22,6 +22,7 @@ from tumorlens.imaging.dicom import elements
 from tumorlens.imaging.foreign import foreign
 from tumorlens.volumes.dicom.frames import DAMAGED
 from tumorlens.volumes.source import Source
+from tumorlens.volumes.volume import Volume
 
 CHARACTER_SET = "ISO_IR 192"
 # Type 2: present in every result, empty where the source has no valid value.
@@ -89,6 +90,29 @@ def read_source_header(source: Source) -> SourceHeader:
                 setattr(header, keyword, number)
     header.SpecificCharacterSet = CHARACTER_SET  # of the results, which take it from here
     return SourceHeader(header, names)
+
+
+_SHOWN = {
+    "PatientName": "Patient", "PatientID": "Patient ID", "PatientBirthDate": "Birth date",
+    "PatientSex": "Sex", "StudyDate": "Study date", "AccessionNumber": "Accession number",
+    "StudyInstanceUID": "Study Instance UID", "SeriesInstanceUID": "Series Instance UID",
+}  # fmt: skip
+
+
+def read_identifiers(volume: Volume) -> dict[str, str]:
+    """Return what names the patient and the study of a DICOM series, in words → as in the file.
+
+    Only what the file gives; none at all for other formats. Raises as `read_source_header`.
+    """
+    frame = next((each for each in volume.frames if each is not None), None)
+    if frame is None:
+        return {}
+    header = read_source_header(frame.source)
+    found = {
+        words: str(header.names.get(keyword) or header.dataset.get(keyword) or "")
+        for keyword, words in _SHOWN.items()
+    }
+    return {words: value for words, value in found.items() if value}
 
 
 def _valid(stored: Dataset, keyword: str) -> Any:

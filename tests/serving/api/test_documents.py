@@ -1,0 +1,76 @@
+"""The answer for one series as a document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.dicom.studies import write_study
+from tests.inference.series.drawn import head, save, write_bright_model
+from tests.serving import scans
+from tests.serving.api.test_batch import zipped
+from tests.serving.conftest import MakeClient
+from tumorlens.inference.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    path = write_bright_model(tmp_path_factory.mktemp("model") / "bright.onnx")
+    return Predictor.open(path, threads=1)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return archive(write_study(tmp_path_factory.mktemp("studies") / "study"))
+
+
+@pytest.fixture
+def client(make_client: MakeClient, bright: Predictor) -> TestClient:
+    return make_client(using=bright)
+
+
+def archive(folder: Path) -> bytes:
+    return zipped({f"CANARY-FOLDER/{each.name}": each.read_bytes() for each in folder.iterdir()})
+
+
+def ask(client: TestClient, path: str, *bodies: bytes, **params: str) -> Any:
+    files = [("file", (f"CANARY{n}.bin", body)) for n, body in enumerate(bodies)]
+    return client.post(path, files=files, params=params)
+
+
+def test_a_report_is_a_page_of_its_own(client: TestClient, study: bytes) -> None:
+    answer = ask(client, "/report", study)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-disposition"].startswith("attachment; ")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "script-src" not in answer.headers["content-security-policy"]
+    assert "Tumour suspected" in answer.text
+    assert "CANARY" not in answer.text
+    named = ask(client, "/report", study, identifiers="true", plane="coronal").text
+    assert "CANARY-NAME^JANE" in named
+    assert "CANARY-FOLDER" not in named
+    assert "coronal slice" in named
+
+
+def test_a_volume_and_a_refused_series_have_reports(client: TestClient, tmp_path: Path) -> None:
+    volume = save(tmp_path / "a.nii.gz", head(shape=(64, 72, 20), spacing=(3.0, 3.0, 8.0)))
+    assert "No tumour found" in ask(client, "/report", volume.read_bytes()).text
+    knee = archive(write_study(tmp_path / "knee", BodyPartExamined="KNEE"))
+    answer = ask(client, "/report", knee)
+    assert answer.status_code == 200
+    assert "the header says" in answer.text
+
+
+def test_no_series_and_several_are_refused(
+    client: TestClient, study: bytes, tmp_path: Path
+) -> None:
+    assert ask(client, "/report", scans.png_scan()).status_code == 415
+    assert ask(client, "/report", b"").status_code == 422
+    volume = save(tmp_path / "a.nii.gz", head(shape=(64, 72, 20), spacing=(3.0, 3.0, 8.0)))
+    answer = ask(client, "/report", study, volume.read_bytes())
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
+    assert "2 series" in answer.json()["detail"]
