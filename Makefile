@@ -42,7 +42,7 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing TumorLens with training and test tools into $(VENV) (a few minutes, once) …"
-	@$(PIP) --editable '.[train,dev]'
+	@$(PIP) --editable '.[train,docs,dev]'
 	@$(PIP) --no-deps '$(ORACLE)'
 	@touch $(VENV)/.base $@
 
@@ -80,6 +80,15 @@ system: $(VENV)/.dev
 	$$as_root apt-get update --quiet=2 && \
 	$$as_root env DEBIAN_FRONTEND=noninteractive \
 		apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null
+
+.PHONY: docs
+docs: $(VENV)/.dev ## build the documentation into build/site; a broken link ends the build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo "build/site/index.html opens in a browser, without a server"
+
+.PHONY: notebook
+notebook: $(VENV)/.dev ## execute notebooks/quickstart.ipynb and write its outputs anew
+	@$(BIN)/python -m tests.docs.notebook
 
 .PHONY: faults
 faults: $(VENV)/.dev ## attack a server on loopback, in full (a quarter of an hour)
