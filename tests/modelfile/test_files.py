@@ -155,9 +155,9 @@ def test_an_older_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 
 def format_4(**changes: object) -> bytes:
-    """Return a card as TumorLens 0.2 wrote it, without the fields of format 5."""
+    """Return a card as TumorLens 0.2 wrote it, without the fields of later formats."""
     fields = tiny_card(tiny_onnx()).model_dump(mode="json")
-    for name in ("bias", "prior", "site"):
+    for name in ("bias", "prior", "site", "drift"):
         del fields[name]
     return json.dumps(fields | {"format_version": 4} | changes).encode()
 
@@ -183,10 +183,11 @@ def test_a_file_of_format_4_is_read_with_its_share_of_tumours(
     path = tmp_path / "format4.onnx"
     path.write_bytes(signed(tiny_onnx(), format_4(**changes)))
     card = read_card(path)
-    assert (card.format_version, card.bias, card.prior, card.site) == (5, 0.0, prior, None)
+    assert (card.format_version, card.bias, card.prior) == (FORMAT_VERSION, 0.0, prior)
+    assert (card.site, card.drift) == (None, None)
     assert card.temperature == tiny_card(tiny_onnx()).temperature
-    write_model(path.read_bytes(), card, tmp_path / "format5.onnx")
-    assert read_card(tmp_path / "format5.onnx") == card
+    write_model(path.read_bytes(), card, tmp_path / "present.onnx")
+    assert read_card(tmp_path / "present.onnx") == card
 
 
 @pytest.mark.parametrize(

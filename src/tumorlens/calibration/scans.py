@@ -14,6 +14,7 @@ from tumorlens.data.grouping import group_records
 from tumorlens.data.manifest import MANIFEST_NAME, Record, group_numbers
 from tumorlens.data.pixels import read_pixels
 from tumorlens.data.sources import load_source
+from tumorlens.drift.statistics import observe
 from tumorlens.errors import DataError, InputError
 from tumorlens.imaging.decode import decode
 from tumorlens.imaging.image import Image
@@ -21,6 +22,7 @@ from tumorlens.inference.network_input import NetworkInput
 from tumorlens.inference.predictor import Predictor
 
 Progress = Callable[[int, int], None]
+Observed = tuple[float, ...]
 _BATCH = 8
 
 
@@ -42,6 +44,8 @@ class SiteScans:
         labels: int64 ``[N]``, 0 healthy or 1 tumour; None without labels.
         groups: int64 ``[N]``; near-duplicates and slices of one person share a number.
         sources: Names of the data sets.
+        observed: What `tumorlens.drift.statistics.observe` says of each scan, ``[N, 5]``, at the
+            card's calibration.
         left_out: Every other scan.
     """
 
@@ -49,6 +53,7 @@ class SiteScans:
     labels: NDArray[np.int64] | None
     groups: NDArray[np.int64]
     sources: frozenset[str]
+    observed: NDArray[np.float64]
     left_out: tuple[LeftOut, ...]
 
     @property
@@ -80,6 +85,7 @@ def read_site(
         _check_labels(records, folder)
     kept: list[Record] = []
     logits: list[float] = []
+    observed: list[Observed] = []
     left_out: list[LeftOut] = []
     for start in range(0, len(records), _BATCH):
         chunk = records[start : start + _BATCH]
@@ -89,10 +95,11 @@ def read_site(
                 ready.append((record, predictor.prepare(_image(record))))
             except InputError as error:
                 left_out.append(LeftOut(str(record.path), str(error), unreadable=True))
-        for record, logit, reason in _answers(predictor, ready):
+        for record, logit, seen, reason in _answers(predictor, ready):
             if reason is None:
                 kept.append(record)
                 logits.append(logit)
+                observed.append(seen)
             else:
                 left_out.append(LeftOut(str(record.path), reason, unreadable=False))
         if progress is not None:
@@ -104,6 +111,7 @@ def read_site(
         None if labels is None else np.array(labels, dtype=np.int64),
         group_numbers(grouped),
         frozenset(record.source for record in grouped),
+        np.array(observed, dtype=np.float64),
         tuple(left_out),
     )
 
@@ -117,14 +125,16 @@ def _image(record: Record) -> Image:
 
 def _answers(
     predictor: Predictor, ready: Sequence[tuple[Record, NetworkInput]]
-) -> Iterator[tuple[Record, float, str | None]]:
-    """Yield each record with its logit and, where it is out of domain, the reason."""
+) -> Iterator[tuple[Record, float, Observed, str | None]]:
+    """Yield each record, its logit, its statistics and, if out of domain, the reason."""
     if not ready:
         return
     outputs = predictor.infer(np.stack([each.tensor for _, each in ready]))
     for row, (record, each) in enumerate(ready):
         answer = predictor.interpret(outputs, each.quality, 0.0, row)
-        yield record, float(outputs.logits[row]), answer.in_domain_reason
+        domain = None if outputs.in_domain is None else float(outputs.in_domain[row])
+        seen = observe(each.tensor, answer.prob, domain)
+        yield record, float(outputs.logits[row]), seen, answer.in_domain_reason
 
 
 def _check_labels(records: Sequence[Record], folder: str | Path) -> None:

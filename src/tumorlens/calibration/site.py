@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tumorlens.calibration.drift import check_output, moved_reference, site_reference
 from tumorlens.calibration.fit import Fitted, as_shipped, fit_labelled, fit_unlabelled, moved_to
 from tumorlens.calibration.scans import LeftOut, Progress, SiteScans, read_site
 from tumorlens.errors import ConfigError
 from tumorlens.inference.default_model import find_model
 from tumorlens.inference.predictor import Predictor
 from tumorlens.modelfile import (
+    DriftReference,
     Metric,
     ModelCard,
     SeriesRule,
@@ -90,9 +92,7 @@ def calibrate_model(
     """
     source = find_model(model)
     _check_options(folder, unlabelled, prior, target)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise ConfigError(f"{output}: is the model file itself, which is never changed; give --out "
-                          "another name")  # fmt: skip
+    check_output(source, output)
     predictor, model_file = Predictor.open(source, threads=threads), read_model(source)
     card = model_file.card
     if folder is None or unlabelled:
@@ -104,7 +104,8 @@ def calibrate_model(
         scans = read_site(predictor, folder, labelled=not unlabelled, progress=progress)
     fitted, kind = _fit(card, scans, prior, target, seed)
     record = _record(fitted, kind, scans, model_file.sha256)
-    write_model(model_file.onnx_bytes, _new_card(card, fitted, record), output)
+    drift = _reference(card, fitted, scans)
+    write_model(model_file.onnx_bytes, _new_card(card, fitted, record, drift), output)
     return Calibrated(
         output,
         read_model(output).sha256,
@@ -175,7 +176,18 @@ def _record(
     )
 
 
-def _new_card(card: ModelCard, fitted: Fitted, record: SiteCalibration) -> ModelCard:
+def _reference(card: ModelCard, fitted: Fitted, scans: SiteScans | None) -> DriftReference | None:
+    """Return the histograms of the site's scans; without any, the card's with its scores moved."""
+    if scans is not None:
+        return site_reference(scans, fitted.temperature.value, fitted.bias.value)
+    if card.drift is None:
+        return None
+    return moved_reference(card.drift, fitted.bias.value - card.bias)
+
+
+def _new_card(
+    card: ModelCard, fitted: Fitted, record: SiteCalibration, drift: DriftReference | None
+) -> ModelCard:
     """Return the card with the new values, without the metrics they make untrue."""
     metrics = tuple(each for each in card.metrics if _stays_true(each, record.kind))
     notes = [line for line in card.limitations if not line.startswith(_NOTE)]
@@ -192,6 +204,7 @@ def _new_card(card: ModelCard, fitted: Fitted, record: SiteCalibration) -> Model
         "conformal": fitted.conformal,
         "site": record,
         "series": _uncalibrated(card.series),
+        "drift": drift,
         "metrics": metrics,
         "limitations": tuple(notes),
     }

@@ -84,6 +84,7 @@ def _properties(card: ModelCard, path: Path, sha256: str) -> dict[str, str]:
         "prior": f"{card.prior:.4g} of the scans are tumours" if card.prior else "not known",
         "threshold": f"{threshold.value:.4g} ({threshold.origin})",
         "conformal": _describe_conformal(card),
+        "drift": card.drift.describe() if card.drift else "no reference: drift is not watched",
         "intended use": card.intended_use,
         "limitations": "\n".join(f"· {line}" for line in card.limitations) or "none stated",
         "licence": card.licence,

@@ -15,6 +15,7 @@ from tumorlens.modelfile.card import (
     Pooling,
     SelfTest,
 )
+from tumorlens.modelfile.drift import DriftReference, ReferenceHistogram
 from tumorlens.modelfile.files import ModelFile, read_card, read_model, write_model
 from tumorlens.modelfile.series import DEFAULT_SERIES_RULE, SeriesRule
 from tumorlens.modelfile.site import SiteCalibration, SiteMetric, SiteValue
@@ -24,12 +25,14 @@ __all__ = [
     "FORMAT_VERSION",
     "BrainDetector",
     "DataSource",
+    "DriftReference",
     "Metric",
     "ModelCard",
     "ModelFile",
     "OodCheck",
     "OodDetector",
     "Pooling",
+    "ReferenceHistogram",
     "SelfTest",
     "SeriesRule",
     "SiteCalibration",

@@ -16,11 +16,12 @@ from pydantic import (
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.preprocess import PreprocessSpec
 from tumorlens.metrics.decision import Conformal, Threshold
+from tumorlens.modelfile.drift import DriftReference
 from tumorlens.modelfile.series import SeriesRule
 from tumorlens.modelfile.site import CardRecord, Sha256, SiteCalibration
 
 # Incremented when the fields of a card change; older ones from `OLDEST_FORMAT` on are read too.
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 OLDEST_FORMAT: Final = 4
 
 
@@ -154,10 +155,12 @@ class ModelCard(CardRecord):
             `DEFAULT_SERIES_RULE`, which is not calibrated.
         ood: The out-of-distribution detector; None without the output ``in_domain``.
         brain: The brain detector; None without the output ``enough_brain``.
+        drift: Histograms of scores and inputs that a service compares its answers with; None
+            where there are none.
         recipe: The full training configuration, for documentation only.
     """
 
-    format_version: Literal[5] = FORMAT_VERSION
+    format_version: Literal[6] = FORMAT_VERSION
     name: Annotated[str, Field(min_length=1)]
     version: Annotated[str, Field(min_length=1)]
     created: str
@@ -176,6 +179,7 @@ class ModelCard(CardRecord):
     series: SeriesRule | None = None
     ood: OodDetector | None = None
     brain: BrainDetector | None = None
+    drift: DriftReference | None = None
     metrics: tuple[Metric, ...] = ()
     data: tuple[DataSource, ...] = ()
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -200,14 +204,15 @@ class ModelCard(CardRecord):
         return self
 
 
-def from_format_4(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return a card of format 4 as one of format 5: no bias, and the prior where it is known.
+def from_older_format(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a card of format 4 or 5 as one of the present format.
 
-    Temperature and conformal sets of format 4 were fitted on the same scans, whose labels the
-    sets' entries count.
+    Format 5 has no reference for drift. Format 4 has no bias either, and its prior where it is
+    known: temperature and conformal sets were fitted on the same scans, whose labels the sets'
+    entries count.
     """
     card = {**raw, "format_version": FORMAT_VERSION}
-    if raw.get("conformal"):
+    if raw["format_version"] == OLDEST_FORMAT and raw.get("conformal"):
         tumours, healthy = (raw["conformal"][0][f"n_{name}"] for name in ("tumor", "healthy"))
         card["prior"] = tumours / max(tumours + healthy, 1)
     return card

@@ -29,7 +29,7 @@ from tumorlens.errors import (
     NewerModelError,
     OlderModelError,
 )
-from tumorlens.modelfile.card import FORMAT_VERSION, OLDEST_FORMAT, ModelCard, from_format_4
+from tumorlens.modelfile.card import FORMAT_VERSION, OLDEST_FORMAT, ModelCard, from_older_format
 from tumorlens.modelfile.wire import (
     WireError,
     in_field_order,
@@ -123,7 +123,8 @@ def _card(path: str | Path, text: bytes) -> ModelCard:
                 "use the packaged model, train again (tumorlens train), or install the TumorLens "
                 "version that wrote the file"
             )
-        return ModelCard.model_validate(from_format_4(raw) if version == 4 else raw)
+        older = version < FORMAT_VERSION
+        return ModelCard.model_validate(from_older_format(raw) if older else raw)
     except (ValueError, TypeError, KeyError) as error:
         # A ValidationError is a ValueError; pydantic's message contains a link.
         reason = _first_error(error) if isinstance(error, ValidationError) else repr(error)

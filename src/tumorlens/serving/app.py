@@ -51,7 +51,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     image. Raises :class:`ConfigError` when the key file cannot be used.
     """
     settings = settings or Settings()
-    metrics = Metrics()
+    metrics = Metrics(settings.drift_window)
     service = Service(
         settings=settings,
         metrics=metrics,

@@ -119,6 +119,12 @@ class Settings(BaseSettings):
         description="Form of the log lines; auto is console on a terminal, else json.",
     )
     metrics: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
+    drift_window: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="Last answers per worker that are watched for drift; 0: none.",
+    )
     metrics_key: bool = Field(default=False, description="Require an API key at /metrics too.")
     otel: bool = Field(
         default=False, description="Export traces with OpenTelemetry (OTEL_… variables say where)."

@@ -17,6 +17,7 @@ from tumorlens.reporting.cards import write_cards
 from tumorlens.reporting.intended_use import INTENDED_USE, LIMITATIONS
 from tumorlens.runs.provenance import recipe
 from tumorlens.runs.records import data_sources
+from tumorlens.workflows.drift_reference import drift_reference
 from tumorlens.workflows.execution import Trained
 from tumorlens.workflows.fit_brain import fit_brain_detector
 from tumorlens.workflows.fit_ood import fit_ood_detector
@@ -64,6 +65,9 @@ def package_model(trained: Trained) -> None:
         limitations=LIMITATIONS,
         licence="Apache-2.0",
         self_test=make_self_test(lambda batch: float(engine.run(batch).logits[0]), spec),
+    )
+    card = ModelCard.model_validate(
+        card.model_dump() | {"drift": drift_reference(engine, card, parts)}
     )
     if head is not None:
         write_weights(head, folder.ood_detector)

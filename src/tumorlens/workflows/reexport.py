@@ -21,7 +21,8 @@ from tumorlens.runs.compose import read_config
 from tumorlens.runs.folder import RunFolder
 from tumorlens.runs.records import load_records
 from tumorlens.runs.scores import UNSEEN_PART, conformal_sets
-from tumorlens.training.decoding import decode_parts
+from tumorlens.training.decoding import Parts, decode_parts
+from tumorlens.workflows.drift_reference import drift_reference
 from tumorlens.workflows.fit_brain import fit_brain_detector
 from tumorlens.workflows.fit_ood import fit_ood_detector
 from tumorlens.workflows.measure import score
@@ -56,8 +57,9 @@ def reexport(
     network = build(card.architecture, **card.architecture_args)
     load_weights(network, folder.weights)
     changes: dict[str, Any] = {"name": name or card.name, "version": version or card.version}
+    parts: Parts | None = None
     if refit:
-        head, brain, found = _refit(network, card, folder)
+        head, brain, found, parts = _refit(network, card, folder)
         changes |= found
     else:
         head = _read_head(folder.ood_detector) if card.ood is not None else None
@@ -69,6 +71,9 @@ def reexport(
             f"{run_dir}: with weights.pt {failure}; these are not the weights the card measured"
         )
     card = ModelCard.model_validate(card.model_dump() | changes)
+    if parts is not None:
+        drift = drift_reference(engine, card, parts)
+        card = ModelCard.model_validate(card.model_dump() | {"drift": drift})
     if refit and head is not None:
         write_weights(head, folder.ood_detector)
     if refit and brain is not None:
@@ -79,8 +84,8 @@ def reexport(
 
 def _refit(
     network: nn.Module, card: ModelCard, folder: RunFolder
-) -> tuple[OodHead | None, BrainHead | None, dict[str, Any]]:
-    """Return the heads and the changed fields of the card: detectors and conformal sets."""
+) -> tuple[OodHead | None, BrainHead | None, dict[str, Any], Parts]:
+    """Return the heads, the card's detectors and conformal sets, and the run's parts."""
     config = read_config(folder.config)
     split, records = read_split(folder.split), load_records(config.data)
     known = {record.key for record in records}
@@ -102,7 +107,7 @@ def _refit(
         head, changes["ood"] = fitted
     if (enough := fit_brain_detector(network, parts, config.seed)) is not None:
         brain, changes["brain"] = enough
-    return head, brain, changes
+    return head, brain, changes, parts
 
 
 def _read_head(path: Path) -> OodHead:

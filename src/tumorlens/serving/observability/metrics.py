@@ -18,7 +18,9 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
+
+from tumorlens.serving.observability.drift import AllWorkers, DriftMonitor
 
 MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 STAGES = ("read", "queue", "decode", "preprocess", "forward", "encode")
@@ -36,9 +38,12 @@ def shared_folder() -> Path | None:
 
 
 class Metrics:
-    """The metrics of one application, in their own registry."""
+    """The metrics of one application, in their own registry.
 
-    def __init__(self) -> None:
+    ``drift_window`` is the number of answers that are compared with the model's reference.
+    """
+
+    def __init__(self, drift_window: int = 1000) -> None:
         registry = CollectorRegistry()
         self.registry = registry
         counter = partial(Counter, registry=registry)
@@ -113,6 +118,8 @@ class Metrics:
             "Standard deviation of an image's intensity as a share of its range.",
             buckets=tuple(step / 20 for step in range(1, 11)),
         )
+        self.drift = DriftMonitor(drift_window, shared=shared_folder() is not None)
+        registry.register(self.drift)
         if shared_folder() is None:
             ProcessCollector(namespace="tumorlens", registry=registry)
 
@@ -123,7 +130,7 @@ class Metrics:
             return generate_latest(self.registry)
         _forget_dead_workers(folder)
         shared = CollectorRegistry()
-        MultiProcessCollector(shared, path=str(folder))  # type: ignore[no-untyped-call]
+        shared.register(AllWorkers(str(folder), self.drift))
         return generate_latest(shared)
 
 

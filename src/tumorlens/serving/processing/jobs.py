@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.drift.statistics import observe
 from tumorlens.errors import ExplanationUnavailableError, NotBrainMRIError, TooLargeError
 from tumorlens.imaging.decode import Image, Limits
 from tumorlens.imaging.frame import Frame
@@ -37,13 +38,18 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class InputFacts:
-    """Properties of an image for the metrics: format and statistics, no content."""
+    """Properties of an image for the metrics: format and statistics, no content.
+
+    ``observed`` is what is watched for drift; empty out of domain, and where the model has no
+    reference.
+    """
 
     format: str
     bytes: int
     pixels: int
     mean: float
     contrast: float
+    observed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,12 @@ def _analyse(
         raise NotBrainMRIError(f"{UPLOAD_NAME}: {prediction.in_domain_reason}")
     class_map = None if outputs.maps is None else outputs.maps[0]
     logit = float(outputs.logits[0])
-    answer = Answer(prediction, _facts(image, len(data)), logit=logit, class_map=class_map)
+    observed: tuple[float, ...] = ()
+    if predictor.card.drift is not None and prediction.in_domain:
+        domain = None if outputs.in_domain is None else float(outputs.in_domain[0])
+        observed = observe(ready.tensor, prediction.prob, domain)
+    facts = replace(_facts(image, len(data)), observed=observed)
+    answer = Answer(prediction, facts, logit=logit, class_map=class_map)
     # Release the full-size image: the next steps allocate several more of its size.
     image = replace(image, pixels=bounded(image.pixels))
     return answer, image, ready.frame

@@ -83,6 +83,8 @@ class ServedModel:
         card = self.predictor.card
         labels = (card.name, card.version, self.predictor.sha256)
         self._metrics.model_info.labels(*labels).set(value)
+        if value:
+            self._metrics.drift.follow(card.drift)
 
 
 def open_predictor(settings: Settings) -> Predictor:

@@ -150,6 +150,7 @@ def record(request: Request, service: Service, answer: Answer, ticket: Ticket) -
         metrics.input_format.labels(facts.format).inc()
         metrics.input_mean.observe(facts.mean)
         metrics.input_contrast.observe(facts.contrast)
+        metrics.drift.add(facts.observed)
     state = request.scope["state"]
     state["decision"] = prediction.decision
     state["model"] = prediction.model.sha256
