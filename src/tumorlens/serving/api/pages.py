@@ -24,7 +24,11 @@ from tumorlens.volumes.write import write_nifti
 
 # Only these files are served: a name from outside never reaches the file system.
 ASSETS = (
-    "app.js", "style.css", "icon.svg", "docs.js", "docs.css",
+    "answer.js", "api.js", "app.js", "card.js", "colours.js", "compare.js", "curve.js",
+    "dicom.js", "docs.css", "docs.js", "dom.js", "gauge.js", "gestures.js", "i18n.js",
+    "icon.svg", "paint.js", "png.js", "queue.js", "reasons.js", "render.js", "strings.js",
+    "study.js", "style.css", "takeaway.js", "thumbnail.js", "toolbar.js", "upload.js",
+    "viewer.css", "viewer.js", "worklist.js", "zip.js",
 )  # fmt: skip
 EXAMPLE_SEED, SERIES_SEED = 7, 1
 # Slices below show a drawn skull base, which is not lifelike.

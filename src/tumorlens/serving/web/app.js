@@ -1,267 +1,299 @@
-// The page of TumorLens: choose a scan, send it to this server, show the answer. No library, no
-// request to any other origin. Every path is relative, so a proxy prefix works too.
+// The page of TumorLens: a picture, a series or a list of many, sent to this server and shown. No
+// library, and no request to any other address.
 
-const byId = (id) => document.getElementById(id);
+import { describeSlice, showAnswer, sliceLine } from "./answer.js";
+import { Silence, getCard, setKey } from "./api.js";
+import { showCard } from "./card.js";
+import { Compare } from "./compare.js";
+import { curve } from "./curve.js";
+import { announce, byId, el } from "./dom.js";
+import { megabytes, onLanguage, probability, startLanguage, t } from "./i18n.js";
+import { Queue, isOver } from "./queue.js";
+import { problem } from "./reasons.js";
+import { listen, toItems } from "./upload.js";
+import { Viewer } from "./viewer.js";
+import { Worklist } from "./worklist.js";
+
 const main = byId("work");
-const ANSWER_SECONDS = 90;
+const EXAMPLES = { lesion: "lesion.png", healthy: "healthy.png", series: "series.nii.gz" };
 
 let card = null; // GET /model, or null while unknown
-let last = null; // the file of the last attempt, for "Try again"
-let pending = null; // AbortController of the request under way
+let current = null; // the item on the screen
 let preview = null; // object URL of the file as the browser shows it
-let apiKey = "";
+let marks = null; // the curve of the series on the screen
 
-const HEADLINES = {
-  tumor: ["Tumour suspected", "The probability is at or above the model's threshold."],
-  healthy: ["No tumour suspected", "The probability is below the model's threshold."],
-  uncertain: ["Uncertain", "The model cannot decide on this scan. Treat this as no result."],
-};
+const queue = new Queue(changed);
+const viewer = new Viewer(byId("viewer"));
+const list = new Worklist(byId("list"), queue, { open, add: () => byId("file").click(), compare, retry: () => queue.retry(), cancel: () => queue.cancel(), clear: again });
+const comparison = new Compare(byId("compare-view"), queue);
+const under = el("div", { class: "under" }, el("p", { class: "slice-line", id: "slice-line" }), el("div", { id: "curve-place" }));
+byId("viewer").insertBefore(under, byId("viewer").querySelector(".controls"));
 
-function announce(text) {
-  byId("announcer").textContent = text;
-}
+// ---- states
 
 function show(state, focusOn) {
+  if (main.dataset.state === "compare" && state !== "compare") comparison.close();
   main.dataset.state = state;
-  noteMissingPicture();
-  if (focusOn) byId(focusOn).focus({ preventScroll: false });
+  if (state !== "result") {
+    leaveViewer();
+    document.querySelector(".still").hidden = false;
+    byId("plain-note").hidden = true;
+  }
+  byId("to-list").hidden = queue.items.length < 2;
+  byId("file-name").textContent = state === "compare" ? "" : (current?.name ?? "");
+  showNeighbours(state);
+  if (focusOn) byId(focusOn)?.focus({ preventScroll: false });
 }
 
-function noteMissingPicture() {
-  byId("no-picture").hidden = !byId("scan").hidden || main.dataset.state === "reading";
+function leaveViewer() {
+  if (viewer.study && current) current.shown = false;
+  viewer.clear();
 }
 
-function setPicture(id, address, alt) {
-  const picture = byId(id);
-  picture.hidden = !address;
-  picture.alt = alt;
-  if (address) picture.src = address;
-  else picture.removeAttribute("src");
+/** The finished items before and after the current one, in the order of the list. */
+function neighbours() {
+  const over = list.shown().filter((item) => isOver(item) && item.status !== "cancelled");
+  const at = over.indexOf(current);
+  return [over[at - 1], over[at + 1]];
 }
 
-function clearPictures() {
+function showNeighbours(state) {
+  const several = queue.items.length > 1 && state !== "compare";
+  const [before, after] = several ? neighbours() : [];
+  Object.assign(byId("previous"), { hidden: !several, disabled: !before });
+  Object.assign(byId("next"), { hidden: !several, disabled: !after });
+}
+
+function showPreview(item) {
   if (preview) URL.revokeObjectURL(preview);
   preview = null;
-  setPicture("scan", "", "");
-  setPicture("heat", "", "");
-  for (const id of ["controls", "no-map"]) byId(id).hidden = true;
+  const image = byId("preview");
+  image.hidden = true;
+  byId("no-picture").hidden = item.status === "running";
+  if (item.kind !== "picture") return;
+  preview = URL.createObjectURL(item.files[0]);
+  image.alt = t("preview.alt");
+  image.onload = () => { image.hidden = false; byId("no-picture").hidden = true; };
+  image.onerror = () => { image.hidden = true; }; // DICOM and TIFF are drawn by the server
+  image.src = preview;
 }
 
-function showPreview(file) {
-  clearPictures();
-  preview = URL.createObjectURL(file);
-  const scan = byId("scan");
-  // DICOM and TIFF are drawn by the server: its answer brings the picture.
-  scan.onerror = () => { scan.hidden = true; noteMissingPicture(); };
-  setPicture("scan", preview, "The chosen scan");
+// ---- from files to answers
+
+async function take(files) {
+  show("reading");
+  byId("reading-text").textContent = t("reading.sorting");
+  byId("reading-progress").removeAttribute("value");
+  announce(t("reading.title"));
+  const limits = card && { files: card.limits.series_max_files, bytes: 8 * card.limits.batch_max_bytes };
+  const items = await toItems(files, limits ?? undefined);
+  if (!items.length) { refuse({ problem: { title: t("refused.nothing"), detail: t("refused.nothing.detail") } }); return; }
+  const first = queue.items.length === 0;
+  if (!first || items.length > 1) await ensureCard();
+  queue.add(items);
+  if (first && items.length === 1) await analyse(items[0]);
+  else { queue.start(); showList(); }
 }
 
-// ---- requests to the server
-
-function headers() {
-  return apiKey ? { Authorization: `Bearer ${apiKey}` } : {};
+async function analyse(item) {
+  current = item;
+  showPreview({ ...item, status: "running" });
+  show("reading");
+  tellProgress(item);
+  announce(t("reading.title"));
+  await ensureCard();
+  await queue.run(item);
+  if (current === item && main.dataset.state === "reading") settle(item);
 }
 
-async function loadCard() {
+/** Show what became of an item. */
+function settle(item) {
+  if (item.status === "done") present(item);
+  else if (item.status === "refused") refuse(item);
+  else if (item.status === "failed") item.error?.status === 401 ? refuse(item) : offline(item);
+  else if (queue.items.length > 1) showList();
+  else again();
+}
+
+async function open(item) {
+  current = item;
+  if (item.status === "done" && !item.study && (item.kind === "series" || card?.has_map)) {
+    await analyse(item); // its pixels were dropped to save memory
+    return;
+  }
+  settle(item);
+}
+
+function changed(item) {
+  list.changed(item);
+  if (item === current && item.status === "running" && main.dataset.state === "reading") tellProgress(item);
+  if (item.status !== "running" && main.dataset.state !== "list") showNeighbours(main.dataset.state);
+}
+
+function tellProgress(item) {
+  const bar = byId("reading-progress");
+  if (item.of) bar.value = item.done / item.of;
+  else bar.removeAttribute("value");
+  byId("reading-text").textContent = item.busy ? t("list.busy") : item.of ? t("list.slices", { n: item.done, of: item.of }) : t(`reading.${item.kind}`);
+}
+
+async function ensureCard() {
+  if (card) return;
   try {
-    const answer = await fetch("model", { headers: headers() });
-    if (!answer.ok) return;
-    card = await answer.json();
-    byId("model-chip").textContent = `${card.name} ${card.version} · ${card.sha256.slice(0, 8)}`;
-    const site = card.site;
-    if (site) byId("model-chip").title = `Fitted to a site on ${site.date}: ${site.kind}${site.n ? `, ${site.n} scans` : ""}; bias ${card.bias.toFixed(2)}`;
-    byId("model-chip").hidden = false;
+    card = queue.card = await getCard();
   } catch {
     card = null; // the first upload will say that the server does not respond
   }
+  if (!card) return;
+  const chip = byId("model-chip");
+  chip.textContent = `${card.name} ${card.version} · ${card.sha256.slice(0, 8)}`;
+  chip.title = t("card.open");
+  if (card.site) chip.title += ` · ${t("card.site")}: ${card.site.date}`;
+  chip.hidden = false;
 }
 
-async function send(file) {
-  const form = new FormData();
-  form.append("file", file, "scan");
-  const path = card && !card.has_map ? "predict" : "explain";
-  pending = new AbortController();
-  const timer = setTimeout(() => pending?.abort("late"), ANSWER_SECONDS * 1000);
-  try {
-    return await fetch(path, {
-      method: "POST", body: form, signal: pending.signal,
-      headers: { ...headers(), Accept: "application/json" },
-    });
-  } finally {
-    clearTimeout(timer);
+// ---- showing an item
+
+function present(item, focus = true) {
+  current = item;
+  const series = item.kind === "series";
+  const plain = !item.study;
+  byId("viewer").hidden = plain;
+  document.querySelector(".still").hidden = !plain;
+  if (plain) showPreview(item);
+  byId("plain-note").hidden = !plain;
+  show("result");
+  marks = null;
+  byId("curve-place").replaceChildren();
+  byId("slice-line").hidden = !series;
+  if (item.study) {
+    item.shown = true;
+    viewer.describe = (index) => describeSlice(item, index);
+    viewer.onslice = (index) => { marks?.show(index); byId("slice-line").textContent = sliceLine(item, index); };
+    if (series) {
+      marks = curve(item.answer, item.study, (index) => viewer.jump(index));
+      byId("curve-place").append(marks.element, el("p", { class: "curve-note", textContent: t("curve.note") }));
+    }
+    viewer.show(item.study, item.first ?? 0);
   }
+  fillAnswer(item);
+  if (!focus) return;
+  byId("headline").focus();
+  const { answer } = item;
+  announce(`${t(`headline.${answer.decision}`)}. ${answer.prob === null ? "" : `${t(`gauge.${item.kind}`)}: ${probability(answer.prob)}. `}${t("banner.strong")}`);
 }
 
-async function analyse(file) {
-  if (!file) return;
-  pending?.abort("replaced");
-  last = file;
-  showPreview(file);
-  show("reading");
-  announce("Analysing the scan.");
-  const limit = card?.limits?.max_upload_bytes;
-  if (limit && file.size > limit) {
-    refuse({ title: "The file is too large", detail: `The file has ${megabytes(file.size)}; the limit is ${megabytes(limit)}.` });
-    return;
-  }
-  try {
-    if (!card) await loadCard();
-    await settle(await send(file));
-  } catch (error) {
-    if (pending?.signal.aborted && pending.signal.reason !== "late") return;
-    offline("The server does not respond", "Your scan is still here. Check that the server is running, then try again.");
-  }
+function fillAnswer(item) {
+  showAnswer(byId("result"), item, { go: goTo, again, viewer, card });
 }
 
-async function settle(answer) {
-  if (answer.ok) {
-    present(await answer.json());
-    return;
-  }
-  const problem = await answer.json().catch(() => ({}));
-  if (answer.status >= 500) {
-    const wait = answer.headers.get("Retry-After");
-    const title = answer.status === 503 ? "The server is busy" : "The server reported an error";
-    offline(title, `${problem.detail ?? ""} ${wait ? `Try again in ${wait} s.` : ""}`.trim(), "No answer");
-  } else {
-    refuse(problem, answer.status);
-  }
+function goTo(index) {
+  viewer.jump(index);
+  announce(viewer.describe(index));
 }
 
-const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-
-// ---- the five states
-
-function refuse(problem, status = 0) {
-  byId("refused-title").textContent = problem.title ?? "The scan could not be analysed";
-  byId("refused-detail").textContent = problem.detail ?? "";
-  byId("refused-advice").textContent = ADVICE[(problem.type ?? "").split("/").pop()] ?? "";
-  byId("refused-id").textContent = problem.request_id ? `Request ${problem.request_id}` : "";
-  byId("key-form").hidden = status !== 401;
+function refuse(item) {
+  const found = problem(item.problem ?? {}, item.error?.slug ?? (item.problem?.type ?? "").split("/").pop());
+  const { size, most } = item.error ?? {};
+  byId("refused-title").textContent = found.title;
+  byId("refused-detail").textContent = size ? t("refused.size", { size: megabytes(size), most: megabytes(most) }) : found.detail;
+  byId("refused-advice").textContent = found.todo;
+  byId("refused-advice").hidden = !found.todo;
+  byId("refused-id").textContent = item.problem?.request_id ? t("refused.request", { id: item.problem.request_id }) : "";
+  byId("key-form").hidden = item.error?.status !== 401;
+  if (item.files) showPreview(item);
+  else byId("no-picture").hidden = false;
   show("refused", "refused-title");
-  announce(`No result. ${problem.title ?? ""}. ${problem.detail ?? ""}`);
+  announce(`${t("refused.eyebrow")}. ${found.title}. ${byId("refused-detail").textContent}`);
 }
 
-const ADVICE = {
-  "not-brain-mri": "Send one slice that shows the whole head on a dark background.",
-  "too-large": "Send a single slice, not a whole series.",
-};
-
-function offline(title, detail, eyebrow = "No connection") {
-  byId("offline-eyebrow").textContent = eyebrow;
-  byId("offline-title").textContent = title;
-  byId("offline-detail").textContent = detail;
+function offline(item) {
+  const silent = item.error instanceof Silence || !item.problem;
+  const busy = item.error?.status === 503 || item.error?.status === 429;
+  byId("offline-eyebrow").textContent = t(silent ? "offline.eyebrow" : "offline.eyebrow.server");
+  byId("offline-title").textContent = t(silent ? "offline.title" : busy ? "offline.busy" : "offline.error");
+  byId("offline-detail").textContent = silent ? t("offline.detail")
+    : [item.problem?.detail, item.error?.wait ? t("offline.wait", { n: item.error.wait }) : ""].filter(Boolean).join(" ");
+  showPreview(item);
   show("offline", "offline-title");
-  announce(`${title}. ${detail}`);
+  announce(`${byId("offline-title").textContent}. ${byId("offline-detail").textContent}`);
 }
 
-function present(answer) {
-  const [headline, lead] = HEADLINES[answer.decision];
-  const percent = answer.prob * 100;
-  document.querySelector(".result").dataset.decision = answer.decision;
-  byId("headline").textContent = headline;
-  byId("lead").textContent = lead;
-  byId("probability").textContent = percent > 99.5 ? "> 99 %" : percent < 0.5 ? "< 1 %" : `${percent.toFixed(0)} %`;
-  byId("probability").dataset.value = answer.prob;
-  byId("gauge-fill").setAttribute("width", String(Math.max(12, answer.prob * 1000)));
-  byId("gauge-mark").setAttribute("x", String(answer.threshold * 1000 - 2));
-  byId("threshold-text").textContent = `The line marks the decision threshold, ${(answer.threshold * 100).toFixed(0)} % (${answer.threshold_origin}).`;
-  drawDots(percent);
-  byId("frequency").textContent = inWords(percent);
-  byId("label").textContent = answer.label === "tumor" ? "tumor" : "healthy";
-  byId("set").textContent = answer.prediction_set.length ? answer.prediction_set.join(" or ") : "neither class fits";
-  byId("model-name").textContent = `${answer.model.name} ${answer.model.version}`;
-  byId("model-hash").textContent = answer.model.sha256;
-  byId("latency").textContent = `${answer.latency_ms.toFixed(0)} ms`;
-  byId("request-id").textContent = answer.request_id;
-  byId("disclaimer").textContent = answer.disclaimer;
-  showEvidence(answer);
-  show("result", "headline");
-  announce(`${headline}. Probability of a tumour ${percent.toFixed(0)} percent. Not for clinical use.`);
+function showList() {
+  current = null;
+  show("list");
+  list.build();
+  byId("list-title").focus();
 }
 
-function showEvidence(answer) {
-  const mapped = Boolean(answer.heatmap);
-  if (answer.scan) setPicture("scan", `data:image/png;base64,${answer.scan.png}`, "The scan as the model received it");
-  if (mapped) setPicture("heat", `data:image/png;base64,${answer.heatmap.png}`, "Heat map: where the model found evidence of a tumour");
-  byId("controls").hidden = !mapped;
-  byId("no-map").hidden = mapped;
-}
-
-function inWords(percent) {
-  const share = Math.round(percent);
-  if (share >= 100) return "Of 100 scans with this score, nearly all show a tumour.";
-  if (share <= 0) return "Of 100 scans with this score, almost none shows a tumour.";
-  return `Of 100 scans with this score, about ${share} show${share === 1 ? "s" : ""} a tumour and ${100 - share} ${share === 99 ? "does" : "do"} not, provided they resemble the scans the model was calibrated on.`;
-}
-
-function drawDots(percent) {
-  const filled = Math.round(percent);
-  const dots = Array.from({ length: 100 }, (_, index) => {
-    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-    dot.setAttribute("cx", String(5 + (index % 20) * 10));
-    dot.setAttribute("cy", String(5 + Math.floor(index / 20) * 10));
-    dot.setAttribute("r", "3.4");
-    dot.setAttribute("class", index < filled ? "dot on" : "dot");
-    return dot;
-  });
-  byId("dots").replaceChildren(...dots);
+function compare(first, second = first) {
+  show("compare");
+  comparison.open(first, second);
+  byId("compare-title").focus();
 }
 
 function again() {
-  pending?.abort("replaced");
-  clearPictures();
-  byId("file").value = "";
+  queue.cancel();
+  for (const item of [...queue.items]) queue.remove(item);
+  current = null;
+  list.chosen.clear();
   show("empty");
   byId("file").focus();
-  announce("Choose a scan.");
+  announce(t("again.said"));
 }
 
-// ---- user actions
+// ---- what a person does
 
 async function tryExample(kind) {
+  const name = EXAMPLES[kind];
   try {
-    const answer = await fetch(`examples/${kind}.png`);
-    await analyse(new File([await answer.blob()], "drawn.png", { type: "image/png" }));
-  } catch {
-    offline("The server does not respond", "Check that the server is running, then try again.");
+    const answer = await fetch(`examples/${name}`);
+    await take([new File([await answer.blob()], `${t(`examples.${kind}.file`)}.${name.replace(/^\w+\./, "")}`)]);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    offline({ kind: "series", error: new Silence() });
   }
 }
 
-function setOpacity() {
-  const percent = byId("opacity").value;
-  byId("heat").style.opacity = String(percent / 100);
-  byId("opacity-value").textContent = `${percent} %`;
-  byId("opacity").setAttribute("aria-valuetext", `${percent} percent`);
+const openCard = async (event) => {
+  await ensureCard();
+  if (!card) return; // the link then shows the card as it is
+  event.preventDefault();
+  showCard(byId("card"), card);
+};
+byId("model-chip").addEventListener("click", openCard);
+byId("card-link").addEventListener("click", (event) => { if (card) openCard(event); });
+byId("card").addEventListener("click", (event) => { if (event.target === byId("card")) byId("card").close(); });
+byId("cancel").addEventListener("click", () => { current?.abort?.abort("cancelled"); if (queue.items.length > 1) showList(); else again(); });
+byId("retry").addEventListener("click", () => (current ? analyse(current) : again()));
+byId("to-list").addEventListener("click", showList);
+byId("add").addEventListener("click", () => byId("file").click());
+byId("compare").addEventListener("click", () => {
+  const done = queue.items.filter((item) => item.status === "done" && item !== current);
+  compare(current, done[0] ?? current);
+});
+byId("previous").addEventListener("click", () => { const [before] = neighbours(); if (before) open(before); });
+byId("next").addEventListener("click", () => { const [, after] = neighbours(); if (after) open(after); });
+for (const button of document.querySelectorAll(".refused [data-action=again], .offline [data-action=again]")) {
+  button.addEventListener("click", () => (queue.items.length > 1 ? showList() : again()));
 }
-
-byId("file").addEventListener("change", (event) => analyse(event.target.files[0]));
-byId("cancel").addEventListener("click", again);
-byId("retry").addEventListener("click", () => (last ? analyse(last) : again()));
-byId("opacity").addEventListener("input", setOpacity);
-for (const button of document.querySelectorAll("[data-action=again]")) button.addEventListener("click", again);
-for (const button of document.querySelectorAll("[data-example]")) {
-  button.addEventListener("click", () => tryExample(button.dataset.example));
-}
+for (const button of document.querySelectorAll("[data-example]")) button.addEventListener("click", () => tryExample(button.dataset.example));
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  apiKey = byId("key").value.trim(); // kept in memory only, gone with the tab
-  await loadCard();
-  if (last) await analyse(last);
+  setKey(byId("key").value.trim());
+  await ensureCard();
+  if (!current) return;
+  if (queue.items.length > 1) { queue.retry(); showList(); } else await analyse(current);
 });
-document.addEventListener("paste", (event) => {
-  const file = event.clipboardData?.files?.[0];
-  if (file) { event.preventDefault(); analyse(file); }
-});
-let depth = 0;
-addEventListener("dragenter", (event) => { event.preventDefault(); depth += 1; byId("veil").hidden = false; });
-addEventListener("dragleave", () => { depth -= 1; if (depth <= 0) byId("veil").hidden = true; });
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  depth = 0;
-  byId("veil").hidden = true;
-  analyse(event.dataTransfer?.files?.[0]);
+onLanguage(() => {
+  const state = main.dataset.state;
+  if (state === "result") fillAnswer(current);
+  if (state === "result" && marks) present(current, false);
+  if (state === "list") list.build();
+  if (state === "refused" && current) refuse(current);
+  if (state === "offline" && current) offline(current);
 });
 
-loadCard();
+startLanguage(byId("language"));
+listen({ inputs: [byId("file"), byId("folder")], veil: byId("veil"), take });
+ensureCard().then(() => { document.documentElement.dataset.ready = "true"; });
