@@ -41,7 +41,7 @@ def test_a_series_opens_at_the_peak_of_its_largest_finding(series_page: Page) ->
     expect(page.locator("#findings li")).to_have_count(2)
     first = page.locator("#findings .finding").first
     expect(first).to_contain_text("right")
-    expect(first).to_contain_text(re.compile(r"\d+ mm · [\d.]+ ml · \d+ mm²"))
+    expect(first).to_contain_text(re.compile(r"\d+ mm · [\d.]+ ml · [\d,]+ mm²"))
     span = re.search(r"slices (\d+) to (\d+)", first.text_content() or "")
     assert span is not None
     assert int(span[1]) <= shown_slice(page) + 1 <= int(span[2])
@@ -124,7 +124,7 @@ def test_the_curve_and_its_marks_lead_to_slices(series_page: Page) -> None:
     expect(curve.locator(".gap")).not_to_have_count(0)
     box = curve.bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + box["width"] * 0.2, box["y"] + 60)
+    curve.click(position={"x": box["width"] * 0.2, "y": 60})
     expect(page.locator("#slice-line")).to_contain_text("Slice 3")
     wait_for_slice(page)
     go(page, "Home", 0)
@@ -259,6 +259,16 @@ def test_picture_table_and_record_are_taken_along(series_page: Page) -> None:
     assert record["label"] == "tumor"
     assert len(record["slices"]) == 150
     assert "not for clinical use" in record["disclaimer"]
+
+
+def test_the_report_of_a_series_is_taken_along(series_page: Page) -> None:
+    download = taken(series_page, "report")
+    assert download.suggested_filename == "tumorlens-Doe_Jane-report.html"
+    text = Path(download.path()).read_text("utf-8")
+    assert text.lower().startswith("<!doctype html>")
+    assert "not for clinical use" in text.lower()
+    assert "Doe" not in text
+    expect(series_page.locator("#take-said")).to_contain_text("among your downloads")
 
 
 def test_the_same_command_is_shown_and_copied(series_page: Page, bright_live: LiveServer) -> None:

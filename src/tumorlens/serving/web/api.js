@@ -35,6 +35,13 @@ export async function explain(file, hasMap, signal) {
   return answer.json();
 }
 
+/** Return the report of one series as a Blob of HTML. */
+export async function fetchReport(files) {
+  const { signal } = new AbortController();
+  const answer = await patiently(() => post("report", files, signal, SERIES_SECONDS), signal);
+  return answer.blob();
+}
+
 /**
  * Stream series: `on.view(view)`, `on.slice(slice)` and `on.progress(done, of)` of the one numbered
  * `part` as they arrive. Returns the predictions and problems of all series found in the files.

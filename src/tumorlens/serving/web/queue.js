@@ -111,10 +111,10 @@ export class Queue {
   // One file may hold several series: the others become items of their own.
   #others(item, ends) {
     const made = ends.map(({ prediction, problem }, n) => ({
-      id: item.id + (n + 1) / 1000, kind: "series", name: `${item.name} #${n + 2}`, files: item.files, part: n + 1, size: item.size,
+      id: item.id + (n + 1) / 1000, kind: "series", name: `${item.name} #${n + 2}`, files: item.files, part: n + 1, several: true, size: item.size,
       status: prediction ? "done" : "refused", answer: prediction, problem, thumb: null, study: null, first: prediction ? keySlice(prediction) : 0,
     }));
-    item.part = 0;
+    Object.assign(item, { part: 0, several: true }); // a report takes one series alone
     this.items.splice(this.items.indexOf(item) + 1, 0, ...made);
     for (const each of made) this.onchange(each);
   }

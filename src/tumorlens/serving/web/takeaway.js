@@ -1,8 +1,9 @@
 // What can be taken along: picture, table, record, report, and the commands that do the same.
 
-import { hasKey } from "./api.js";
+import { fetchReport, hasKey } from "./api.js";
 import { announce, copy, download, el } from "./dom.js";
 import { probability, t } from "./i18n.js";
+import { problem } from "./reasons.js";
 
 const DISCLAIMER = "Research tool, not a medical device: not for clinical use.";
 const PICTURES = ["scan", "heatmap", "evidence"];
@@ -13,13 +14,15 @@ export function takeAlong(item, act) {
   const button = (name, work) => el("button", { type: "button", class: "button small", "data-take": name, textContent: t(`take.${name}`), onclick: async (event) => {
     const pressed = event.currentTarget;
     pressed.disabled = true;
+    said.textContent = name === "report" ? t("take.writing") : "";
     try { said.textContent = (await work()) ?? ""; } finally { pressed.disabled = false; }
   } });
   const kinds = act.viewer.study ? [button("png", () => savePng(item, act.viewer))] : [];
   return el("section", { class: "take", "aria-labelledby": "take-title" }, el("h2", { id: "take-title", textContent: t("take.title") }),
     el("div", { class: "button-row" }, ...kinds,
       button("csv", () => download(`${stem(item)}.csv`, itemCsv(item), "text/csv")),
-      button("json", () => download(`${stem(item)}.json`, JSON.stringify(record(item), null, 2), "application/json"))),
+      button("json", () => download(`${stem(item)}.json`, JSON.stringify(record(item), null, 2), "application/json")),
+      ...(item.kind === "series" && !item.several ? [button("report", () => saveReport(item))] : [])),
     said, snippets(item));
 }
 
@@ -40,6 +43,16 @@ async function savePng(item, viewer) {
     `${answer.model.name} ${answer.model.version} · ${answer.model.sha256.slice(0, 16)}`,
   ];
   download(`${stem(item)}.png`, await viewer.png(lines), "image/png");
+}
+
+/** The server's report of one series, which names no patient. */
+async function saveReport(item) {
+  try {
+    download(`${stem(item)}-report.html`, await fetchReport(item.files));
+    return t("take.written");
+  } catch (error) {
+    return error.problem ? problem(error.problem, error.slug).title : t("offline.title");
+  }
 }
 
 // ---- tables

@@ -46,7 +46,7 @@ export class Worklist {
       el("div", { class: "list-progress" }, this.bar, this.buttons.cancel, this.buttons.retry),
       el("div", { class: "list-tools" }, el("label", {}, el("span", { textContent: t("list.filter") }), this.select),
         el("label", { class: "grow" }, el("span", { textContent: t("list.whatif") }), this.whatif), this.whatifSaid),
-      el("div", { class: "table-box", tabIndex: 0, role: "region", "aria-labelledby": "list-title" }, el("table", {}, el("caption", { class: "visually-hidden", textContent: t("list.caption") }),
+      el("div", { class: "table-box", tabIndex: 0, role: "region", "aria-label": t("list.caption") }, el("table", {}, el("caption", { class: "visually-hidden", textContent: t("list.caption") }),
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, el("span", { class: "visually-hidden", textContent: t("column.choose") })), el("th", { scope: "col" }, el("span", { class: "visually-hidden", textContent: t("column.thumb") })),
           ...this.heads.map((head) => el("th", { scope: "col" }, head)))), this.body)), this.empty,
       el("p", { class: "muted small", textContent: t("privacy.short") }));
