@@ -61,21 +61,26 @@ class _Silence:
             self._inside += 1
             warnings.filterwarnings("ignore", module=_MODULES)
             if self._inside == 1:
-                for name in _LOGGERS:
-                    logger = logging.getLogger(name)
-                    self._levels[name] = logger.level
-                    logger.setLevel(_NEVER)
+                self._levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+                _set_levels(dict.fromkeys(_LOGGERS, _NEVER))
 
     def leave(self) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside:
                 return
-            for name, level in self._levels.items():
-                logging.getLogger(name).setLevel(level)
+            _set_levels(self._levels)
             filters: list[tuple[object, ...]] = warnings.filters  # type: ignore[assignment]
             for entry in [each for each in filters if _is_ours(each)]:
                 filters.remove(entry)
+
+
+def _set_levels(levels: dict[str, int]) -> None:
+    """Set the levels of loggers: one ``setLevel`` drops what all loggers cache, which is slow."""
+    for name, level in levels.items():
+        logging.getLogger(name).level = level
+    last = next(reversed(levels))
+    logging.getLogger(last).setLevel(levels[last])
 
 
 def _is_ours(entry: tuple[object, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -22,12 +23,36 @@ _ROOM = 0.25  # kept around it, of its longer side
 Box = tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a search copy shows: the rectangle without bars, and the largest bright part in it.
+
+    Attributes:
+        inner: Rows and columns without uniform bars at the edges.
+        mask: bool, the size of ``inner``: the largest connected component, holes filled.
+        box: x, y, width and height of ``mask`` in ``inner``.
+    """
+
+    inner: tuple[slice, slice]
+    mask: NDArray[np.bool_]
+    box: tuple[int, int, int, int]
+
+
+def find_content(search: NDArray[np.uint8]) -> Content:
+    """Find the largest bright part of a `search_copy`, beside uniform bars at its edges."""
+    top, bottom, left, right = _without_bars(search)
+    inner = slice(top, bottom), slice(left, right)
+    mask = _largest_component(search[inner])
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return Content(inner, mask, (x, y, width, height))
+
+
 def find_head(
-    grey: NDArray[Any], search: NDArray[np.uint8] | None = None
+    grey: NDArray[Any], search: NDArray[np.uint8] | None = None, content: Content | None = None
 ) -> tuple[Box, NDArray[np.bool_]]:
     """Find the head in a grey image ``[H, W]``: its box (x0, y0, x1, y1) in pixels, and its mask.
 
-    ``search`` is the `search_copy` of the image, if already computed.
+    ``search`` is the `search_copy` of the image and ``content`` its content, if already computed.
 
     Uniform bars at the edges are removed first; the head is the largest connected component above
     a fraction of Otsu's threshold, so that text and rulers beside it do not widen the box. Without
@@ -35,13 +60,13 @@ def find_head(
     """
     height, width = grey.shape
     search = search_copy(grey) if search is None else search
-    top, bottom, left, right = _without_bars(search)
-    inner = search[top:bottom, left:right]
-    mask = _largest_component(inner)
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    if h < _MIN_HEAD * inner.shape[0] or w < _MIN_HEAD * inner.shape[1]:
+    content = find_content(search) if content is None else content
+    mask = content.mask
+    x, y, w, h = content.box
+    top, left = content.inner[0].start, content.inner[1].start
+    if h < _MIN_HEAD * mask.shape[0] or w < _MIN_HEAD * mask.shape[1]:
         mask = np.ones_like(mask)
-        x, y, h, w = 0, 0, *inner.shape
+        x, y, h, w = 0, 0, *mask.shape
     box = (
         (left + x) / search.shape[1] * width,
         (top + y) / search.shape[0] * height,
@@ -49,23 +74,25 @@ def find_head(
         (top + y + h) / search.shape[0] * height,
     )
     full = np.zeros(search.shape, dtype=np.uint8)
-    full[top:bottom, left:right] = mask
+    full[content.inner] = mask
     head = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST)
-    return box, np.asarray(head) > 0
+    return box, np.asarray(head).view(np.bool_)
 
 
-def find_small_scan(grey: NDArray[Any], search: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+def find_small_scan(
+    grey: NDArray[Any], search: NDArray[np.uint8], content: Content
+) -> tuple[slice, slice] | None:
     """Return rows and columns around a head that takes a small part of ``[H, W]``, or None.
 
-    ``search`` is the `search_copy`. A scan on a large page would otherwise be too coarse there.
+    ``search`` is the `search_copy`, ``content`` its content. A scan on a large page would
+    otherwise be too coarse there.
     """
-    top, bottom, left, right = _without_bars(search)
-    mask = _largest_component(search[top:bottom, left:right])
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    x, y, w, h = content.box
+    top, left = content.inner[0].start, content.inner[1].start
     across, down = grey.shape[1] / search.shape[1], grey.shape[0] / search.shape[0]
     if w * h >= _SMALL * search.size or min(w * across, h * down) < _MIN_SCAN:
         return None
-    if mask.sum() < _SOLID * w * h:
+    if content.mask.sum() < _SOLID * w * h:
         return None
     room = _ROOM * max(w * across, h * down)
     first_row, first_column = (top + y) * down - room, (left + x) * across - room
@@ -112,12 +139,34 @@ def _largest_component(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
     otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    bright = cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
-    if count < 2:
+    bright = np.asarray(cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel), dtype=np.uint8)
+    outlines, tree = cv2.findContours(bright, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not outlines:
         return np.ones(grey.shape, dtype=bool)
+    parents = tree[0, :, 3]
+    boxes = np.array([0 if parents[i] >= 0 else _area(each) for i, each in enumerate(outlines)])
+    first = int(np.argmax(boxes))
+    filled = np.zeros_like(bright)
+    cv2.drawContours(filled, outlines, first, [1], cv2.FILLED)
+    # Of its pixels, some may be of components within its holes; what is surely its own is more
+    # than any other can have, unless there are two of similar size.
+    own = cv2.countNonZero(cv2.bitwise_and(bright, filled)) - (boxes.sum() - boxes[first])
+    if own <= np.delete(boxes, first).max(initial=0):
+        filled = _filled_largest(bright)
+    return filled.view(np.bool_)
+
+
+def _area(outline: Any) -> int:
+    """Return the number of pixels of an outline's bounding box."""
+    _, _, width, height = cv2.boundingRect(outline)
+    return width * height
+
+
+def _filled_largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the component of most pixels, with holes filled: 0 or 1."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     blob = (labels == largest).astype(np.uint8)
     outlines, _ = cv2.findContours(blob, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = cv2.drawContours(np.zeros_like(blob), outlines, -1, 1, cv2.FILLED)
-    return np.asarray(filled) > 0
+    return np.asarray(filled, dtype=np.uint8)

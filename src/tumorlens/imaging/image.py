@@ -96,3 +96,17 @@ def to_grey(pixels: NDArray[_Grey]) -> NDArray[_Grey]:
         return pixels
     grey: NDArray[Any] = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     return grey
+
+
+def without_empty_colour(pixels: NDArray[_Grey]) -> NDArray[_Grey]:
+    """Return ``[H, W]`` where the channels of ``[H, W, 3]`` are the same: grey stored as RGB.
+
+    That is what `to_grey` gives for 8 bits; other pixels are returned unchanged.
+    """
+    if pixels.ndim == 2 or pixels.dtype != np.uint8:
+        return pixels
+    red, green, blue = cv2.split(pixels)
+    if cv2.norm(red, green, cv2.NORM_INF) or cv2.norm(green, blue, cv2.NORM_INF):
+        return pixels
+    grey: NDArray[Any] = np.asarray(green)
+    return grey

@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 
 from tumorlens.errors import ConfigError
 from tumorlens.imaging.frame import Frame
-from tumorlens.imaging.head import Box, find_head, find_small_scan, search_copy
-from tumorlens.imaging.image import Pixels, check_array, to_grey
+from tumorlens.imaging.head import (
+    Box,
+    find_content,
+    find_head,
+    find_small_scan,
+    search_copy,
+)
+from tumorlens.imaging.image import Pixels, check_array, to_grey, without_empty_colour
+from tumorlens.imaging.percentiles import percentiles
 from tumorlens.imaging.surround import find_surround, hide
 from tumorlens.imaging.views import shows_several_views
 
@@ -109,11 +116,13 @@ class Prepared:
         visible: The part of the image that shows the scan, ``[h, w]`` or ``[h, w, 3]`` of the
             image's dtype: without page and border if ``spec.surround`` is ``hidden``. Input of
             the quality check (:mod:`tumorlens.imaging.quality`).
+        search: The `search_copy` of ``visible``, if there is one.
     """
 
     tensor: NDArray[np.float32]
     frame: Frame
     visible: Pixels
+    search: NDArray[np.uint8] | None = None
 
 
 def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
@@ -135,6 +144,9 @@ def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
         frame = Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
         return Prepared(_whole(pixels, spec), frame, pixels)
     small = bounded(pixels)
+    # Most pictures are grey stored as RGB; one channel then says all.
+    if spec.surround == "hidden":
+        small = without_empty_colour(small)
     grey = to_grey(small)
     search = search_copy(grey)
     visible = pixels
@@ -146,19 +158,22 @@ def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
             grey = to_grey(small)
             search = search_copy(grey)
     whole = grey.shape[:2]
-    part = find_small_scan(grey, search)
+    content = find_content(search)
+    part = find_small_scan(grey, search, content)
     # Of several views none may be chosen; the quality check refuses them.
-    if part is not None and shows_several_views(grey):
+    if part is not None and shows_several_views(grey, search):
         part = None
     if part is not None:
         small, grey = small[part], grey[part]
         visible, search = small, search_copy(grey)
-    box, head = find_head(grey, search)
+        content = find_content(search)
+    box, head = find_head(grey, search, content)
     frame = _around(box, grey.shape, spec)
     image = (grey if spec.channels == 1 else _colour(small))[frame.inside]
-    tensor = _channels_first(_fit(_intensity(image, grey[head], spec), frame))
+    tensor = _channels_first(_fit(_intensity(image, grey, spec, head), frame))
     frame = frame if part is None else frame.within(*part, *whole)
-    return Prepared(tensor, frame.scaled_to(height, width), visible)
+    seen = search if visible is small else None
+    return Prepared(tensor, frame.scaled_to(height, width), visible, seen)
 
 
 def preprocess(pixels: Pixels, spec: PreprocessSpec) -> NDArray[np.float32]:
@@ -192,19 +207,32 @@ def _whole(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
     """Stretch the whole image to the square, as ``cv2.resize(image, (size, size))`` does."""
     image: NDArray[Any] = _colour(pixels) if spec.channels == 3 else to_grey(pixels)
     resized: NDArray[Any] = cv2.resize(image, (spec.size,) * 2, interpolation=cv2.INTER_LINEAR)
-    return _channels_first(_intensity(resized, to_grey(resized).ravel(), spec))
+    return _channels_first(_intensity(resized, to_grey(resized), spec))
 
 
 def _intensity(
-    image: NDArray[Any], reference: NDArray[Any], spec: PreprocessSpec
+    image: NDArray[Any],
+    grey: NDArray[Any],
+    spec: PreprocessSpec,
+    head: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
+    """Scale ``image`` to 0..1 by the range of ``grey`` in its ``head``, bool ``[H, W]``."""
     if spec.intensity == "unit":
         limit = np.iinfo(image.dtype).max if image.dtype != np.float32 else 1
         return np.asarray(image, dtype=np.float32) / np.float32(limit)
-    low, high = np.percentile(reference, (spec.low, spec.high)) if reference.size else (0.0, 0.0)
+    found = head is None or bool(head.any())
+    low, high = percentiles(grey, (spec.low, spec.high), head) if found else (0.0, 0.0)
     if high <= low:
         return np.zeros(image.shape, dtype=np.float32)
-    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    if image.dtype == np.uint8:
+        # One value for each of 256 levels, instead of arithmetic on every pixel.
+        levels = _scaled(np.arange(256, dtype=np.uint8), low, high)
+        return np.asarray(cv2.LUT(image, levels), dtype=np.float32)
+    return _scaled(image, low, high)
+
+
+def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.asarray(np.clip(scaled, 0.0, 1.0), dtype=np.float32)
 
 

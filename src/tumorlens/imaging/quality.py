@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.imaging.image import Pixels, to_grey
+from tumorlens.imaging.percentiles import percentiles
 from tumorlens.imaging.views import shows_several_views
 
 MIN_SIDE = 48
@@ -38,32 +39,33 @@ class Quality:
     reason: str | None
 
 
-def assess(pixels: Pixels) -> Quality:
+def assess(pixels: Pixels, search: NDArray[np.uint8] | None = None) -> Quality:
     """Check one image, ``[H, W]`` grey or ``[H, W, 3]`` RGB; never raises on such pixels.
+
+    ``search`` is the `tumorlens.imaging.head.search_copy` of the image, if already computed.
 
     Refuses images that are too small, blank, strongly coloured, without a dark background (a page,
     most photographs), of several views, nearly empty, pure noise, a smooth gradient, or a drawing
     in uniform greys.
     Anatomy is not checked: a grey photograph on a dark background passes.
     """
-    reason = _reason(pixels)
+    reason = _reason(pixels, search)
     return Quality(reason is None, reason)
 
 
-def _reason(pixels: Pixels) -> str | None:
+def _reason(pixels: Pixels, search: NDArray[np.uint8] | None) -> str | None:
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"too small: {width} × {height} pixels, need at least {MIN_SIDE} per side"
-    small = np.asarray(
-        cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), dtype=np.float64
-    )
-    grey = np.asarray(to_grey(small.astype(np.float32)), dtype=np.float64)
-    low, high = np.percentile(grey, (1, 99.5))
+    copy = np.asarray(cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
+    small = copy.astype(np.float64)
+    grey = np.asarray(to_grey(copy.astype(np.float32)), dtype=np.float64)
+    low, high = percentiles(copy if copy.ndim == 2 else grey, (1, 99.5))
     if high - low <= _MIN_CONTRAST * max(abs(high), abs(low)):
         return "blank: the image has (almost) no contrast"
     if small.ndim == 3 and _coloured_fraction(small) > _MAX_COLOURED:
         return "a colour image; a brain MRI is grey"
-    if shows_several_views(to_grey(pixels)):
+    if shows_several_views(to_grey(pixels), search):
         return "several views in one picture; give one slice at a time"
     shade = np.clip((grey - low) / (high - low), 0, 1)
     reason = _structure_reason(shade)
@@ -96,15 +98,19 @@ def _flat_fraction(pixels: Pixels, low: float, high: float) -> float:
     height, width = pixels.shape[:2]
     scale = min(1.0, _NOISE_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    shade = (np.asarray(to_grey(small), dtype=np.float32) - low) / (high - low)
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    # 8-bit grey stays as it is: the steps of a scan's noise are whole levels.
+    grey = (
+        small if small.ndim == 2 and small.dtype == np.uint8 else to_grey(small.astype(np.float32))
+    )
+    span = high - low
+    middle = (grey > low + _DARK * span) & (grey < high - _DARK * span)
     window = np.ones((3, 3), np.uint8)
-    grey = ((shade > _DARK) & (shade < 1 - _DARK)).astype(np.uint8)
-    inside = cv2.erode(grey, window) > 0
+    inside = cv2.erode(middle.view(np.uint8), window).view(np.bool_)
     if inside.mean() < _MIN_GREY:
         return 0.0
-    value_range = cv2.dilate(shade, window) - cv2.erode(shade, window)
-    return float((value_range[inside] < _NOISE).mean())
+    steps = cv2.subtract(cv2.dilate(grey, window), cv2.erode(grey, window))
+    return float((steps[inside] < _NOISE * span).mean())
 
 
 def _coloured_fraction(small: NDArray[np.float64]) -> float:

@@ -93,6 +93,8 @@ def _page(small: _Small) -> _Mask:
     page = _at_corners(white, _MIN_PAGE)
     if not page.any():
         page = _at_corners((small >= _DIM) & (small < _WHITE) & (steps <= _EVEN), _MIN_GROUND)
+    if not page.any():
+        return page > 0
     # Include its blurred rim.
     page = np.asarray(cv2.dilate(page, np.ones((2 * _RIM + 1,) * 2, np.uint8)))
     # A page holds one scan and perhaps its caption; many objects of similar size are text.
@@ -105,14 +107,17 @@ def _page(small: _Small) -> _Mask:
 
 def _at_corners(even: _Mask, least: float) -> _Small:
     """Return the areas of ``even`` that reach a corner and take ``least`` of the image: 0 or 1."""
+    found = np.zeros(even.shape, dtype=np.uint8)
+    near = max(1, round(_CORNER * min(even.shape)))
+    ends = (slice(near), slice(-near, None))
+    places = [(rows, columns) for rows in ends for columns in ends]
+    # Most scans are dark at all corners, which is quick to see.
+    if np.count_nonzero(even) < least * even.size or not any(even[at].any() for at in places):
+        return found
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         even.astype(np.uint8), connectivity=4
     )
-    near = max(1, round(_CORNER * min(even.shape)))
-    corners = (labels[:near, :near], labels[:near, -near:], labels[-near:, :near],
-               labels[-near:, -near:])  # fmt: skip
-    at_corner = {int(label) for corner in corners for label in np.unique(corner)}
-    found = np.zeros(even.shape, dtype=np.uint8)
+    at_corner = {int(label) for at in places for label in np.unique(labels[at])}
     for label in range(1, count):
         if label in at_corner and stats[label, cv2.CC_STAT_AREA] >= least * even.size:
             found[labels == label] = 1

@@ -18,6 +18,7 @@ from tumorlens.imaging.head import search_copy
 
 _Small = NDArray[np.uint8]
 
+_LOW, _HIGH = 3, 97  # percentiles between which a line is even
 _EVEN = 12  # grey levels that an even line, a gap between views, may span
 _BRIGHT_GAP = 20  # minimum grey level of a gap that must be painted black
 _DETACH = 7  # pixels: contacts of two views thinner than this are cut
@@ -45,15 +46,17 @@ class _Part:
         return min(across, down)
 
 
-def shows_several_views(grey: NDArray[Any]) -> bool:
+def shows_several_views(grey: NDArray[Any], search: _Small | None = None) -> bool:
     """Return whether a picture ``[H, W]``, any real dtype, shows two or more heads side by side.
+
+    ``search`` is the `search_copy` of the picture, if already computed.
 
     Heads are bright parts of similar size on a dark ground, apart from each other; even bright
     lines and areas between them are taken for gaps.
     """
-    small = _without_gaps(search_copy(grey))
+    small = _without_gaps(search_copy(grey) if search is None else search)
     parts = _parts(small)
-    if len(parts) < 2:
+    if not parts:
         return False
     for least, most, of_largest, of_picture, narrow, wide, overlap in _RULES:
         smallest = max(of_largest * parts[0].area, of_picture * small.size)
@@ -71,14 +74,20 @@ def _without_gaps(small: _Small) -> _Small:
     """Paint even bright rows and columns, and an even bright ground, black."""
     found = small.copy()
     for axis in (0, 1):
-        low, high = np.percentile(small, (3, 97), axis=1 - axis)
-        even = (high - low < _EVEN) & (low > _BRIGHT_GAP)
+        # In a line with this many pixels as dark as that, the lower percentile is not above it.
+        many = int(_LOW / 100 * (small.shape[1 - axis] - 1)) + 2
+        dark = (small <= _BRIGHT_GAP).sum(axis=1 - axis, dtype=np.int32)
+        (lines,) = np.nonzero(dark < many)
+        if not lines.size:
+            continue
+        low, high = np.percentile(np.take(small, lines, axis), (_LOW, _HIGH), axis=1 - axis)
+        even = lines[(high - low < _EVEN) & (low > _BRIGHT_GAP)]
         found[(even, slice(None)) if axis == 0 else (slice(None), even)] = 0
     return found
 
 
 def _parts(small: _Small) -> list[_Part]:
-    """Return the bright parts with holes filled, the largest first."""
+    """Return the bright parts with holes filled, the largest first; none if there is only one."""
     blurred = np.asarray(cv2.medianBlur(small, 3), dtype=np.uint8)
     otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
@@ -86,6 +95,9 @@ def _parts(small: _Small) -> list[_Part]:
     outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = cv2.drawContours(np.zeros_like(bright), outlines, -1, 1, cv2.FILLED)
     filled = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(_DETACH))
+    _, tree = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if tree is None or (tree[0, :, 3] < 0).sum() < 2:
+        return []  # a single part is no second view, and its size does not matter
     _, _, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
     parts = [
         _Part(int(area), int(x), int(y), int(width), int(height))

@@ -107,7 +107,10 @@ class Predictor:
         except InputError as error:
             raise InputError(f"{image.name}: {error}") from error
         header = image.header or ScanHeader()
-        quality = Quality(False, header.refusal) if header.refusal else assess(prepared.visible)
+        if header.refusal:
+            quality = Quality(False, header.refusal)
+        else:
+            quality = assess(prepared.visible, prepared.search)
         return NetworkInput(prepared.tensor, prepared.frame, quality, header.sequence)
 
     def infer(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:

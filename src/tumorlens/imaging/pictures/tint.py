@@ -27,7 +27,10 @@ def without_tint(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.ndim != 3:
         return pixels
     steps = [max(1, side // _SAMPLES) for side in pixels.shape[:2]]
-    sample = pixels[:: steps[0], :: steps[1]].reshape(-1, 3).astype(np.float64)
+    sample = pixels[:: steps[0], :: steps[1]].reshape(-1, 3)
+    if (sample[:, 0] == sample[:, 1]).all() and (sample[:, 1] == sample[:, 2]).all():
+        return pixels
+    sample = sample.astype(np.float64)
     low, high = np.percentile(sample, (0.5, 99.5), axis=0)
     white, extent = float(high.max()), high - low
     if extent.max() <= 0 or float(np.ptp(sample, axis=1).mean()) <= _TINTED * white:

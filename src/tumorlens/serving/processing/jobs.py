@@ -190,13 +190,14 @@ def _with_images(
 def _facts(image: Image, size: int) -> InputFacts:
     # A coarse grid is sufficient for drift detection, and fast for large scans.
     pixels: NDArray[Any] = image.pixels
-    grey: NDArray[Any] = to_grey(pixels)
-    step = max(1, min(grey.shape) // 128)
-    sample = grey[::step, ::step].astype(np.float32)
+    height, width = pixels.shape[:2]
+    step = max(1, min(height, width) // 128)
+    coarse: NDArray[Any] = to_grey(np.ascontiguousarray(pixels[::step, ::step]))
+    sample = coarse.astype(np.float32)
     if np.issubdtype(pixels.dtype, np.integer):
         low, span = 0.0, float(np.iinfo(pixels.dtype).max)
     else:
         low = float(sample.min())
         span = float(sample.max()) - low or 1.0
     share = (sample - low) / span
-    return InputFacts(image.format, size, int(grey.size), float(share.mean()), float(share.std()))
+    return InputFacts(image.format, size, height * width, float(share.mean()), float(share.std()))
