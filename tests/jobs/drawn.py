@@ -28,6 +28,10 @@ def draw(folder: Path, count: int) -> Path:
 
 def job(paths: Iterable[object], out: Path, model: Path, **changes: Any) -> Job:
     """Return a job of one worker that writes JSON Lines; ``changes`` are of it or its settings."""
-    own = {name: changes.pop(name) for name in ("redo", "workers", "engine") if name in changes}
+    own = {
+        name: changes.pop(name)
+        for name in ("redo", "workers", "engine", "address")
+        if name in changes
+    }
     path, settings = make_settings(model, **({"output": "jsonl", "shard_size": 3} | changes))
     return Job(tuple(map(str, paths)), out, settings, path, **({"workers": 1} | own))

@@ -73,6 +73,7 @@ def _connect(ray: Any, address: str | None) -> bool:
         return False
     # Ray tells its doings on stderr, which shows the progress; what fails is raised anyway.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -117,12 +118,10 @@ class _Actor:
     def _answer(self) -> Answering:
         import ray
 
-        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-            file.write(ray.get(self._content))
-            file.flush()
-            answering = Answering(Path(file.name), self._settings)
-            answering.open()
-        return answering
+        self._folder = tempfile.TemporaryDirectory(prefix="tumorlens-")
+        path = Path(self._folder.name) / "model.onnx"
+        path.write_bytes(ray.get(self._content))
+        return Answering(path, self._settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Answer the one shard of a batch."""

@@ -180,11 +180,6 @@ class Answering:
             raise ModelFileError(f"{self._model}: was replaced while the job runs; start it again")
         return predictor
 
-    def open(self) -> None:
-        """Open the model now; what fails is told by the first shard."""
-        with suppress(TumorLensError):
-            _ = self._predictor
-
     def __call__(self, text: str) -> ShardResult | Failure:
         """Answer the shard of a JSON text; whatever is raised is returned."""
         try:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.data.drawn_sets import draw_head, save
+from tumorlens.data.audit import duplicates
 from tumorlens.data.audit.duplicates import NearDuplicate, duplicate_groups, find_near_duplicates
 from tumorlens.data.audit.image_summary import ImageSummary, Unreadable, summarize, summarize_all
 from tumorlens.data.manifest import Record
@@ -101,6 +102,17 @@ def test_equal_files_are_exact_and_others_are_not(tmp_path: Path) -> None:
         (1, 2, False),
     ]
     assert duplicate_groups(3, found).tolist() == [0, 0, 0]
+
+
+def test_of_many_copies_the_first_stands_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "MOST_COPIES", 2)
+    images = [summary(tmp_path, head(1), f"{copy}") for copy in range(4)]
+    images += [summary(tmp_path, head(2), "other"), summary(tmp_path, head(2), "again")]
+    images.append(summary(tmp_path, brightened(head(1), 0.9), "dark"))
+    pairs = [(pair.first, pair.second, pair.exact) for pair in find_near_duplicates(images)]
+    assert pairs == [(0, 1, True), (0, 2, True), (0, 3, True), (0, 6, False), (4, 5, True)]
 
 
 def test_other_scans_are_not_near_duplicates(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from tumorlens.data.near_duplicates.contrast import ContrastMatcher
 from tumorlens.data.near_duplicates.search import propose_pairs
 from tumorlens.imaging.fingerprint import connected_groups
 
+MOST_COPIES = 30
+"""Copies of one file up to which every pair of them is told."""
+
 
 @dataclass(frozen=True)
 class NearDuplicate:
@@ -41,20 +44,27 @@ class NearDuplicate:
 
 
 def find_near_duplicates(images: Sequence[ImageSummary]) -> list[NearDuplicate]:
-    """Find all pairs of near-duplicates among the images, sorted by index."""
+    """Find all pairs of near-duplicates among the images, sorted by index.
+
+    Of a file with more than `MOST_COPIES` copies the first stands for all: each copy makes a pair
+    with it, and only it is compared with other files. All pairs of 10,000 copies would be
+    50 million.
+    """
     if not images:
         return []
     contrast = ContrastMatcher(lambda i: (images[i].head, images[i].whole))
-    exact = _equal_files(images)
+    exact, copies = _equal_files(images)
     duplicates = [NearDuplicate(i, j, exact=True, distance=0, agreement=1.0) for i, j in exact]
+    asked = [index for index in range(len(images)) if index not in copies]
     proposed = propose_pairs(
-        np.stack([image.head_bits for image in images]),
-        np.stack([image.whole_bits for image in images]),
-        whole_queries=np.stack([image.zoom_bits for image in images]),
+        np.stack([images[index].head_bits for index in asked]),
+        np.stack([images[index].whole_bits for index in asked]),
+        whole_queries=np.stack([images[index].zoom_bits for index in asked]),
     )
-    for pair in proposed:
-        i, j = pair.first, pair.second
+    for found in proposed:
+        i, j = asked[found.first], asked[found.second]
         if (i, j) not in exact:
+            pair = found._replace(first=i, second=j)
             agreement = confirm(contrast, pair, images[i].record, images[j].record)
             if agreement is not None:
                 duplicates.append(NearDuplicate(i, j, False, pair.distance, agreement))
@@ -66,8 +76,17 @@ def duplicate_groups(count: int, pairs: Sequence[NearDuplicate]) -> NDArray[np.i
     return connected_groups(count, [(pair.first, pair.second) for pair in pairs])
 
 
-def _equal_files(images: Sequence[ImageSummary]) -> set[tuple[int, int]]:
+def _equal_files(images: Sequence[ImageSummary]) -> tuple[set[tuple[int, int]], set[int]]:
+    """Return the pairs of identical files, and the copies that a first one stands for."""
     by_digest: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         by_digest[image.sha256].append(index)
-    return {pair for same in by_digest.values() for pair in combinations(same, 2)}
+    pairs: set[tuple[int, int]] = set()
+    copies: set[int] = set()
+    for same in by_digest.values():
+        if len(same) <= MOST_COPIES + 1:
+            pairs.update(combinations(same, 2))
+        else:
+            pairs.update((same[0], copy) for copy in same[1:])
+            copies.update(same[1:])
+    return pairs, copies
