@@ -45,6 +45,7 @@ PROGRAMS = {
     "dciodvfy": Program(("dciodvfy",), "dicom3tools"),
     "prometheus": Program(("prometheus",), "prometheus"),
     "promtool": Program(("promtool",), "prometheus"),
+    "curl": Program(("curl",), "curl"),
     "openssl": Program(("openssl",), "openssl"),
     "setpriv": Program(("setpriv",), "util-linux"),
     "kubectl": Program(("kubectl",), page="https://kubernetes.io/docs/tasks/tools/"),

@@ -1,8 +1,8 @@
 """What README and docs show is held against the code, so that they promise what is there.
 
-Every command in a block is parsed by the real command line, settings are composed by Hydra, and
-the README's quick ones are run on drawn scans. A command inside a sentence may leave things out:
-its verb and its options must exist.
+Every command in a block is parsed by the real command line, settings are composed by Hydra; blocks
+are run in test_snippets.py. A command inside a sentence may leave things out: its verb and its
+options must exist.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from typing import Any, Never
 import cv2
 import pytest
 
-from tests.data.drawn_sets import draw_set
-from tests.imaging.dicoms import dicom
 from tumorlens.cli.app import VERBS, VerbGroup, run
 from tumorlens.imaging.phantom import draw_phantom
 
@@ -28,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
-QUICK = {"predict", "explain", "split", "model"}  # the others take a minute, or a network
 WITH_SETTINGS = {"train", "crossval", "protocol"}
 
 Words = tuple[str, ...]
@@ -100,24 +97,6 @@ def test_a_command_of_a_sentence_has_its_verb_and_options(
     told = "".join(capsys.readouterr())
     for option in options:
         assert option.partition("=")[0] in told
-
-
-@pytest.mark.parametrize(
-    "line",
-    [line for line in commands("tumorlens ", pages=[README]) if line[1] in QUICK],
-    ids=" ".join,
-)
-def test_a_quick_command_of_the_readme_runs(
-    line: Words, tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draw_set(tmp_path / "scans", 12, 12)
-    assert cv2.imwrite(str(tmp_path / "scan.png"), draw_phantom(7, lesion=True).image)
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "slice.dcm").write_bytes(dicom(draw_phantom(8, lesion=False).image))
-    (tmp_path / "model.onnx").write_bytes(tiny_model_path.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TUMORLENS_MODEL", "model.onnx")
-    assert run(list(line[1:])) == 0
 
 
 class _ParsedError(Exception):
