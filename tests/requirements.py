@@ -43,6 +43,8 @@ PROGRAMS = {
     "dcm2xml": Program(("dcm2xml",), "dcmtk"),
     "dcmdump": Program(("dcmdump",), "dcmtk"),
     "dciodvfy": Program(("dciodvfy",), "dicom3tools"),
+    # Debian puts it where only root looks.
+    "orthanc": Program(("Orthanc", "/usr/sbin/Orthanc"), "orthanc orthanc-dicomweb"),
     "prometheus": Program(("prometheus",), "prometheus"),
     "promtool": Program(("promtool",), "prometheus"),
     "curl": Program(("curl",), "curl"),

@@ -24,7 +24,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
     for level, package, below in [
         (8, "cli",
          "workflows training reporting serving bench client evaluation calibration export runs "
-         "jobs dicom seriesreport fhir deidentification "
+         "jobs dicom seriesreport fhir pacs deidentification "
          "inference ood data augmentation modelfile plots volumes imaging metrics atomic errors"),
         (7, "workflows",
          "training reporting evaluation export runs drift inference ood data augmentation "
@@ -37,6 +37,7 @@ TABLE: dict[str, tuple[int, frozenset[str]]] = {
          "pages runs inference data modelfile plots imaging "
          "metrics models atomic errors"),
         (6, "serving", "drift dicom seriesreport fhir inference modelfile volumes imaging errors"),
+        (6, "pacs", "dicom inference volumes imaging atomic errors"),
         (6, "bench", "inference modelfile imaging models errors"),
         (5, "evaluation",
          "pages inference data modelfile plots imaging metrics models atomic errors"),

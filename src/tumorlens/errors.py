@@ -27,6 +27,8 @@
     ├── ExportError                    torch and ONNX disagree, or the graph cannot be written
     ├── OutputError                    a result cannot be written (disk full, read-only)
     ├── ServiceError                   a service refused, or could not be reached
+    ├── ArchiveError                   an archive (PACS) refused, or could not be reached
+    ├── QueueError                     the queue of series to answer cannot be used
     └── MissingExtraError              an optional dependency is not installed
 
 Messages say what is wrong, where, and what to do about it. Exceptions of libraries are translated
@@ -144,6 +146,14 @@ class ServiceError(TumorLensError):
         super().__init__(message)
         self.status = status
         self.problem = problem or {}
+
+
+class ArchiveError(TumorLensError):
+    """An archive (PACS) refused, or could not be reached: trying again later may help."""
+
+
+class QueueError(TumorLensError):
+    """The queue of series to answer cannot be reached or used."""
 
 
 class MissingExtraError(TumorLensError):

@@ -18,7 +18,7 @@ Capture = pytest.CaptureFixture[str]
 # The order of the pipeline; verbs that do not exist yet are simply absent from VERBS.
 PIPELINE = [
     *("download", "audit", "split", "train", "protocol", "crossval", "evaluate", "report"),
-    *("export", "calibrate", "predict", "explain", "deidentify", "serve"),
+    *("export", "calibrate", "predict", "explain", "deidentify", "pacs", "serve"),
     *("bench", "model"),
 ]
 

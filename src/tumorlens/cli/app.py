@@ -1,6 +1,7 @@
 """The command-line application: verbs, exit codes and error messages.
 
-A verb is a function in the module of the same name in this package, plus an entry in `VERBS`.
+A verb is a function in the module of the same name in this package, plus an entry in `VERBS`. A
+module with ``COMMANDS`` has further verbs below its own.
 The module is imported when the verb is called (or listed by ``--help``); torch, the service and
 onnxruntime are imported only inside that function.
 
@@ -26,8 +27,8 @@ from tumorlens.errors import InputError, MissingExtraError, TumorLensError
 # In pipeline order, which --help keeps.
 VERBS = (
     *("download", "audit", "split", "train", "protocol", "crossval", "evaluate", "report"),
-    *("export", "calibrate", "predict", "explain", "deidentify", "serve", "bench"),
-    "model",
+    *("export", "calibrate", "predict", "explain", "deidentify", "pacs", "serve"),
+    *("bench", "model"),
 )
 
 EXIT_USAGE = 2
@@ -50,8 +51,15 @@ class VerbGroup(TyperGroup):
         module = import_module(f"tumorlens.cli.{cmd_name}")
         verb = _plain_typer()
         settings = getattr(module, "CONTEXT_SETTINGS", None)
-        verb.command(name=cmd_name, context_settings=settings)(getattr(module, cmd_name))
-        return typer.main.get_command(verb)
+        commands = getattr(module, "COMMANDS", None)
+        if commands is None:
+            verb.command(name=cmd_name, context_settings=settings)(getattr(module, cmd_name))
+            return typer.main.get_command(verb)
+        group = _plain_typer(name=cmd_name, no_args_is_help=True)
+        group.callback()(getattr(module, cmd_name))
+        for name, function in commands.items():
+            group.command(name=name)(function)
+        return typer.main.get_command(group)
 
 
 def _show_version(requested: bool) -> None:

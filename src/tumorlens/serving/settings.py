@@ -18,6 +18,7 @@ from tumorlens.inference.cores import usable_cores
 PREFIX = "TUMORLENS_"
 # Variables with the same prefix that are not settings of the service.
 OTHER_VARIABLES = frozenset({"TUMORLENS_DATA", "TUMORLENS_MORE", "TUMORLENS_CACHE"})
+OTHER_PREFIX = "TUMORLENS_PACS_"  # checked by `tumorlens pacs`
 
 Names = Annotated[tuple[str, ...], NoDecode]
 MIB = 2**20
@@ -193,7 +194,10 @@ def load_settings(
 
 def _refuse_unknown(names: Iterable[str], prefix: str, where: str = "") -> None:
     for name in names:
-        if not name.upper().startswith(prefix) or name.upper() in OTHER_VARIABLES:
+        upper = name.upper()
+        if not upper.startswith(prefix) or upper in OTHER_VARIABLES:
+            continue
+        if prefix and upper.startswith(OTHER_PREFIX):
             continue
         field = name[len(prefix) :].lower() if prefix else name
         if field in Settings.model_fields:

@@ -1,0 +1,1 @@
+"""Archives: Orthanc by its REST interface, any other by DICOMweb."""
