@@ -113,7 +113,8 @@ def test_its_classifier_is_the_mean_of_five_trained_apart(monkeypatch: pytest.Mo
         inputs, _ = member.classifier_inputs(statistics)
         own = torch.stack([network(inputs) for network in trained])
         assert own.std(dim=0).min() > 0
-        assert torch.allclose(member.classifier(inputs), own.mean(dim=0), atol=1e-5)
+        # Its weights are rounded to 16 bits.
+        assert torch.allclose(member.classifier(inputs), own.mean(dim=0), atol=2e-3)
 
 
 def test_of_an_ensemble_the_score_is_the_mean_of_its_members_scores(

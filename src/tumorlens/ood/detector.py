@@ -30,8 +30,7 @@ SHRINKAGE = 0.05  # added to every direction's variance, as a share of the mean 
 _LOG_OFFSET = 0.02  # added before logarithms: dead channels stay quiet
 _CLIP = 8.0  # standardised statistics are clipped here
 _MIN_STD = 0.05  # added to a standard deviation: a constant statistic is not blown up
-_CLASSIFIER_DIRECTIONS = 96  # whitened directions of each block that the classifier gets
-_DISTANCE_WEIGHT = 4.0  # of a block's log-distance in the score
+_DISTANCE_WEIGHT = 2.0  # of a block's log-distance in the score
 _MAX_CLASSIFIER_LOGIT = 6.0
 
 
@@ -126,7 +125,7 @@ class MemberScore(nn.Module):
     def __init__(self, distances: Sequence[WhitenedDistance], hidden: int) -> None:
         super().__init__()
         self.distances = nn.ModuleList(distances)
-        kept = (min(_CLASSIFIER_DIRECTIONS, len(block.inverse_std)) for block in distances)
+        kept = (len(block.inverse_std) for block in distances)
         self.classifier = classifier(sum(kept) + len(distances), hidden)
 
     def forward(self, statistics: Tensor) -> Tensor:
@@ -141,7 +140,7 @@ class MemberScore(nn.Module):
         inputs, distances = [], []
         for block in self.distances:
             white, distance = block(statistics)
-            inputs.append(torch.tanh(white[:, :_CLASSIFIER_DIRECTIONS] / 3))
+            inputs.append(torch.tanh(white / 3))
             distances.append(distance)
         logs = torch.stack(distances, dim=1)
         return torch.cat([*inputs, logs], dim=1), logs.sum(dim=1)

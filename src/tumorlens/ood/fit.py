@@ -28,11 +28,11 @@ from tumorlens.ood.sampling import Inputs, augmented_negatives, positives, synth
 MAX_POSITIVES, N_SYNTHETIC_NEGATIVES = 3200, 2800
 MIN_SCANS = 50  # fewer fit no head, and choose no threshold
 # The threshold refuses at most this share of the scans that it is chosen on.
-MAX_REFUSED_SHARE = 0.01
+MAX_REFUSED_SHARE = 0.005
 _TRAIN_FOR_THRESHOLD = 2000  # training scans, evenly spaced, that join the held-out ones
-_STEPS, _BATCH = 1200, 256
+_STEPS, _BATCH = 2500, 256
 # The mean of several classifiers: a single one varies with its seed.
-_CLASSIFIERS, _HIDDEN = 5, 48
+_CLASSIFIERS, _HIDDEN = 5, 96
 _COPIES = 6  # of each real image that is no brain MRI
 
 
@@ -153,13 +153,15 @@ def _train_classifiers(member: MemberScore, mri: Floats, negatives: Floats) -> N
         inputs, _ = member.classifier_inputs(statistics)
     is_mri = torch.cat([torch.ones(len(mri)), torch.zeros(len(negatives))])
     trained = [_trained_classifier(inputs, is_mri).state_dict() for _ in range(_CLASSIFIERS)]
+    joined = {
+        "0.weight": torch.cat([state["0.weight"] for state in trained]),
+        "0.bias": torch.cat([state["0.bias"] for state in trained]),
+        "3.weight": torch.cat([state["3.weight"] for state in trained], dim=1) / _CLASSIFIERS,
+        "3.bias": torch.stack([state["3.bias"] for state in trained]).mean(dim=0),
+    }
+    # Rounded to what the model file stores: float16 halves its size.
     member.classifier.load_state_dict(
-        {
-            "0.weight": torch.cat([state["0.weight"] for state in trained]),
-            "0.bias": torch.cat([state["0.bias"] for state in trained]),
-            "3.weight": torch.cat([state["3.weight"] for state in trained], dim=1) / _CLASSIFIERS,
-            "3.bias": torch.stack([state["3.bias"] for state in trained]).mean(dim=0),
-        }
+        {name: values.half().float() for name, values in joined.items()}
     )
 
 
