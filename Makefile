@@ -60,6 +60,10 @@ train: $(VENV)/.dev ## train a network; settings in ARGS, e.g. ARGS="model=noteb
 bench: $(VENV)/.dev ## measure latency, throughput and memory on this machine
 	@exec $(BIN)/tumorlens bench $(ARGS)
 
+.PHONY: race
+race: $(VENV)/.dev ## race other servers of the same network (a quarter of an hour; an idle machine)
+	@exec $(BIN)/python -m benchmarks.race $(ARGS)
+
 .PHONY: test
 test: $(VENV)/.dev ## run the tests; what this machine lacks for some of them is skipped and named
 	@export OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}"; \

@@ -1,0 +1,1 @@
+"""TumorLens beside other ways to serve the same network, in one run on one machine."""
