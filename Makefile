@@ -88,7 +88,7 @@ system: $(VENV)/.dev
 .PHONY: docs
 docs: $(VENV)/.dev ## build the documentation into build/site; a broken link ends the build
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
-	@echo "build/site/index.html opens in a browser, without a server"
+	@echo "build/site/index.html; with the search: python3 -m http.server --directory build/site"
 
 .PHONY: notebook
 notebook: $(VENV)/.dev ## execute notebooks/quickstart.ipynb and write its outputs anew

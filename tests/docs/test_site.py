@@ -7,13 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 import tumorlens
+from tests.requirements import PROGRAMS
+from tests.web.conftest import FLAGS
 
 pytest.importorskip("mkdocs", reason="the site is built with the extra 'docs'")
 
@@ -87,7 +93,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     anchors = Html(site / "reference" / "python.html").anchors
     for name in tumorlens.__all__:
         assert name == "__version__" or f"tumorlens.{name}" in anchors, name
-    assert "tumorlens.Predictor.predict_series" in anchors
+    assert {"tumorlens.Predictor.predict_series", "tumorlens.Prediction.to_dict"} <= anchors
 
 
 def test_the_code_of_the_site_is_no_part_of_it(site: Path) -> None:
@@ -98,6 +104,37 @@ def test_a_file_outside_the_pages_is_told_by_its_path(site: Path) -> None:
     text = (site / "deploy.html").read_text("utf-8")
     assert "<code>deploy/fly/fly.toml</code>" in text
     assert "../deploy/fly" not in text
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.browser
+def test_a_browser_asks_for_nothing_from_elsewhere_and_finds_a_page(site: Path) -> None:
+    """Scripts could load what no tag names; and the search runs in them."""
+    handler = partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as playwright:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        home = f"http://127.0.0.1:{server.server_port}"
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAMS["chromium"].find(), args=FLAGS
+        )
+        page = browser.new_page()
+        asked: list[str] = []
+        faults: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        for name in ("index.html", "reference/python.html", "tutorial.html"):
+            page.goto(f"{home}/{name}")
+        page.keyboard.press("/")
+        page.keyboard.type("conformal")
+        page.wait_for_selector("a.md-search-result__link")
+        browser.close()
+        server.shutdown()
+    assert not faults
+    assert not [url for url in asked if not url.startswith((home, "data:", "blob:"))]
 
 
 @pytest.fixture
