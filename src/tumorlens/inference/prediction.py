@@ -19,9 +19,9 @@ SHA256 = r"^[0-9a-f]{64}$"
 
 
 class Record(BaseModel):
-    """Part of an answer: frozen, and JSON-ready on request."""
+    """Part of an answer: frozen, and JSON-ready on request; validators are built on first use."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values: tuples as lists, records as dicts."""

@@ -14,10 +14,17 @@ _NAMES: dict[str, str] = {"log_loss": "log loss", "ece": "ECE, equal width"}
 
 
 class CardRecord(BaseModel):
-    """Base of everything on a card: frozen, without unknown fields, NaN and infinity."""
+    """Base of everything on a card: frozen, without unknown fields, NaN and infinity.
+
+    Validators are built on first use: a card's own contains those of all its parts.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        defer_build=True,
     )
 
 

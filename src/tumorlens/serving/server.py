@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -67,6 +68,8 @@ def worker_app() -> FastAPI:
 def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
     _tune()
     app = create_app(open_predictor(settings), settings)
+    # What was made until now stays; the collector need not look through it again.
+    gc.freeze()
     config = _config(app, settings)
     listener = _listen(settings)
     announce(_address(settings, listener))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tumorlens.errors import (
     DecodeError,
@@ -16,14 +17,9 @@ from tumorlens.errors import (
 from tumorlens.imaging.foreign import foreign
 from tumorlens.imaging.image import Limits
 from tumorlens.volumes.contents import Content, look_at
-from tumorlens.volumes.dicom.frames import Frame, read_frames
-from tumorlens.volumes.dicom.series import series_inputs
 from tumorlens.volumes.entries import Entry, Picture, SeriesInput, Unreadable, VolumeInput
 from tumorlens.volumes.folders import is_folder, iter_inputs
-from tumorlens.volumes.itk import ItkFile, read_itk_header, read_itk_volume
-from tumorlens.volumes.layout import Layout, read_volume
 from tumorlens.volumes.neighbours import Neighbours
-from tumorlens.volumes.nifti import read_layout
 from tumorlens.volumes.source import (
     Source,
     file_source,
@@ -32,6 +28,12 @@ from tumorlens.volumes.source import (
     zip_members,
 )
 from tumorlens.volumes.volume import VOLUME_LIMITS, Volume
+
+# Each format's reader is imported where a file of it is found: most inputs are pictures.
+if TYPE_CHECKING:
+    from tumorlens.volumes.dicom.frames import Frame
+    from tumorlens.volumes.itk import ItkFile
+    from tumorlens.volumes.layout import Layout
 
 _UNREAD = "cannot be read whole; copy it again, or make its archive again"
 _DAMAGED = "the volume is truncated or damaged; copy or export it again"
@@ -70,6 +72,10 @@ def _with_series(
     entries: list[Entry | list[Frame]], limits: Limits, group_slices: bool
 ) -> list[Entry]:
     """Replace the frames of each file by the series they make up."""
+    if not any(isinstance(each, list) for each in entries):
+        return [each for each in entries if not isinstance(each, list)]
+    from tumorlens.volumes.dicom.series import series_inputs
+
     if not group_slices:
         result: list[Entry] = []
         for each in entries:
@@ -182,6 +188,8 @@ def _read_entries(
         case "itk":
             return list(_itk_volumes(source, neighbours, limits))
         case "dicom":
+            from tumorlens.volumes.dicom.frames import read_frames
+
             frames = read_frames(unpacked_source(source) if content.packed else source, limits)
             return [frames] if frames else []
         case "zip":
@@ -194,6 +202,8 @@ def _read_entries(
 def _volumes(
     source: Source, content: Content, neighbours: Neighbours, limits: Limits
 ) -> Iterator[VolumeInput]:
+    from tumorlens.volumes.nifti import read_layout
+
     header, voxels = source, source
     if content.kind == "half":
         header = neighbours.partner(source, "header")
@@ -214,11 +224,15 @@ def _volumes(
 
 
 def _load(source: Source, layout: Layout, index: int, name: str, files: tuple[str, ...]) -> Volume:
+    from tumorlens.volumes.layout import read_volume
+
     with foreign(name, _DAMAGED), source.open() as stream:
         return read_volume(unpacked(stream), layout, index, name, files=files)
 
 
 def _itk_volumes(source: Source, neighbours: Neighbours, limits: Limits) -> Iterator[VolumeInput]:
+    from tumorlens.volumes.itk import read_itk_header
+
     header = read_itk_header(source, limits, partial(neighbours.beside, source))
     files = (source.name,) if header.data is None else (source.name, header.data.name)
     for index in range(header.count):
@@ -227,5 +241,7 @@ def _itk_volumes(source: Source, neighbours: Neighbours, limits: Limits) -> Iter
 
 
 def _load_itk(header: ItkFile, index: int, name: str, files: tuple[str, ...]) -> Volume:
+    from tumorlens.volumes.itk import read_itk_volume
+
     with foreign(name, _DAMAGED):
         return read_itk_volume(header, index, name, files=files)

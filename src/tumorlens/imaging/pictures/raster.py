@@ -7,19 +7,13 @@ decodes what Pillow would reduce from 16 to 8 bits: 16-bit colour and grey with 
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
 from PIL import Image as PillowImage
 
 from tumorlens.errors import DecodeError, UnsupportedFormatError
@@ -31,14 +25,18 @@ from tumorlens.imaging.pictures.resolution import pixel_ratio
 from tumorlens.imaging.pictures.tint import without_tint
 from tumorlens.imaging.square import to_square
 
-# The plugin classes are called directly instead of Image.open: no format detection, and no
-# decompression-bomb warning, which can only be configured globally; `Limits` replaces it.
-_OPENERS: dict[str, Any] = {
-    "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngImagePlugin.PngImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
-    "bmp": BmpImagePlugin.BmpImageFile,
-    "webp": WebPImagePlugin.WebPImageFile,
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+# Pillow's plugin classes, each imported when a file of its format is read. They are called
+# directly instead of Image.open: no format detection, and no decompression-bomb warning, which can
+# only be configured globally; `Limits` replaces it.
+_OPENERS = {
+    "jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "png": ("PIL.PngImagePlugin", "PngImageFile"),
+    "tiff": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
 }
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
@@ -76,7 +74,7 @@ def _decode(
         values = tiff.read_samples(data, name)
         values = values.max() - values + values.min() if page.inverted else values
         return _oriented(tiff.as_pixels(values), page.orientation), page.ratio
-    with _OPENERS[file_format](io.BytesIO(data)) as picture:
+    with _opener(file_format)(io.BytesIO(data)) as picture:
         width, height = picture.size
         limits.check_pixels(width, height, name)
         if file_format != "tiff" and getattr(picture, "is_animated", False):
@@ -104,12 +102,18 @@ def _decode(
     return _oriented(pixels, orientation), ratio
 
 
+def _opener(file_format: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    module, name = _OPENERS[file_format]
+    opener: Callable[[io.BytesIO], ImageFile.ImageFile] = getattr(import_module(module), name)
+    return opener
+
+
 def _is_16_bit_colour(picture: ImageFile.ImageFile, data: bytes, file_format: str) -> bool:
     if file_format == "png":
         bit_depth, colour_type = data[24], data[25]
         return bit_depth == 16 and colour_type != 0
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bits = picture.tag_v2.get(_TIFF_BITS, (1,))
+    if file_format == "tiff":
+        bits = picture.tag_v2.get(_TIFF_BITS, (1,))  # type: ignore[attr-defined]
         return picture.mode in ("RGB", "RGBA") and max(bits) == 16
     return False
 

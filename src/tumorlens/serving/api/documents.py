@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.inference.series.run import SeriesRun
-from tumorlens.seriesreport import series_report
 from tumorlens.serving.api.openapi import UPLOAD_ROUTE, problem_responses, upload_form
 from tumorlens.serving.api.series import (
     SERIES_FILES,
@@ -21,7 +20,6 @@ from tumorlens.serving.api.series import (
 )
 from tumorlens.serving.problems import ProblemError
 from tumorlens.serving.processing.service import Service, service_of
-from tumorlens.volumes.dicom.headers import read_identifiers
 from tumorlens.volumes.entries import Entry, SeriesInput, VolumeInput
 
 router = APIRouter(tags=["predict"])
@@ -55,6 +53,10 @@ async def report(
     entry = one_series(await read_entries(request, service))
 
     def page(run: SeriesRun) -> str:
+        # Imported here: templates and pydicom are not needed to start.
+        from tumorlens.seriesreport import series_report
+        from tumorlens.volumes.dicom.headers import read_identifiers
+
         return series_report(run, identifiers=read_identifiers(run.volume) if identifiers else None)
 
     async with service.one_series:
