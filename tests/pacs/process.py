@@ -42,11 +42,12 @@ class PacsProcess:
     model: Path
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    state_folder: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def state(self) -> Path:
-        return self.folder / "state"
+        return self.state_folder or self.folder / "state"
 
     @property
     def log(self) -> str:
