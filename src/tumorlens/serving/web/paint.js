@@ -36,11 +36,11 @@ export class Layer {
   }
 }
 
-export function paint(context, { layer, study, slice, at, outline, rulers, cursor, unit }) {
+export function paint(context, { layer, study, slice, at, outline, rulers, cursor, unit, smooth = true }) {
   const { width, height } = context.canvas;
   context.fillStyle = "#000";
   context.fillRect(0, 0, width, height);
-  context.imageSmoothingEnabled = at.scale < 6;
+  context.imageSmoothingEnabled = smooth;
   context.imageSmoothingQuality = "high";
   context.drawImage(layer.canvas, at.x, at.y, slice.width * at.scale, slice.height * at.scale);
   if (outline) paintOutline(context, study, slice, at, unit);

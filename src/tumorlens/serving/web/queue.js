@@ -65,9 +65,9 @@ export class Queue {
   // DICOM files that do not say which series they are of, and are none: pictures after all.
   #split(item) {
     const [first, ...rest] = item.files;
-    const folder = item.name.endsWith(first.name) ? "" : `${item.name}/`;
-    const made = rest.map((file, n) => ({ id: item.id + (n + 1) / 10_000, kind: "picture", name: folder + file.name, files: [file], size: file.size, status: "waiting" }));
-    Object.assign(item, { kind: "picture", name: folder + first.name, files: [first] });
+    const nameOf = (file) => file.path || file.webkitRelativePath || file.name;
+    const made = rest.map((file, n) => ({ id: item.id + (n + 1) / 10_000, kind: "picture", name: nameOf(file), files: [file], size: file.size, status: "waiting" }));
+    Object.assign(item, { kind: "picture", name: nameOf(first), files: [first] });
     this.items.splice(this.items.indexOf(item) + 1, 0, ...made);
     for (const each of made) this.onchange(each);
     return this.run(item).finally(() => this.start());

@@ -258,13 +258,13 @@ export class Viewer {
     this.#note();
     if (!slice) return;
     this.#drawn = slice;
-    const unit = Math.min(devicePixelRatio, 3);
-    const [width, height] = [Math.round(stage.clientWidth * unit), Math.round(stage.clientHeight * unit)];
+    const density = Math.min(devicePixelRatio, 3);
+    const [width, height] = [Math.round(stage.clientWidth * density), Math.round(stage.clientHeight * density)];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     this.#fill(slice);
     const at = place(study, width, height, this.zoom, this.pan);
     const rulers = this.rulers.filter((each) => each.index === slice.index).map((each) => each.line);
-    paint(this.context, { layer: this.layer, study, slice, at, outline: settings.outline && !this.bare, rulers, cursor: this.cursor, unit });
+    paint(this.context, { layer: this.layer, study, slice, at, outline: settings.outline && !this.bare, rulers, cursor: this.cursor, unit: density * textScale(), smooth: this.zoom < 6 });
     canvas.dataset.slice = slice.index; // what is on the screen, for tests and measurements
   }
 
@@ -298,3 +298,6 @@ export class Viewer {
     });
   }
 }
+
+/** How large the page's text is beside the usual 16 pixels. */
+const textScale = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
