@@ -70,7 +70,7 @@ async function load() {
     }
   }
   place.replaceChildren();
-  for (const tag of ["predict", "model", "service", "page"]) {
+  for (const tag of new Set(["predict", "model", "service", "page", ...groups.keys()])) {
     if (groups.has(tag)) place.append(element("h2", "group", tag), ...groups.get(tag));
   }
 }

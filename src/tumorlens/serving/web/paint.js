@@ -41,7 +41,7 @@ export function paint(context, { layer, study, slice, at, outline, rulers, curso
   context.fillStyle = "#000";
   context.fillRect(0, 0, width, height);
   context.imageSmoothingEnabled = smooth;
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = "medium";
   context.drawImage(layer.canvas, at.x, at.y, slice.width * at.scale, slice.height * at.scale);
   if (outline) paintOutline(context, study, slice, at, unit);
   for (const ruler of rulers) paintRuler(context, study, ruler, at, unit);

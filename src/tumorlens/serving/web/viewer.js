@@ -15,6 +15,8 @@ const settings = { opacity: 0.65, colour: SCALES[0], outline: true }; // shared 
 export class Viewer {
   static all = new Set();
   #frame = 0;
+  #size = [0, 0]; // of the stage: asked when it changes, since asking in each frame lays the page out anew
+  #textScale = 1;
   #drawn = null;
   #said = 0;
 
@@ -34,7 +36,7 @@ export class Viewer {
     if (this.controls) root.append(this.controls.element);
     Viewer.all.add(this);
     listenTo(this.stage, this);
-    new ResizeObserver(() => this.draw()).observe(this.stage);
+    new ResizeObserver(() => { this.#measure(); this.draw(); }).observe(this.stage);
     onLanguage(() => this.relabel());
   }
 
@@ -109,7 +111,7 @@ export class Viewer {
     this.setWindow(level - width / 2, level + width / 2);
   }
 
-  zoomBy(factor, [x, y] = [this.stage.clientWidth / 2, this.stage.clientHeight / 2]) {
+  zoomBy(factor, [x, y] = this.#size.map((side) => side / 2)) {
     const before = this.#toPixel(x, y);
     this.zoom = Math.min(MOST_ZOOM, Math.max(1, this.zoom * factor));
     const after = this.#toPixel(x, y);
@@ -240,8 +242,13 @@ export class Viewer {
     this.#frame = requestAnimationFrame(() => { this.#frame = 0; this.#paint(); });
   }
 
+  #measure() {
+    this.#size = [this.stage.clientWidth, this.stage.clientHeight];
+    this.#textScale = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+  }
+
   #place() {
-    return place(this.study, this.stage.clientWidth, this.stage.clientHeight, this.zoom, this.pan);
+    return place(this.study, ...this.#size, this.zoom, this.pan);
   }
 
   #toPixel(x, y) {
@@ -250,8 +257,9 @@ export class Viewer {
   }
 
   #paint() {
-    const { study, stage, canvas } = this;
-    if (!study || !stage.clientWidth) return;
+    const { study, canvas } = this;
+    if (!this.#size[0]) this.#measure();
+    if (!study || !this.#size[0]) return;
     const found = study.ready(this.index);
     if (!found) study.load(this.index).then((slice) => { if (slice && this.study === study) this.draw(); });
     const slice = found ?? this.#drawn;
@@ -259,12 +267,12 @@ export class Viewer {
     if (!slice) return;
     this.#drawn = slice;
     const density = Math.min(devicePixelRatio, 3);
-    const [width, height] = [Math.round(stage.clientWidth * density), Math.round(stage.clientHeight * density)];
+    const [width, height] = this.#size.map((side) => Math.round(side * density));
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     this.#fill(slice);
     const at = place(study, width, height, this.zoom, this.pan);
     const rulers = this.rulers.filter((each) => each.index === slice.index).map((each) => each.line);
-    paint(this.context, { layer: this.layer, study, slice, at, outline: settings.outline && !this.bare, rulers, cursor: this.cursor, unit: density * textScale(), smooth: this.zoom < 6 });
+    paint(this.context, { layer: this.layer, study, slice, at, outline: settings.outline && !this.bare, rulers, cursor: this.cursor, unit: density * this.#textScale, smooth: this.zoom < 6 });
     canvas.dataset.slice = slice.index; // what is on the screen, for tests and measurements
   }
 
@@ -298,6 +306,3 @@ export class Viewer {
     });
   }
 }
-
-/** How large the page's text is beside the usual 16 pixels. */
-const textScale = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;

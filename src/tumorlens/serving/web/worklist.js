@@ -50,8 +50,7 @@ export class Worklist {
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, el("span", { class: "visually-hidden", textContent: t("column.choose") })), el("th", { scope: "col" }, el("span", { class: "visually-hidden", textContent: t("column.thumb") })),
           ...this.heads.map((head) => el("th", { scope: "col" }, head)))), this.body)), this.empty,
       el("p", { class: "muted small", textContent: t("privacy.short") }));
-    const threshold = this.queue.items.find((each) => each.answer)?.answer.threshold;
-    if (threshold) this.whatif.value = Math.round(threshold * 100);
+    this.whatif.value = Math.round((this.queue.card?.threshold.value ?? 0.5) * 100);
     this.refresh();
   }
 
