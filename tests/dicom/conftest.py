@@ -32,6 +32,9 @@ def runs(bright: Predictor, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "recut": answered(bright, axial, "sagittal"),
         "enhanced": answered(bright, write_study(folder / "enhanced", multi=True)),
         "coronal": answered(bright, write_study(folder / "coronal", plane="coronal")),
+        "sagittal": answered(bright, write_study(folder / "sagittal", plane="sagittal")),
+        "turned": answered(bright, write_study(folder / "turned", plane="turned")),
+        "transposed": answered(bright, write_study(folder / "transposed", plane="transposed")),
         "healthy": answered(bright, write_study(folder / "healthy", tumour=False)),
         "refused": answered(bright, write_study(folder / "knee", BodyPartExamined="KNEE")),
     }

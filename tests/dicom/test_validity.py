@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-KINDS_OF_RUN = ("axial", "recut", "enhanced", "coronal", "healthy", "refused")
+KINDS_OF_RUN = ("axial", "recut", "enhanced", "transposed", "healthy", "refused")
 
 
 def complaints(*command: str) -> str:

@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import typer
 
 from tumorlens.atomic import atomic_file
 from tumorlens.cli.app import EXIT_BROKEN_PIPE, print_error
 from tumorlens.cli.tables import open_console, show_table
-from tumorlens.errors import OutputError
+from tumorlens.errors import InputError, OutputError, UnsupportedFormatError
 
 if TYPE_CHECKING:
+    from tumorlens.dicom import Kind
     from tumorlens.imaging.anatomy import Plane
     from tumorlens.inference.batch import Result
     from tumorlens.inference.prediction import Prediction
@@ -96,6 +97,44 @@ def create_folder(folder: Path) -> None:
         raise OutputError(
             f"{folder}: the folder cannot be created ({error.strerror}); give another --output"
         ) from error
+
+
+def chosen_kinds(names: str) -> tuple[Kind, ...]:
+    """Return the kinds of DICOM results that an option ``--as`` names, with commas.
+
+    Raises `ConfigError` for an unknown one and `MissingExtraError` without the extra.
+    """
+    from tumorlens.dicom import check_kinds, require_extra
+
+    kinds = tuple(each.strip() for each in names.split(",") if each.strip())
+    check_kinds(kinds)
+    require_extra()
+    return cast("tuple[Kind, ...]", kinds)
+
+
+def save_as_dicom(
+    results: Iterable[Result], folder: Path, kinds: tuple[Kind, ...], failed: list[str]
+) -> Iterator[Result]:
+    """Yield all results; write each DICOM series' answer into a subfolder of ``folder``.
+
+    What is no DICOM series is reported as `report_failures` does.
+    """
+    from tumorlens.dicom import write_results as write_dicom
+
+    used: set[str] = set()
+    for result in results:
+        if result.error is None:
+            try:
+                if result.run is None:
+                    raise UnsupportedFormatError(
+                        f"{result.path}: a single picture, no series, so that there is no result "
+                        "as DICOM"
+                    )
+                write_dicom(result.run, folder / unique_name(result.path, used), kinds)
+            except InputError as error:
+                failed.append(result.path)
+                print_error(str(error))
+        yield result
 
 
 def write_results(

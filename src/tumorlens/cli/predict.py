@@ -12,9 +12,11 @@ from tumorlens.cli.app import EXIT_UNREADABLE
 from tumorlens.cli.output import (
     Format,
     PlaneChoice,
+    chosen_kinds,
     chosen_planes,
     open_output,
     report_failures,
+    save_as_dicom,
     write_results,
 )
 from tumorlens.errors import ConfigError
@@ -85,6 +87,21 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network.  [default: all cores]")
     ] = None,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the answers for DICOM series as DICOM too, into this folder, a subfolder "
+            "a series."
+        ),
+    ] = None,
+    kinds: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="With --dicom-out: sr (report), pm (map), seg (outlines), sc (pictures), ko (key "
+            "slices).",
+        ),
+    ] = "sr,pm,seg,sc,ko",
     provider: Annotated[
         ProviderChoice, typer.Option(help="What the network runs on; a GPU needs its onnxruntime.")
     ] = ProviderChoice.cpu,
@@ -125,11 +142,13 @@ def predict(
     The exit code is 0 whatever the predictions, and 3 when some inputs could not be read: they
     are listed on stderr, or with --out in a table, and the others are still predicted.
     """
+    if dicom_out is not None and (slices or out is not None):
+        raise ConfigError("--dicom-out is for series: leave out --slices and --out")
     if out is None:
         if output_format is PredictFormat.parquet or engine is EngineChoice.ray:
             raise ConfigError("--format parquet and --engine ray need --out FOLDER")
         _print(paths, output_format, model, output, slices, plane, batch_size, threads,
-               provider.value)  # fmt: skip
+               provider.value, dicom_out, kinds)  # fmt: skip
         return
     if output is not None or output_format is PredictFormat.table or threads is not None:
         raise ConfigError(
@@ -158,7 +177,11 @@ def _print(
     batch_size: int,
     threads: int | None,
     provider: Provider,
+    dicom_out: Path | None,
+    kinds: str,
 ) -> None:
+    if dicom_out is not None:
+        chosen = chosen_kinds(kinds)
     from tumorlens.inference.batch import run_batch
     from tumorlens.inference.predictor import Predictor
     from tumorlens.inference.series_batch import run_series
@@ -169,6 +192,9 @@ def _print(
     shown = Format(output_format or PredictFormat.table)
     with open_output(output) as out:
         results = run(predictor, paths, planes=chosen_planes(plane), batch_size=batch_size)
-        write_results(report_failures(results, failed), shown, out, series=not slices)
+        told = report_failures(results, failed)
+        if dicom_out is not None:
+            told = save_as_dicom(told, dicom_out, chosen, failed)
+        write_results(told, shown, out, series=not slices)
     if failed:
         raise typer.Exit(EXIT_UNREADABLE)

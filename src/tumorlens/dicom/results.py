@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tumorlens.dicom.equipment import Moment
     from tumorlens.dicom.sources import SourceSeries
 
-Kind = Literal["sr", "sc"]
+Kind = Literal["sr", "pm", "seg", "sc", "ko"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -29,7 +29,10 @@ def result_datasets(
 
     Args:
         run: from `Predictor.run_series`, iterated to its end.
-        kinds: ``sr`` (structured report) and ``sc`` (secondary capture).
+        kinds: ``sr`` (structured report), ``pm`` (parametric map of the evidence), ``seg``
+            (segmentation of the outlines), ``sc`` (secondary capture), ``ko`` (key object
+            selection). There is no map where no slice was answered, no segmentation without a
+            finding, and no selection without one or in another plane than that of acquisition.
         now: date and time of the content; None: those of the call.
 
     Returns:
@@ -41,26 +44,32 @@ def result_datasets(
         ConfigError: an unknown kind, or none.
         UnsupportedFormatError: the series was not read from DICOM files, or its files lack
             identifiers.
+        ExplanationUnavailableError: a map of a model without one.
         UnreadableFileError: a file of it is gone.
     """
+    return list(iter_results(run, kinds, now=now))
+
+
+def iter_results(
+    run: SeriesRun, kinds: Sequence[Kind] = KINDS, *, now: datetime | None = None
+) -> Iterator[tuple[str, Dataset]]:
+    """Yield what `result_datasets` returns one by one: a map is as large as its scan.
+
+    Everything that is wrong with ``kinds`` or the source is raised before the first.
+    """
     check_kinds(kinds)
-    if find_spec("highdicom") is None:
-        raise MissingExtraError("DICOM results", "dicom")
+    require_extra()
     from tumorlens.dicom.equipment import Moment
     from tumorlens.dicom.sources import find_sources
 
     sources = find_sources(run)
     moment = Moment(now or datetime.now().astimezone())
-    found = []
     for kind in dict.fromkeys(kinds):
-        objects = _maker(kind)(sources, moment)
-        for number, each in enumerate(objects, 1):
+        for number, each in enumerate(_maker(kind)(sources, moment), 1):
             for keyword, value in sources.names.items():
                 # Not assigned: highdicom lets results share the elements of the header.
                 each.add_new(keyword, "PN", value)
-            name = f"{kind}.dcm" if kind != "sc" else f"{kind}-{number:03}.dcm"
-            found.append((name, each))
-    return found
+            yield (f"{kind}.dcm" if kind != "sc" else f"{kind}-{number:03}.dcm"), each
 
 
 def write_results(
@@ -74,12 +83,18 @@ def write_results(
     Returns the files, in the order of ``kinds``.
     """
     paths = []
-    for name, dataset in result_datasets(run, kinds, now=now):
+    for name, dataset in iter_results(run, kinds, now=now):
         path = out / name
         with atomic_file(path, parents=True) as file:
             dataset.save_as(file, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def require_extra() -> None:
+    """Raise `MissingExtraError` without the extra ``dicom``."""
+    if find_spec("highdicom") is None:
+        raise MissingExtraError("DICOM results", "dicom")
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
@@ -92,11 +107,17 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 
 def _maker(kind: Kind) -> Callable[[SourceSeries, Moment], list[Dataset]]:
+    from tumorlens.dicom.key_objects import key_objects
+    from tumorlens.dicom.parametric_map import parametric_maps
     from tumorlens.dicom.secondary_capture import secondary_captures
+    from tumorlens.dicom.segmentation import segmentations
     from tumorlens.dicom.structured_report import structured_report
 
     makers: dict[Kind, Callable[[SourceSeries, Moment], list[Dataset]]] = {
         "sr": lambda sources, moment: [structured_report(sources, moment)],
+        "pm": parametric_maps,
+        "seg": segmentations,
         "sc": secondary_captures,
+        "ko": key_objects,
     }
     return makers[kind]
