@@ -54,6 +54,22 @@ def test_what_is_no_dicom_series_is_said_and_the_rest_is_written(
     assert "CANARY" not in printed.out + printed.err
 
 
+def test_fhir_is_a_bundle_a_series(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "scans"
+    write_study(folder / "dicom")
+    save(folder / "b.nii.gz", head(shape=(64, 72, 20), spacing=(3.0, 3.0, 8.0)))
+    (folder / "c.png").write_bytes(encode_png(draw_phantom(1, lesion=False).image))
+    assert run(["predict", str(folder), "--format", "fhir"]) == 3
+    printed = capsys.readouterr()
+    bundles = [json.loads(line) for line in printed.out.splitlines()]
+    assert [each["resourceType"] for each in bundles] == ["Bundle"] * 2
+    assert "CANARY" not in printed.out + printed.err
+    assert "c.png: a single picture, no series" in printed.err
+    assert run(["predict", str(folder / "dicom"), "--format", "fhir", "--with-identifiers"]) == 0
+    assert "CANARY-NAME^JANE" in capsys.readouterr().out
+    assert run(["predict", str(folder), "--with-identifiers"]) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

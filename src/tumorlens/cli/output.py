@@ -137,6 +137,29 @@ def save_as_dicom(
         yield result
 
 
+def write_fhir(
+    results: Iterable[Result], out: TextIO, with_identifiers: bool, failed: list[str]
+) -> None:
+    """Write a FHIR Bundle a line for each series; what is none is reported as a failure."""
+    from tumorlens.fhir import fhir_bundle
+
+    for result in results:
+        if result.error is not None:
+            continue
+        try:
+            if result.run is None:
+                raise UnsupportedFormatError(
+                    f"{result.path}: a single picture, no series, so that there is no FHIR report"
+                )
+            bundle = fhir_bundle(result.run, with_identifiers=with_identifiers)
+        except InputError as error:
+            failed.append(result.path)
+            print_error(str(error))
+            continue
+        out.write(json.dumps(bundle, ensure_ascii=False) + "\n")
+        out.flush()
+
+
 def write_results(
     results: Iterable[Result], output_format: Format, out: TextIO, *, series: bool = False
 ) -> None:

@@ -17,6 +17,7 @@ from tumorlens.cli.output import (
     open_output,
     report_failures,
     save_as_dicom,
+    write_fhir,
     write_results,
 )
 from tumorlens.errors import ConfigError
@@ -32,6 +33,7 @@ class PredictFormat(StrEnum):
     table = "table"
     jsonl = "jsonl"
     csv = "csv"
+    fhir = "fhir"
     parquet = "parquet"
 
 
@@ -67,7 +69,9 @@ def predict(
     output_format: Annotated[
         PredictFormat | None,
         typer.Option(
-            "--format", help="Output format; parquet with --out.  [default: table; csv with --out]"
+            "--format",
+            help="Output format; fhir: a Bundle a line for each series; parquet with --out.  "
+            "[default: table; csv with --out]",
         ),
     ] = None,
     model: Annotated[
@@ -102,6 +106,10 @@ def predict(
             "slices).",
         ),
     ] = "sr,pm,seg,sc,ko",
+    with_identifiers: Annotated[
+        bool,
+        typer.Option("--with-identifiers", help="With --format fhir: name patient and study."),
+    ] = False,
     provider: Annotated[
         ProviderChoice, typer.Option(help="What the network runs on; a GPU needs its onnxruntime.")
     ] = ProviderChoice.cpu,
@@ -142,13 +150,19 @@ def predict(
     The exit code is 0 whatever the predictions, and 3 when some inputs could not be read: they
     are listed on stderr, or with --out in a table, and the others are still predicted.
     """
-    if dicom_out is not None and (slices or out is not None):
-        raise ConfigError("--dicom-out is for series: leave out --slices and --out")
+    if (dicom_out is not None or output_format is PredictFormat.fhir) and (
+        slices or out is not None
+    ):
+        raise ConfigError(
+            "--dicom-out and --format fhir are for series: leave out --slices and --out"
+        )
+    if with_identifiers and output_format is not PredictFormat.fhir:
+        raise ConfigError("--with-identifiers needs --format fhir")
     if out is None:
         if output_format is PredictFormat.parquet or engine is EngineChoice.ray:
             raise ConfigError("--format parquet and --engine ray need --out FOLDER")
         _print(paths, output_format, model, output, slices, plane, batch_size, threads,
-               provider.value, dicom_out, kinds)  # fmt: skip
+               provider.value, dicom_out, kinds, with_identifiers)  # fmt: skip
         return
     if output is not None or output_format is PredictFormat.table or threads is not None:
         raise ConfigError(
@@ -179,6 +193,7 @@ def _print(
     provider: Provider,
     dicom_out: Path | None,
     kinds: str,
+    with_identifiers: bool,
 ) -> None:
     if dicom_out is not None:
         chosen = chosen_kinds(kinds)
@@ -189,12 +204,15 @@ def _print(
     predictor = Predictor.open(model, threads=threads, provider=provider)
     failed: list[str] = []
     run = run_batch if slices else run_series
-    shown = Format(output_format or PredictFormat.table)
     with open_output(output) as out:
         results = run(predictor, paths, planes=chosen_planes(plane), batch_size=batch_size)
         told = report_failures(results, failed)
         if dicom_out is not None:
             told = save_as_dicom(told, dicom_out, chosen, failed)
-        write_results(told, shown, out, series=not slices)
+        if output_format is PredictFormat.fhir:
+            write_fhir(told, out, with_identifiers, failed)
+        else:
+            shown = Format(output_format or PredictFormat.table)
+            write_results(told, shown, out, series=not slices)
     if failed:
         raise typer.Exit(EXIT_UNREADABLE)

@@ -116,6 +116,12 @@ _KINDS = (
         "Send fewer or shorter header fields.",
     ),
     ProblemType("internal-error", 500, "Internal error", "Report the request_id to the operator."),
+    ProblemType(
+        "dicom-unavailable",
+        501,
+        "This service writes no DICOM",
+        "Ask the operator to install the extra 'dicom'; /report and /fhir do without.",
+    ),
     ProblemType("overloaded", 503, "The service is busy", RETRY),
     ProblemType("not-ready", 503, "The service is not ready", RETRY),
     ProblemType("timeout", 504, "The request timed out", "Try again, or send a smaller image."),

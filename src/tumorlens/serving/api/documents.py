@@ -1,13 +1,19 @@
-"""``POST /report``: the answer for one series as a document to keep."""
+"""``POST /report``, ``/dicom`` and ``/fhir``: the answer for one series as documents to keep."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+import json
+import zipfile
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tumorlens.dicom import KINDS, Kind, check_kinds, iter_results, require_extra
+from tumorlens.errors import ConfigError, MissingExtraError, UnsupportedFormatError
+from tumorlens.fhir import fhir_bundle
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.inference.series.run import SeriesRun
 from tumorlens.serving.api.openapi import UPLOAD_ROUTE, problem_responses, upload_form
@@ -18,7 +24,7 @@ from tumorlens.serving.api.series import (
     read_entries,
     series_record,
 )
-from tumorlens.serving.problems import ProblemError
+from tumorlens.serving.problems import UPLOAD_NAME, ProblemError
 from tumorlens.serving.processing.service import Service, service_of
 from tumorlens.volumes.entries import Entry, SeriesInput, VolumeInput
 
@@ -29,6 +35,11 @@ PlaneQuery = Annotated[
 ]
 # The page brings its own policy, too; it needs styles of its own, and no script.
 _PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+_ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"},
+                            "example": "sr.dcm, pm.dcm, seg.dcm, sc-001.dcm, ko.dcm"}}  # fmt: skip
+_FHIR = "application/fhir+json"
+_EMPTY = {"resourceType": "Bundle", "type": "collection", "entry": []}
+_BUNDLE = {_FHIR: {"schema": {"type": "object"}, "example": _EMPTY}}
 _PAGE = {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>…"}}
 
 
@@ -67,6 +78,89 @@ async def report(
         media_type="text/html",
         headers={"Content-Security-Policy": _PAGE_POLICY, **attachment("tumorlens-report.html")},
     )
+
+
+@router.post(
+    "/dicom",
+    response_class=Response,
+    responses={
+        200: {"description": "A zip of DICOM files.", "content": _ZIP},
+        **problem_responses(*UPLOAD_ROUTE, "dicom-unavailable"),
+    },
+    openapi_extra=upload_form(SERIES_FILES),
+)
+async def dicom(
+    request: Request,
+    plane: PlaneQuery = None,
+    kinds: Annotated[
+        str,
+        Query(
+            alias="as",
+            description="Objects, with commas: sr (structured report), pm (parametric map), seg "
+            "(segmentation), sc (secondary captures), ko (key object selection).",
+        ),
+    ] = ",".join(KINDS),
+) -> Response:
+    """Predict one DICOM series and return the answer as DICOM objects of its study, in a zip."""
+    service = service_of(request)
+    chosen = tuple(each.strip() for each in kinds.split(",") if each.strip())
+    try:
+        check_kinds(chosen)
+        require_extra()
+    except ConfigError as error:
+        raise ProblemError("malformed-request", f"as: {error}.") from error
+    except MissingExtraError as error:
+        raise ProblemError("dicom-unavailable") from error
+    entry = one_series(await read_entries(request, service))
+    if not isinstance(entry, SeriesInput):
+        raise UnsupportedFormatError(f"{UPLOAD_NAME}: not a DICOM series; /report takes volumes")
+    async with service.one_series:
+        run = await finished_run(request, service, entry, plane)
+        content = await in_pool(
+            service, "encode", lambda: _archive(run, cast("tuple[Kind, ...]", chosen))
+        )
+    return Response(
+        content, media_type="application/zip", headers=attachment("tumorlens-dicom.zip")
+    )
+
+
+@router.post(
+    "/fhir",
+    response_class=Response,
+    responses={
+        200: {"description": "A Bundle of FHIR R4.", "content": _BUNDLE},
+        **problem_responses(*UPLOAD_ROUTE),
+    },
+    openapi_extra=upload_form(SERIES_FILES),
+)
+async def fhir(
+    request: Request,
+    plane: PlaneQuery = None,
+    identifiers: Annotated[
+        bool, Query(description="Whether the patient is named, and the study's number and date.")
+    ] = False,
+) -> Response:
+    """Predict one volume or DICOM series and return a FHIR R4 Bundle with a DiagnosticReport."""
+    service = service_of(request)
+    entry = one_series(await read_entries(request, service))
+    async with service.one_series:
+        run = await finished_run(request, service, entry, plane)
+        bundle = await in_pool(
+            service, "encode", lambda: fhir_bundle(run, with_identifiers=identifiers)
+        )
+    return Response(json.dumps(bundle), media_type=_FHIR, headers={"Cache-Control": "no-store"})
+
+
+def _archive(run: SeriesRun, kinds: tuple[Kind, ...]) -> bytes:
+    """Return a zip of the results, one object in memory at a time."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, dataset in iter_results(run, kinds):
+            with archive.open(name, "w", force_zip64=True) as member:
+                stream = io.BytesIO()
+                dataset.save_as(stream, enforce_file_format=True)
+                member.write(stream.getbuffer())
+    return packed.getvalue()
 
 
 def one_series(entries: list[Entry]) -> VolumeInput | SeriesInput:

@@ -16,6 +16,8 @@ _WORK = {
     "/explain": "explain",
     "/explain/series": "predict",
     "/report": "predict",
+    "/dicom": "predict",
+    "/fhir": "predict",
 }
 
 

@@ -17,7 +17,9 @@ from tumorlens.serving.problems import ClientGoneError, ProblemError, overloaded
 from tumorlens.serving.settings import Settings
 
 # Many files in one request: larger bodies, and more time.
-BATCH_PATHS = frozenset({"/predict/batch", "/predict/series", "/explain/series", "/report"})
+BATCH_PATHS = frozenset(
+    {"/predict/batch", "/predict/series", "/explain/series", "/report", "/dicom", "/fhir"}
+)
 
 # A refused client is often still sending. Closing at once would reset the connection before it has
 # read the response, so some more is read and discarded first.

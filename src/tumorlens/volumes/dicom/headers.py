@@ -104,15 +104,52 @@ def read_identifiers(volume: Volume) -> dict[str, str]:
 
     Only what the file gives; none at all for other formats. Raises as `read_source_header`.
     """
+    found = read_identity(volume)
+    return {words: found[keyword] for keyword, words in _SHOWN.items() if keyword in found}
+
+
+def read_identity(volume: Volume) -> dict[str, str]:
+    """Return the same by the keyword of each element: ``PatientName`` …"""
     frame = next((each for each in volume.frames if each is not None), None)
     if frame is None:
         return {}
     header = read_source_header(frame.source)
     found = {
-        words: str(header.names.get(keyword) or header.dataset.get(keyword) or "")
-        for keyword, words in _SHOWN.items()
+        keyword: str(header.names.get(keyword) or header.dataset.get(keyword) or "")
+        for keyword in _SHOWN
     }
-    return {words: value for words, value in found.items() if value}
+    return {keyword: value for keyword, value in found.items() if value}
+
+
+@dataclass(frozen=True)
+class StudyReferences:
+    """Identifiers of a series' images.
+
+    Attributes:
+        study: Study Instance UID.
+        series: Series Instance UID.
+        images: SOP Instance UID and SOP Class UID of each file, in the order of the slices.
+    """
+
+    study: str
+    series: str
+    images: tuple[tuple[str, str], ...]
+
+
+def read_references(volume: Volume) -> StudyReferences | None:
+    """Return what refers to the images of a DICOM series; None for other formats.
+
+    Raises as `read_source_header`.
+    """
+    sources = dict.fromkeys(each.source for each in volume.frames if each is not None)
+    if not sources:
+        return None
+    headers = [read_source_header(each).dataset for each in sources]
+    return StudyReferences(
+        str(headers[0].StudyInstanceUID),
+        str(headers[0].SeriesInstanceUID),
+        tuple((str(each.SOPInstanceUID), str(each.SOPClassUID)) for each in headers),
+    )
 
 
 def _valid(stored: Dataset, keyword: str) -> Any:
