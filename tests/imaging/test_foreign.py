@@ -13,7 +13,7 @@ import pytest
 from tests.imaging.dicoms import SECRET, dataset, encode
 from tumorlens.errors import DecodeError, TooLargeError
 from tumorlens.imaging.decode import decode
-from tumorlens.imaging.foreign import foreign
+from tumorlens.imaging.foreign import foreign, quiet
 
 
 class OddError(Exception):
@@ -55,6 +55,18 @@ def test_warnings_and_logs_of_readers_are_dropped_while_reading(
         warn_as("pydicom.valuerep")
     logging.getLogger("pydicom").error("heard")
     assert [record.message for record in caplog.records] == ["heard"]
+
+
+def test_many_files_can_be_read_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    before, level = list(warnings.filters), logging.getLogger("pydicom").level
+    with pytest.raises(OddError), quiet():
+        with foreign("scan", "is damaged"):
+            pass
+        warn_as("pydicom.valuerep")
+        logging.getLogger("pydicom.pixels").error(SECRET)
+        raise OddError
+    assert not caplog.records
+    assert (list(warnings.filters), logging.getLogger("pydicom").level) == (before, level)
 
 
 def test_the_last_thread_out_restores_the_filters() -> None:

@@ -44,6 +44,19 @@ def foreign(name: str, damaged: str) -> Iterator[None]:
         _silence.leave()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings and log records of these libraries while many files are read.
+
+    Inside, `foreign` finds the levels set, which takes a twentieth of reading a small picture.
+    """
+    _silence.enter()
+    try:
+        yield
+    finally:
+        _silence.leave()
+
+
 class _Silence:
     """Counts the threads inside, so that the last one out restores warnings and levels.
 

@@ -14,7 +14,7 @@ from typing import Any
 from tumorlens import errors
 from tumorlens.errors import EmptyInputError, InputError
 from tumorlens.imaging.anatomy import Plane
-from tumorlens.imaging.foreign import foreign
+from tumorlens.imaging.foreign import foreign, quiet
 from tumorlens.imaging.image import Limits
 from tumorlens.inference.batch import Result, run_slices
 from tumorlens.inference.engine import Provider
@@ -110,11 +110,12 @@ def answer_shard(predictor: Predictor, shard: Shard, settings: Settings) -> Shar
     start = perf_counter()
     results = open_table(settings.output, result_columns(series=not settings.slices))
     failed = open_table(settings.output, ERROR_COLUMNS)
-    for result in _results(predictor, shard, settings):
-        if result.error is None:
-            results.add(answer_row(result, settings.output))
-        else:
-            failed.add(error_row(result))
+    with quiet():
+        for result in _results(predictor, shard, settings):
+            if result.error is None:
+                results.add(answer_row(result, settings.output))
+            else:
+                failed.add(error_row(result))
     return ShardResult(
         shard.index, shard.key, shard.inputs, shard.size, results.rows, failed.rows,
         results.finish() if results.rows else b"", failed.finish() if failed.rows else b"",
