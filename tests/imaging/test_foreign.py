@@ -59,12 +59,11 @@ def test_warnings_and_logs_of_readers_are_dropped_while_reading(
 
 def test_many_files_can_be_read_quietly(caplog: pytest.LogCaptureFixture) -> None:
     before, level = list(warnings.filters), logging.getLogger("pydicom").level
-    with pytest.raises(OddError), quiet():
+    with quiet():
         with foreign("scan", "is damaged"):
             pass
         warn_as("pydicom.valuerep")
         logging.getLogger("pydicom.pixels").error(SECRET)
-        raise OddError
     assert not caplog.records
     assert (list(warnings.filters), logging.getLogger("pydicom").level) == (before, level)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tumorlens.inference.predictor import Predictor
-from tumorlens.jobs.answer import Settings, ShardResult, answer_shard
+from tumorlens.jobs.answer import answer_shard
 from tumorlens.jobs.items import Shard
+from tumorlens.jobs.settings import Settings, ShardResult
 
 
 class InProcess:

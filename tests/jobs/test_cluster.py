@@ -12,10 +12,10 @@ import pytest
 from tests.jobs.conftest import InProcess
 from tests.jobs.drawn import draw, job
 from tumorlens.errors import ConfigError, ModelFileError
-from tumorlens.jobs.answer import Settings
 from tumorlens.jobs.cluster import answer_on_cluster
 from tumorlens.jobs.items import Shard
 from tumorlens.jobs.run import run_job
+from tumorlens.jobs.settings import Settings
 
 # Ray leaves sockets to the end of the process, and warns of its own future.
 pytestmark = [

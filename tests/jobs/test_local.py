@@ -15,10 +15,10 @@ import pytest
 from tests.jobs.drawn import draw, job, picture
 from tumorlens.errors import ConfigError, ModelFileError
 from tumorlens.jobs import local
-from tumorlens.jobs.answer import Settings
 from tumorlens.jobs.items import FileItem, Shard
 from tumorlens.jobs.local import Answering, Failure, answer_locally
 from tumorlens.jobs.run import run_job
+from tumorlens.jobs.settings import Settings
 
 
 def names(out: Path, kind: str = "results") -> list[str]:

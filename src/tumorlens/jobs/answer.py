@@ -2,107 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from tumorlens import errors
 from tumorlens.errors import EmptyInputError, InputError
-from tumorlens.imaging.anatomy import Plane
 from tumorlens.imaging.foreign import foreign, quiet
+from tumorlens.imaging.formats import detect_format
 from tumorlens.imaging.image import Limits
 from tumorlens.inference.batch import Result, run_slices
-from tumorlens.inference.engine import Provider
 from tumorlens.inference.predictor import Predictor
 from tumorlens.inference.read_ahead import read_ahead
 from tumorlens.inference.series_batch import run_entries
 from tumorlens.jobs.archives import read_member, stream_members
 from tumorlens.jobs.encode import (
     ERROR_COLUMNS,
-    OutputFormat,
     answer_row,
     error_row,
     open_table,
     result_columns,
 )
 from tumorlens.jobs.items import FileItem, FolderItem, Item, RowsItem, Shard, StreamItem
+from tumorlens.jobs.settings import Settings, ShardResult
 from tumorlens.jobs.storage import is_url, open_binary
 from tumorlens.jobs.tables import read_rows
 from tumorlens.volumes.discover import discover
-from tumorlens.volumes.entries import Entry, Unreadable
+from tumorlens.volumes.entries import Entry, Picture, Unreadable
 from tumorlens.volumes.source import Source, bytes_source, file_source
 from tumorlens.volumes.volume import VOLUME_LIMITS
 
 # Threads that fetch pictures ahead: a disk needs few, a store of objects many.
 _DISK_READERS, _URL_READERS = 1, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What answers depend on besides the inputs.
-
-    Attributes:
-        model: SHA-256 of the model file.
-        output: format of results and errors.
-        slices: every DICOM file and slice by itself, not the series.
-        planes: planes that volumes are cut in; None: their plane of acquisition.
-        batch_size: images per forward pass.
-        column: as asked for; "" to find it.
-        id_column: as asked for.
-        shard_size: inputs a shard.
-        provider: what the network runs on.
-    """
-
-    model: str
-    output: OutputFormat
-    slices: bool = False
-    planes: tuple[Plane | None, ...] = (None,)
-    batch_size: int = 8
-    column: str = ""
-    id_column: str = ""
-    shard_size: int = 1000
-    provider: Provider = "cpu"
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all of them."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class ShardResult:
-    """What became of a shard.
-
-    Attributes:
-        index: the shard's.
-        key: the shard's.
-        inputs: number of its inputs.
-        size: bytes of its inputs.
-        answered: rows in ``results``.
-        failed: rows in ``errors``.
-        results: the table of answers; empty without any.
-        errors: the table of inputs that could not be read; empty without any.
-        seconds: time that it took.
-    """
-
-    index: int
-    key: str
-    inputs: int
-    size: int
-    answered: int
-    failed: int
-    results: bytes
-    errors: bytes
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields by their names."""
-        return asdict(self)
+_FILES_AT_ONCE, _BYTES_AT_ONCE = 16, 2**20
+_HEAD = 512
+_PICTURES = frozenset({"jpeg", "png", "bmp", "webp", "tiff"})
 
 
 def answer_shard(predictor: Predictor, shard: Shard, settings: Settings) -> ShardResult:
@@ -133,15 +69,33 @@ def _results(predictor: Predictor, shard: Shard, settings: Settings) -> Iterator
 def _entries(shard: Shard, settings: Settings) -> Iterator[Entry]:
     remote = any(is_url(getattr(each, "location", "")) for each in shard.items)
     readers = _URL_READERS if remote else _DISK_READERS
-    for sources in read_ahead(shard.items, _open, readers, 2 * readers + 1):
-        for each in sources:
-            if isinstance(each, Unreadable):
+    together = _together(shard.items, 1 if remote else _FILES_AT_ONCE)
+    for opened in read_ahead(together, _open_all, readers, 2 * readers + 1):
+        for each in chain.from_iterable(opened):
+            if isinstance(each, Unreadable | Picture):
                 yield each
             else:
                 yield from discover(each, group_slices=not settings.slices)
 
 
-Opened = Iterator[list[Source] | Unreadable]
+def _together(items: Sequence[Item], most: int) -> Iterator[list[Item]]:
+    """Cut items into runs of few bytes, since handing one to a thread costs as much as its read."""
+    run, size = list[Item](), 0
+    for item in items:
+        if run and (len(run) >= most or size + item.size > _BYTES_AT_ONCE):
+            yield run
+            run, size = [], 0
+        run.append(item)
+        size += item.size
+    if run:
+        yield run
+
+
+Opened = Iterator[list[Source] | Picture | Unreadable]
+
+
+def _open_all(items: list[Item]) -> list[Opened]:
+    return [_open(each) for each in items]
 
 
 def _open(item: Item) -> Opened:
@@ -161,13 +115,17 @@ def _open(item: Item) -> Opened:
     return iter([Unreadable(item.name, kind(item.message))])
 
 
-def _picture(item: FileItem) -> list[Source] | Unreadable:
-    if not item.size:
-        return [bytes_source(item.name, b"")]
+def _picture(item: FileItem) -> list[Source] | Picture | Unreadable:
     try:
-        return [bytes_source(item.name, _read(item))]
+        return _looked_at(item.name, _read(item) if item.size else b"")
     except InputError as error:
         return Unreadable(item.name, error)
+
+
+def _looked_at(name: str, content: bytes) -> list[Source] | Picture:
+    """Return a picture where the content says so at once, else a source to be discovered."""
+    source = bytes_source(name, content)
+    return Picture(source) if detect_format(content[:_HEAD]) in _PICTURES else [source]
 
 
 def _read(item: FileItem) -> bytes:
@@ -210,7 +168,7 @@ def _rows(item: RowsItem) -> Opened:
                 error = EmptyInputError(f"{name}: the table has no image in this row")
                 yield Unreadable(name, error)
             else:
-                yield [bytes_source(name, content)]
+                yield _looked_at(name, content)
     except InputError as error:
         yield Unreadable(item.name, error)
 
@@ -227,7 +185,7 @@ def _members(item: StreamItem) -> Opened:
         if isinstance(content, InputError):
             yield Unreadable(name, content)
         elif FileItem(name, name, len(content), "").is_alone:
-            yield [bytes_source(name, content)]
+            yield _looked_at(name, content)
         else:
             folder = here
             together.append(bytes_source(name, content))

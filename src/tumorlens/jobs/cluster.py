@@ -19,9 +19,9 @@ from typing import Any
 
 from tumorlens import errors
 from tumorlens.errors import ConfigError, MissingExtraError, TumorLensError
-from tumorlens.jobs.answer import Settings, ShardResult
 from tumorlens.jobs.items import Shard
 from tumorlens.jobs.local import Answering, Failure
+from tumorlens.jobs.settings import Settings, ShardResult
 
 # Shards that are planned at once, by core: the last of them leave cores idle, so not too few.
 _WAVE = 64

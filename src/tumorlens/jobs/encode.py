@@ -9,13 +9,13 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from tumorlens.errors import MissingExtraError
 from tumorlens.inference.batch import Result
 from tumorlens.inference.rows import columns, csv_cell, to_record, to_row
+from tumorlens.jobs.settings import OutputFormat
 
-OutputFormat = Literal["parquet", "csv", "jsonl"]
 ERROR_COLUMNS = ("path", "error", "message")
 _TIME = "latency_ms"
 _FLOATS = {"prob", "threshold", "area_mm2", "volume_ml", "diameter_mm"}

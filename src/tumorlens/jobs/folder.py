@@ -25,7 +25,7 @@ from typing import Any
 
 from tumorlens.atomic import atomic_file, write_text
 from tumorlens.errors import ConfigError, OutputError
-from tumorlens.jobs.answer import Settings, ShardResult
+from tumorlens.jobs.settings import Settings, ShardResult
 
 _JOB, _MANIFEST, _LOCK = "job.json", "manifest.jsonl", ".lock"
 _FORMAT = 1

@@ -21,8 +21,9 @@ from pathlib import Path
 from tumorlens import errors
 from tumorlens.errors import ConfigError, ModelFileError, TumorLensError
 from tumorlens.inference.predictor import Predictor
-from tumorlens.jobs.answer import Settings, ShardResult, answer_shard
+from tumorlens.jobs.answer import answer_shard
 from tumorlens.jobs.items import BrokenItem, Item, Shard
+from tumorlens.jobs.settings import Settings, ShardResult
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would copy threads of the caller
 

@@ -11,11 +11,11 @@ from typing import Literal
 from tumorlens.errors import ConfigError, MissingExtraError
 from tumorlens.inference.cores import usable_cores
 from tumorlens.inference.default_model import find_model
-from tumorlens.jobs.answer import Settings, ShardResult
 from tumorlens.jobs.folder import JobFolder, open_folder
 from tumorlens.jobs.inputs import Reading, job_items
 from tumorlens.jobs.items import Shard, cut
 from tumorlens.jobs.local import answer_locally
+from tumorlens.jobs.settings import Settings, ShardResult
 
 Redo = Literal["changed", "errors"]
 Engine = Literal["local", "ray"]
