@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from tumorlens.dicom import KINDS, Kind, check_kinds, iter_results, require_extra
 from tumorlens.errors import ConfigError, MissingExtraError, UnsupportedFormatError
-from tumorlens.fhir import fhir_bundle
 from tumorlens.imaging.anatomy import Plane
 from tumorlens.inference.series.run import SeriesRun
 from tumorlens.serving.api.openapi import UPLOAD_ROUTE, problem_responses, upload_form
@@ -63,16 +62,9 @@ async def report(
     service = service_of(request)
     entry = one_series(await read_entries(request, service))
 
-    def page(run: SeriesRun) -> str:
-        # Imported here: templates and pydicom are not needed to start.
-        from tumorlens.seriesreport import series_report
-        from tumorlens.volumes.dicom.headers import read_identifiers
-
-        return series_report(run, identifiers=read_identifiers(run.volume) if identifiers else None)
-
     async with service.one_series:
         run = await finished_run(request, service, entry, plane)
-        text = await in_pool(service, "encode", lambda: page(run))
+        text = await in_pool(service, "encode", lambda: _page(run, identifiers))
     return Response(
         text,
         media_type="text/html",
@@ -145,10 +137,22 @@ async def fhir(
     entry = one_series(await read_entries(request, service))
     async with service.one_series:
         run = await finished_run(request, service, entry, plane)
-        bundle = await in_pool(
-            service, "encode", lambda: fhir_bundle(run, with_identifiers=identifiers)
-        )
-    return Response(json.dumps(bundle), media_type=_FHIR, headers={"Cache-Control": "no-store"})
+        text = await in_pool(service, "encode", lambda: _bundle(run, identifiers))
+    return Response(text, media_type=_FHIR, headers={"Cache-Control": "no-store"})
+
+
+def _page(run: SeriesRun, identifiers: bool) -> str:
+    # Imported here, as below: templates and pydicom would make every start slower.
+    from tumorlens.seriesreport import series_report
+    from tumorlens.volumes.dicom.headers import read_identifiers
+
+    return series_report(run, identifiers=read_identifiers(run.volume) if identifiers else None)
+
+
+def _bundle(run: SeriesRun, identifiers: bool) -> str:
+    from tumorlens.fhir import fhir_bundle
+
+    return json.dumps(fhir_bundle(run, with_identifiers=identifiers))
 
 
 def _archive(run: SeriesRun, kinds: tuple[Kind, ...]) -> bytes:
