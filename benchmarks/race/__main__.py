@@ -1,4 +1,4 @@
-"""Run the race: ``python -m benchmarks.race [--quick] [--only NAME …] [--out FOLDER]``.
+"""Run the race: ``python -m benchmarks.race [--quick] [--rounds N] [--only NAME …] [--out TO]``.
 
 A full run takes a quarter of an hour on two idle cores and writes ``benchmarks/results/race.json``,
 ``docs/race.md`` and ``docs/images/race.png``. With ``--quick`` or ``--only`` these go to the folder
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ def main() -> None:
     """Measure, write results and page, and print what was aimed at."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, for a look")
+    parser.add_argument("--rounds", type=int, help="how often each server is started")
     parser.add_argument("--only", nargs="+", choices=sorted(BY_NAME), metavar="NAME")
     parser.add_argument("--out", type=Path, help="folder for results, page and plot")
     parser.add_argument("--page", type=Path, help="write the page of these results again")
@@ -32,11 +36,13 @@ def main() -> None:
     if args.page:
         _write(json.loads(args.page.read_text("utf-8")), args.out)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left running
     begin = time.perf_counter()
     python = rivals_python(args.environment)
     names = set(args.only or BY_NAME)
     chosen = [each for each in ENTRANTS if each.name in names]
     plan = QUICK if args.quick else Plan()
+    plan = replace(plan, rounds=args.rounds or plan.rounds)
 
     def tell(text: str) -> None:
         print(f"{time.perf_counter() - begin:6.0f} s  {text}", flush=True)
