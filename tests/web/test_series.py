@@ -7,12 +7,15 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Download, Page, Route, expect
 
+from tests.imaging.dicoms import dicom
 from tests.inference.series.drawn import head
 from tests.serving.api.test_batch import zipped
 from tests.serving.live import LiveServer
@@ -24,6 +27,7 @@ from tests.web.conftest import (
     wait_for,
     wait_for_slice,
 )
+from tumorlens.imaging.phantom import draw_phantom
 
 pytestmark = pytest.mark.browser
 
@@ -171,6 +175,54 @@ def test_dicom_files_of_one_series_are_one_and_a_zip_of_them_too(
     wait_for(page, "result")
     expect(page.locator("#file-name")).to_have_text("Doe")
     expect(page.locator(".note.tl")).to_have_text(re.compile("/ 20"))
+
+
+def test_a_pair_of_header_and_pixels_stays_together(
+    open_page: OpenPage, bright_live: LiveServer, tmp_path: Path
+) -> None:
+    volume = head(((30.0, 10.0, 16.0), 25.0), shape=(64, 72, 20), spacing=(3.0, 3.0, 8.0))
+    typed: Any = nibabel  # its classes are only partly typed
+    typed.save(typed.Nifti1Pair(volume.data, volume.affine), tmp_path / "Doe.img")
+    page = open_page(bright_live)
+    page.set_input_files("#file", [tmp_path / "Doe.hdr", tmp_path / "Doe.img"])
+    wait_for(page, "result")
+    expect(page.locator("#file-name")).to_have_text("Doe")
+    expect(page.locator(".note.tl")).to_have_text(re.compile("/ 20"))
+
+
+def test_several_volumes_of_one_file_are_rows_of_their_own(
+    open_page: OpenPage, bright_live: LiveServer, tmp_path: Path
+) -> None:
+    volume = head(((30.0, 10.0, 16.0), 25.0), shape=(64, 72, 20), spacing=(3.0, 3.0, 8.0))
+    twice = np.stack([volume.data, volume.data], axis=-1)
+    typed: Any = nibabel
+    typed.save(typed.Nifti1Image(twice, volume.affine), tmp_path / "two.nii.gz")
+    page = open_page(bright_live)
+    page.set_input_files("#file", tmp_path / "two.nii.gz")
+    wait_for(page, "result")
+    page.click("#to-list")
+    wait_for(page, "list")
+    expect(page.locator("#list-body .cell-name")).to_have_text(["two.nii.gz", "two.nii.gz #2"])
+    page.get_by_role("button", name="two.nii.gz #2").click()  # its pixels are asked for now
+    wait_for(page, "result")
+    wait_for_slice(page)
+    expect(page.locator("#file-name")).to_have_text("two.nii.gz #2")
+    expect(page.locator("[data-take=report]")).to_have_count(0)
+
+
+def test_dicom_files_that_name_no_series_are_pictures_after_all(
+    open_page: OpenPage, bright_live: LiveServer, tmp_path: Path
+) -> None:
+    for n in range(2):
+        drawn = draw_phantom(n, lesion=True, size=128).image
+        (tmp_path / f"{n}.dcm").write_bytes(dicom(drawn, PixelSpacing=[1.0, 1.0]))
+    page = open_page(bright_live)
+    page.set_input_files("#file", [tmp_path / "0.dcm", tmp_path / "1.dcm"])
+    wait_for(page, "result")
+    page.click("#to-list")
+    page.wait_for_selector("#list-progress[hidden]", state="attached")
+    expect(page.locator("#list-body .cell-name")).to_have_text(["0.dcm", "1.dcm"])
+    expect(page.locator("#list-body .cell-kind")).to_have_text(["picture", "picture"])
 
 
 def test_a_folder_is_read_whole(
