@@ -1,7 +1,5 @@
 """A typed client of the service, with retries that honour ``Retry-After``.
 
-::
-
     with Client("http://127.0.0.1:8000") as client:
         prediction = client.predict("scan.png")
         print(prediction.decision, prediction.prob)

@@ -1,7 +1,5 @@
 """The exceptions that TumorLens raises on purpose.
 
-::
-
     TumorLensError
     ├── InputError                     the input cannot be read as an image
     │   ├── UnreadableFileError        no such file, a folder, no permission

@@ -31,10 +31,12 @@ ELSEWHERE = {
     "tumorlens audit scans/ ": "trains for minutes; docs/tutorial.md runs the same verbs",
 }
 # `serve` stays in the foreground for a reader, who has another terminal. Packages are installed
-# already, and a test holds the names of extras against pyproject.toml.
+# already, and a test holds the names of extras against pyproject.toml. A refusal of the service is
+# a failure.
 _PREAMBLE = """
 set -euo pipefail
 pip() { :; }
+curl() { command curl --fail-with-body --silent --show-error "$@"; }
 tumorlens() {
   if [ "$1" = serve ]; then
     python -m tumorlens "$@" 2>serve.log &
@@ -99,7 +101,9 @@ def run(block: Block, folder: Path, server: str) -> None:
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
-            status = process.wait(SECONDS)
+            status: int | str = process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            status = f"nothing after {SECONDS} s"
         finally:
             _end(process)
     assert status == 0, f"{block} ends with {status}:\n{told.read_text('utf-8', 'replace')}"
@@ -123,7 +127,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGTERM)
     except ProcessLookupError:
         return
-    process.wait()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _free_port() -> int:

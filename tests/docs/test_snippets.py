@@ -134,6 +134,7 @@ def block(language: str, code: str) -> Block:
         ("sh", "tumorlens serve --no-such-option\ntrue"),
         ("sh", "echo $no_such_variable"),
         ("sh", "false | cat"),
+        ("sh", "curl http://127.0.0.1:9/predict"),
         ("python", "from tumorlens import no_such_name"),
         ("python", "raise SystemExit(3)"),
     ],
