@@ -71,8 +71,11 @@ def serve() -> Start:
 
 
 def installed(code: str) -> bool:
+    """Return whether all of it can be imported, which some packages cannot without others."""
     names = code.removeprefix("import ").split(", ")
-    return all(find_spec(name) is not None for name in names)
+    if any(find_spec(name) is None for name in names):
+        return False
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def measure(repeats: int, picture: Path) -> dict[str, list[Start]]:

@@ -143,10 +143,8 @@ def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
     if spec.crop == "none":
         frame = Frame(height, width, 0.0, 0.0, float(width), float(height), spec.size)
         return Prepared(_whole(pixels, spec), frame, pixels)
-    small = bounded(pixels)
     # Most pictures are grey stored as RGB; one channel then says all.
-    if spec.surround == "hidden":
-        small = without_empty_colour(small)
+    small = bounded(without_empty_colour(pixels) if spec.surround == "hidden" else pixels)
     grey = to_grey(small)
     search = search_copy(grey)
     visible = pixels
