@@ -165,3 +165,20 @@ def test_real_heads_are_wider_above_and_symmetric(data_root: Path) -> None:
         mirrored = np.corrcoef(coronal.ravel(), coronal[:, ::-1].ravel())[0, 1]
         upside_down = np.corrcoef(coronal.ravel(), coronal[::-1].ravel())[0, 1]
         assert mirrored > upside_down, name
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_places_in_a_slice_are_voxels_of_the_volume(plane: str) -> None:
+    data = np.zeros((10, 12, 8), np.float32)
+    data[7, 2, 5] = 1
+    volume = Volume.aligned(data, (1.0, 2.0, 3.0), "drawn")
+    index = {"sagittal": 7, "coronal": 2, "axial": 5}[plane]
+    slice_ = list(cut(volume, plane))[index]  # type: ignore[arg-type]
+    pixels = slice_.pixels()
+    height, width = pixels.shape
+    rows, columns = np.nonzero(pixels == pixels.max())
+    point = ((columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height)
+    np.testing.assert_allclose(slice_.to_voxels([point]), [[7, 2, 5]], atol=0.3)
+    corners = slice_.to_voxels([(0.0, 0.0), (1.0, 1.0)])
+    assert corners.min() == -0.5
+    assert {float(each) for each in corners.max(axis=0)} <= {9.5, 11.5, 7.5, float(index)}
