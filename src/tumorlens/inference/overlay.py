@@ -63,10 +63,12 @@ def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
     # Negated so that NaN fails too.
     if not (heatmap.min() >= 0 and heatmap.max() <= 1):
         raise InputError("the heat map has values outside 0..1; pass Explanation.heatmap unchanged")
-    levels = np.rint(heatmap * 255).astype(np.uint8)
-    rgb = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    alpha = np.clip((heatmap - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
-    return np.dstack([rgb, np.rint(alpha * 255).astype(np.uint8)])
+    levels = cv2.convertScaleAbs(heatmap, alpha=255)
+    rgba = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGBA)
+    above = np.maximum(heatmap - np.float32(_TRANSPARENT), 0)
+    # Rounds, and saturates at 255.
+    rgba[..., 3] = cv2.convertScaleAbs(above, alpha=255 / (_OPAQUE - _TRANSPARENT))
+    return np.asarray(rgba, dtype=np.uint8)
 
 
 def render_overlay(
