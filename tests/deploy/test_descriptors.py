@@ -160,7 +160,9 @@ def test_compose_confines_the_service() -> None:
     assert ours["read_only"] is True
     assert ours["cap_drop"] == ["ALL"]
     assert all(
-        port.startswith("127.0.0.1:") for found in services.values() for port in found["ports"]
+        port.startswith("127.0.0.1:")
+        for found in services.values()
+        for port in found.get("ports", [])
     )
     mounted = [
         volume.split(":")[0] for found in services.values() for volume in found.get("volumes", [])
