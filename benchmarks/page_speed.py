@@ -31,9 +31,7 @@ from tumorlens.volumes.phantom import FIELD_OF_VIEW_MM, draw_phantom_volume
 from tumorlens.volumes.volume import Volume
 
 SHAPE = (256, 256, 150)
-_WATCH = """new MutationObserver(() => {
-    if (document.documentElement?.dataset.ready) window.interactiveAt ??= performance.now();
-}).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-ready"] });"""
+_MARK = "performance.getEntriesByName('interactive')[0].startTime"
 _SCROLL = """async ({ from, steps, delta }) => {
     const stage = document.querySelector("#viewer .stage"), canvas = stage.querySelector("canvas");
     const frame = () => new Promise((done) => requestAnimationFrame(done));
@@ -108,11 +106,10 @@ def interactive(browser: Browser, url: str, repeats: int) -> list[float]:
     found = []
     for _ in range(repeats):
         context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.add_init_script(_WATCH)
         page = context.new_page()
         page.goto(url)
         page.wait_for_selector("html[data-ready]")
-        found.append(float(page.evaluate("window.interactiveAt")) / 1000)
+        found.append(float(page.evaluate(_MARK)) / 1000)
         context.close()
     return found
 

@@ -398,6 +398,10 @@ def test_the_page_is_small_and_names_no_other_address() -> None:
     files = sorted(folder.iterdir())
     assert {file.name for file in files} == {*ASSETS, "index.html", "docs.html"}
     assert sum(file.stat().st_size for file in files) <= 200_000
+    # All modules are asked for at once, instead of one import after another.
+    markup = (folder / "index.html").read_text("utf-8")
+    preloaded = set(re.findall(r'rel="modulepreload" href="assets/([^"]+)"', markup))
+    assert preloaded == {n for n in ASSETS if n.endswith(".js")} - {"app.js", "docs.js"}
     for file in files:
         text = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text.replace("://127.0.0.1", ""), file.name

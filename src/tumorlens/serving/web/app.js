@@ -296,4 +296,5 @@ onLanguage(() => {
 
 startLanguage(byId("language"));
 listen({ inputs: [byId("file"), byId("folder")], veil: byId("veil"), take });
+performance.mark("interactive"); // for benchmarks: from here on the page takes scans
 ensureCard().then(() => { document.documentElement.dataset.ready = "true"; });
