@@ -115,8 +115,8 @@ def report_steps(count: int, folder: Path, resamples: int) -> Iterator[tuple[str
 
 
 def exponent(seconds: dict[int, float]) -> float:
-    """Return the slope between the two largest counts that took 10 ms or more."""
-    known = [(count, took) for count, took in sorted(seconds.items()) if took >= 0.01]
+    """Return the slope between the two largest counts that took 2 ms or more."""
+    known = [(count, took) for count, took in sorted(seconds.items()) if took >= 0.002]
     if len(known) < 2:
         return math.nan
     (n0, t0), (n1, t1) = known[-2:]

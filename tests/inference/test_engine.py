@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from tests.models_for_tests import tiny_onnx
 from tumorlens.errors import ConfigError, InputError, ModelDamagedError, ModelFileError
-from tumorlens.inference.engine import Engine
+from tumorlens.inference.engine import Engine, Provider
 
 
 def checkerboard(n: int) -> NDArray[np.float32]:
@@ -142,3 +142,23 @@ def test_an_absent_provider_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         Engine(tiny_onnx(), provider="cuda")
     with pytest.raises(ConfigError, match="'tpu' is not one of cpu, cuda"):
         Engine(tiny_onnx(), provider="tpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_that_does_not_start_is_told_instead_of_using_the_cpu(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu, asked = onnxruntime.InferenceSession, []
+
+    def falls_back(model: bytes, options: object, providers: list[object]) -> object:
+        asked.append(providers)
+        return on_cpu(model, options, providers=["CPUExecutionProvider"])
+
+    built = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
+    with pytest.raises(ConfigError, match=f"provider '{provider}' cannot start"):
+        Engine(tiny_onnx(), provider=provider)
+    exact = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    assert asked[0][-2:] == [exact, "CPUExecutionProvider"]
