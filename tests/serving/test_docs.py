@@ -45,3 +45,11 @@ def test_every_metric_is_explained(client: TestClient) -> None:
 def test_only_settings_that_exist_are_named() -> None:
     named = {name.removeprefix(PREFIX).lower() for name in re.findall(rf"{PREFIX}[A-Z_]+", TEXT)}
     assert named <= set(Settings.model_fields)
+
+
+def test_the_document_names_the_types_of_the_pages_files(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    documented = set(paths["/assets/{name}"]["get"]["responses"]["200"]["content"])
+    names = paths["/assets/{name}"]["get"]["parameters"][0]["schema"]["enum"]
+    served = {client.get(f"/assets/{name}").headers["content-type"] for name in names}
+    assert {kind.partition(";")[0] for kind in served} == documented

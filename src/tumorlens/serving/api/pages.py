@@ -34,6 +34,7 @@ EXAMPLE_SEED, SERIES_SEED = 7, 1
 # Slices below show a drawn skull base, which is not lifelike.
 _SPACING, _BASE = (1.5, 1.5, 1.5), 67
 
+_ASSET_TYPES = ("text/javascript", "text/css", "image/svg+xml")
 _static = StaticFiles(packages=[("tumorlens.serving", "web")])
 
 
@@ -43,7 +44,7 @@ def make_router() -> APIRouter:
     _add(router, "/", "text/html", "The page.", partial(_packaged, "index.html"))
     summary = "How to use the API."
     _add(router, "/docs", "text/html", summary, partial(_packaged, "docs.html"))
-    _add(router, "/assets/{name}", "text/plain", "A file of the page.", _asset, _NAME)
+    _add(router, "/assets/{name}", _ASSET_TYPES, "A file of the page.", _asset, _NAME)
     for name in ("lesion", "healthy", "scale"):
         summary = "The heat map's colours, none to strong." if name == "scale" else "A drawn head."
         _add(router, f"/examples/{name}.png", "image/png", summary, partial(_drawn, name))
@@ -56,7 +57,7 @@ def make_router() -> APIRouter:
 def _add(
     router: APIRouter,
     path: str,
-    media_type: str,
+    media_types: str | tuple[str, ...],
     summary: str,
     answer: Callable[[Request], Awaitable[Response]],
     parameter: dict[str, Any] | None = None,
@@ -65,6 +66,7 @@ def _add(
         return await answer(request)
 
     serve.__doc__ = summary
+    kinds = (media_types,) if isinstance(media_types, str) else media_types
     router.add_api_route(
         path,
         serve,
@@ -73,7 +75,9 @@ def _add(
         responses={
             200: {
                 "description": summary,
-                "content": {media_type: {"schema": {"type": "string"}, "example": summary}},
+                "content": {
+                    kind: {"schema": {"type": "string"}, "example": summary} for kind in kinds
+                },
             },
             304: {"description": "The client's cached copy is current."},
             **problem_responses(*ANY_ROUTE, *(("not-found",) if parameter else ())),
