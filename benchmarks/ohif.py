@@ -81,7 +81,7 @@ def look(page: Page, url: str, out: Path) -> dict[str, Any]:
     for k in range(entries.count()):
         text = entries.nth(k).inner_text().replace("\n", " ")
         entries.nth(k).dblclick()
-        time.sleep(25)
+        time.sleep(15)
         page.screenshot(path=out / f"series-{k}.png")
         shown.append(text)
     return {"series": shown, "errors_of_the_page": problems}
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dist", type=Path, help="folder dist of the unpacked @ohif/app")
     parser.add_argument("--out", type=Path, default=Path("ohif-screenshots"))
-    parser.add_argument("--results", default="sr,sc")
+    parser.add_argument("--results", default="sr,pm,seg,sc,ko")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="tumorlens-ohif-"))
