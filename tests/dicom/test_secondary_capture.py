@@ -67,3 +67,10 @@ def test_healthy_and_refused_series_have_pictures_without_outlines(results: Resu
         made = captures(results(kind))
         assert len(made) >= 2
         assert not any(near(each.pixel_array, OUTLINE).any() for each in made)
+
+
+def test_the_page_is_derived_from_all_files(runs: Runs, results: Results) -> None:
+    for kind in ("axial", "enhanced", "recut"):
+        page = captures(results(kind))[0]
+        named = {each.ReferencedSOPInstanceUID for each in page.SourceImageSequence}
+        assert len(named) == len(runs[kind].volume.files)

@@ -59,19 +59,18 @@ def _capture(
     made.BurnedInAnnotation = "YES"
     made.ImageComments = NOT_CLINICAL
     made.DerivationDescription = "Evidence for a tumour and outlines of findings over the scan"
-    # What shows no single slice is derived from all of them.
-    if references := [_reference(each) for each in shown] or [
-        _reference(each) for each in sources.present[:1]
-    ]:
-        made.SourceImageSequence = references
+    # What shows no single slice is derived from all files.
+    made.SourceImageSequence = [_reference(each.header, each.frame_numbers) for each in shown] or [
+        _reference(header, None) for header in sources.headers
+    ]
     return made
 
 
-def _reference(source: SourceSlice) -> Dataset:
+def _reference(header: Dataset, frame_numbers: list[int] | None) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = source.header.SOPClassUID
-    item.ReferencedSOPInstanceUID = source.header.SOPInstanceUID
-    if source.frame_numbers is not None:
-        item.ReferencedFrameNumber = source.frame_numbers
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    if frame_numbers is not None:
+        item.ReferencedFrameNumber = frame_numbers
     item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.SOURCE_IMAGE)]
     return item
