@@ -23,6 +23,8 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).parent / "stand_ins"
 ADDRESS = "http://127.0.0.1:8000"
+# The packaged model's route, and that of the model that answers in tests.
+ROUTES = ("/models/tumorlens-default/", "/models/tiny/")
 SECONDS = 300
 # First words of blocks in pages of the root, and why they are not run.
 ELSEWHERE = {
@@ -87,6 +89,8 @@ def run(block: Block, folder: Path, server: str) -> None:
     code = block.code
     if "tumorlens serve" in code:
         code = code.replace("8000", str(_free_port()))
+    else:
+        code = code.replace(*ROUTES)
     code = code.replace(ADDRESS, server)
     if block.language == "sh":
         command = ["bash", "-c", _PREAMBLE + code]
