@@ -46,7 +46,8 @@ from tumorlens.volumes.slices import take_slice
 from tumorlens.volumes.volume import Volume
 
 PERSISTENT = ("run_mean", "run_minimum", "agreeing_run")
-LEVELS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+# Lower ones outline whole lobes in slices that show nothing.
+LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 _NEARLY_CUBES = 1.3
 _SLAB_MM = 60.0
 
