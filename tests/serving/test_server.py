@@ -166,8 +166,8 @@ def test_a_damaged_swap_keeps_the_old_model_and_says_so(tmp_path: Path) -> None:
         assert ready["model_refused"] == "ModelDamagedError"
         assert ready["model"]["sha256"] == sha256
         assert predict(server.url, png_scan()).json()["model"]["sha256"] == sha256
-        (line,) = server.log_lines("model")
-        assert line["outcome"] == "refused"
+        # The file may also have been read while it was being written.
+        assert {line["outcome"] for line in server.log_lines("model")} == {"refused"}
         write_tiny_model(model, version="2.0")
         eventually(lambda: httpx.get(f"{server.url}/model", timeout=30).json()["version"] == "2.0")
 

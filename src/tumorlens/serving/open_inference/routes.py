@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,52 +36,67 @@ EXTENSIONS = ["binary_tensor_data"]
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
-def error_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI ``responses`` of errors in the protocol's form, grouped by status."""
-    found: dict[int | str, dict[str, Any]] = {}
-    schema = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
+def responses(example: Any, *slugs: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI ``responses``: an example answer, and the errors grouped by status.
+
+    Errors have the protocol's form.
+    """
+    found: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"application/json": {"example": example}}}
+    }
+    schema = {"$ref": "#/components/schemas/ProtocolError"}
     for slug in slugs:
         kind = TYPES[slug]
-        entry = found.setdefault(kind.status, {"description": "", "content": schema})
+        shown = {"schema": schema, "examples": {}}
+        entry = found.setdefault(
+            kind.status, {"description": "", "content": {"application/json": shown}}
+        )
         entry["description"] += f" / {kind.title}" if entry["description"] else kind.title
+        examples = entry["content"]["application/json"]["examples"]
+        examples[slug] = {"value": {"error": f"{kind.title}."}}
     return found
 
 
-@router.get("/health/live", responses=error_responses(*ANY_ROUTE))
+def example_of(schema: type[BaseModel]) -> Any:
+    """Return the first example of a schema."""
+    return schema.model_json_schema()["examples"][0]
+
+
+_SERVER = {"name": "tumorlens", "version": __version__, "extensions": EXTENSIONS}
+_METADATA = responses(example_of(ModelMetadata), *KEY_ROUTE, "not-found")
+_READY = responses(
+    {"name": "tumorlens-default", "ready": True}, *KEY_ROUTE, "not-found", "not-ready"
+)
+
+
+@router.get("/health/live", responses=responses({"live": True}, *ANY_ROUTE))
 async def live() -> Live:
     """Return 200 while the process is alive."""
     return Live(live=True)
 
 
-@router.get("/health/ready", responses=error_responses(*ANY_ROUTE, "not-ready"))
+@router.get("/health/ready", responses=responses({"ready": True}, *ANY_ROUTE, "not-ready"))
 async def ready(request: Request) -> Ready:
     """Return whether requests are accepted: model verified, queue not too long."""
     _require_ready(service_of(request))
     return Ready(ready=True)
 
 
-@router.get("", responses=error_responses(*KEY_ROUTE))
+@router.get("", responses=responses(_SERVER, *KEY_ROUTE))
 async def server() -> ServerMetadata:
     """Return name, version and extensions of the server."""
     return ServerMetadata(name="tumorlens", version=__version__, extensions=EXTENSIONS)
 
 
-@router.get("/models/{model}", responses=error_responses(*KEY_ROUTE, "not-found"))
-@router.get(
-    "/models/{model}/versions/{version}", responses=error_responses(*KEY_ROUTE, "not-found")
-)
+@router.get("/models/{model}", responses=_METADATA)
+@router.get("/models/{model}/versions/{version}", responses=_METADATA)
 async def model_metadata(request: Request, model: str, version: str | None = None) -> ModelMetadata:
     """Return the inputs and outputs of the model."""
     return metadata(_served(request, model, version).model.predictor)
 
 
-@router.get(
-    "/models/{model}/ready", responses=error_responses(*KEY_ROUTE, "not-found", "not-ready")
-)
-@router.get(
-    "/models/{model}/versions/{version}/ready",
-    responses=error_responses(*KEY_ROUTE, "not-found", "not-ready"),
-)
+@router.get("/models/{model}/ready", responses=_READY)
+@router.get("/models/{model}/versions/{version}/ready", responses=_READY)
 async def model_ready(request: Request, model: str, version: str | None = None) -> ModelReady:
     """Return whether the model takes requests."""
     _require_ready(_served(request, model, version))
@@ -89,7 +105,7 @@ async def model_ready(request: Request, model: str, version: str | None = None) 
 
 _INFER: dict[str, Any] = {
     "response_model": InferAnswer,
-    "responses": error_responses(*UPLOAD_ROUTE, "not-found"),
+    "responses": responses(example_of(InferAnswer), *UPLOAD_ROUTE, "not-found"),
     "openapi_extra": {
         "requestBody": {
             "required": True,

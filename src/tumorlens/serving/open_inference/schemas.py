@@ -49,6 +49,20 @@ class TensorMetadata(BaseModel):
 class ModelMetadata(BaseModel):
     """What a model takes and gives."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "tumorlens-default",
+                    "versions": ["1.0.0"],
+                    "platform": "tumorlens_onnx",
+                    "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+                    "outputs": [{"name": "prob", "datatype": "FP32", "shape": [-1]}],
+                }
+            ]
+        }
+    )
+
     name: str
     versions: list[str]
     platform: str
