@@ -130,7 +130,9 @@ def test_a_benchmark_takes_the_arguments_shown(
     for name in ("parse_args", "parse_intermixed_args"):
         monkeypatch.setattr(ArgumentParser, name, _and_stop(getattr(ArgumentParser, name)))
     monkeypatch.setattr(sys, "argv", [word for word in line if word != "…"])
-    monkeypatch.delitem(sys.modules, module, raising=False)
+    # Of a package its main module is run, which another test may have imported.
+    for name in (module, f"{module}.__main__"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(_ParsedError):
         runpy.run_module(module, run_name="__main__")
 
