@@ -149,7 +149,27 @@ def test_a_stop_under_load_loses_no_accepted_request(tiny_model_path: Path, work
     assert Counter(str(line["status"]) for line in answered) == +Counter(
         {status: count for status, count in outcomes.items() if status.isdigit()}
     )
-    assert not [line for line in answered if line["status"] == 499]
+    assert {line["status"] for line in answered} == {200}
+
+
+def test_what_the_stop_cannot_wait_for_is_answered_and_logged_alike(tiny_model_path: Path) -> None:
+    with LiveServer(tiny_model_path, stop_timeout=1) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+            client.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+                b"Content-Length: 99\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            server.process.send_signal(signal.SIGTERM)
+            received = b"".join(iter(lambda: client.recv(4096), b""))
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in head
+    problem = json.loads(body)
+    assert problem["type"] == "/problems/not-ready"
+    (line,) = server.log_lines("request")
+    assert (line["request_id"], line["status"]) == (problem["request_id"], 503)
 
 
 def test_a_damaged_swap_keeps_the_old_model_and_says_so(tmp_path: Path) -> None:

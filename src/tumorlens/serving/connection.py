@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from typing import Any
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -30,6 +31,29 @@ class ConnectionConfig(Config):
     write_timeout: float = 30.0
 
 
+class _Shutdown:
+    """Records that a server shuts down, from a place among its open connections.
+
+    uvicorn shuts down the connections that it knows, and it knows one from ``connection_made``
+    on: a turn of the event loop after it was accepted, with TLS a handshake after. One accepted
+    just before would never hear of the shutdown and go on until the stop timeout cancels its
+    request.
+    """
+
+    def __init__(self, server_state: ServerState) -> None:
+        self.begun = False
+        self._connections = cast("set[object]", server_state.connections)
+        self._connections.add(self)
+
+    def shutdown(self) -> None:
+        """Be shut down as a connection is; uvicorn then waits until it is gone from the set."""
+        self.begun = True
+        self._connections.discard(self)
+
+
+_SHUTDOWNS: WeakKeyDictionary[ServerState, _Shutdown] = WeakKeyDictionary()
+
+
 class BoundedConnection(HttpToolsProtocol):
     """A connection with limits on the request head's time and size, and on their number."""
 
@@ -45,6 +69,10 @@ class BoundedConnection(HttpToolsProtocol):
         self.header_timeout = limits.header_timeout
         self.max_connections = limits.max_connections
         self.write_timeout = limits.write_timeout
+        # Before the shutdown: asyncio drops what it accepts after it.
+        if server_state not in _SHUTDOWNS:
+            _SHUTDOWNS[server_state] = _Shutdown(server_state)
+        self._server_shutdown = _SHUTDOWNS[server_state]
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
@@ -54,11 +82,14 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, or refuse it when there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self.max_connections:
+        # One of them is the record of the shutdown.
+        if len(self.connections) - 1 > self.max_connections:
             detail = "Too many connections are open."
             self._refuse(ProblemError("overloaded", detail, headers={"Retry-After": "1"}))
             return
         self._expect_head()
+        if self._server_shutdown.begun:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""

@@ -6,6 +6,7 @@ pixels and DICOM headers do not appear in logs, metrics or traces.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -104,6 +105,11 @@ class Telemetry:
             await self.app(scope, receive, watched)
         except ClientGoneError:
             state.setdefault("problem", "client-gone")
+        except asyncio.CancelledError:
+            # uvicorn cancels what is unfinished at the stop timeout, and would answer 500.
+            if started:
+                raise
+            await response(_stopped(), scope)(scope, receive, watched)
         except Exception as exc:  # noqa: BLE001  a fault must not end the worker
             self._report_fault(exc, state)
             if started:
@@ -148,6 +154,11 @@ class Telemetry:
         line |= {name: state[name] for name in fields if name in state}
         quiet = route in ("/healthz", "/readyz", "/metrics") and status < 400
         (self.log.debug if quiet else self.log.info)("request", **line)
+
+
+def _stopped() -> ProblemError:
+    detail = "The service stopped before the answer was ready."
+    return ProblemError("not-ready", detail, headers={"Retry-After": "1"})
 
 
 class _HiddenFaultError(RuntimeError):
