@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +29,16 @@ class Content:
     """What a search copy shows: the rectangle without bars, and the largest bright part in it.
 
     Attributes:
+        search: The `search_copy`, uint8 ``[h, w]``.
         inner: Rows and columns without uniform bars at the edges.
+        bright: The `bright_parts` of ``inner``.
         mask: bool, the size of ``inner``: the largest connected component, holes filled.
         box: x, y, width and height of ``mask`` in ``inner``.
     """
 
+    search: NDArray[np.uint8]
     inner: tuple[slice, slice]
+    bright: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     box: tuple[int, int, int, int]
 
@@ -42,26 +47,24 @@ def find_content(search: NDArray[np.uint8]) -> Content:
     """Find the largest bright part of a `search_copy`, beside uniform bars at its edges."""
     top, bottom, left, right = _without_bars(search)
     inner = slice(top, bottom), slice(left, right)
-    mask = _largest_component(search[inner])
+    bright = bright_parts(search[inner])
+    mask = _largest_component(bright)
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return Content(inner, mask, (x, y, width, height))
+    return Content(search, inner, bright, mask, (x, y, width, height))
 
 
-def find_head(
-    grey: NDArray[Any], search: NDArray[np.uint8] | None = None, content: Content | None = None
-) -> tuple[Box, NDArray[np.bool_]]:
+def find_head(grey: NDArray[Any], content: Content | None = None) -> tuple[Box, NDArray[np.bool_]]:
     """Find the head in a grey image ``[H, W]``: its box (x0, y0, x1, y1) in pixels, and its mask.
 
-    ``search`` is the `search_copy` of the image and ``content`` its content, if already computed.
+    ``content`` is what `find_content` finds in the image's `search_copy`, if already computed.
 
     Uniform bars at the edges are removed first; the head is the largest connected component above
     a fraction of Otsu's threshold, so that text and rulers beside it do not widen the box. Without
     a large enough component, everything inside the bars is returned.
     """
     height, width = grey.shape
-    search = search_copy(grey) if search is None else search
-    content = find_content(search) if content is None else content
-    mask = content.mask
+    content = find_content(search_copy(grey)) if content is None else content
+    search, mask = content.search, content.mask
     x, y, w, h = content.box
     top, left = content.inner[0].start, content.inner[1].start
     if h < _MIN_HEAD * mask.shape[0] or w < _MIN_HEAD * mask.shape[1]:
@@ -79,14 +82,12 @@ def find_head(
     return box, np.asarray(head).view(np.bool_)
 
 
-def find_small_scan(
-    grey: NDArray[Any], search: NDArray[np.uint8], content: Content
-) -> tuple[slice, slice] | None:
+def find_small_scan(grey: NDArray[Any], content: Content) -> tuple[slice, slice] | None:
     """Return rows and columns around a head that takes a small part of ``[H, W]``, or None.
 
-    ``search`` is the `search_copy`, ``content`` its content. A scan on a large page would
-    otherwise be too coarse there.
+    ``content`` is that of the image. A scan on a large page would otherwise be too coarse there.
     """
+    search = content.search
     x, y, w, h = content.box
     top, left = content.inner[0].start, content.inner[1].start
     across, down = grey.shape[1] / search.shape[1], grey.shape[0] / search.shape[0]
@@ -133,27 +134,31 @@ def _without_bars(small: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return top, bottom, left, right
 
 
-def _largest_component(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the mask ``[h, w]`` of the largest bright component, with holes filled."""
-    blurred = np.asarray(cv2.medianBlur(grey, 3), dtype=np.uint8)
-    otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    bright = np.asarray(cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel), dtype=np.uint8)
+def _largest_component(bright: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the mask ``[h, w]`` of the largest component of 1, with holes filled; all without."""
     outlines, tree = cv2.findContours(bright, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
-        return np.ones(grey.shape, dtype=bool)
-    parents = tree[0, :, 3]
-    boxes = np.array([0 if parents[i] >= 0 else _area(each) for i, each in enumerate(outlines)])
-    first = int(np.argmax(boxes))
-    filled = np.zeros_like(bright)
-    cv2.drawContours(filled, outlines, first, [1], cv2.FILLED)
+        return np.ones(bright.shape, dtype=bool)
+    outer = [each for each, parent in zip(outlines, tree[0, :, 3], strict=True) if parent < 0]
+    # Of equal ones the uppermost, which OpenCV gives last.
+    outer = sorted(reversed(outer), key=_area, reverse=True)
+    filled = _filled(outer[0], bright)
+    others = [_area(each) for each in outer[1:]]
     # Of its pixels, some may be of components within its holes; what is surely its own is more
     # than any other can have, unless there are two of similar size.
-    own = cv2.countNonZero(cv2.bitwise_and(bright, filled)) - (boxes.sum() - boxes[first])
-    if own <= np.delete(boxes, first).max(initial=0):
-        filled = _filled_largest(bright)
+    own = cv2.countNonZero(cv2.bitwise_and(bright, filled)) - sum(others)
+    if others and own <= others[0]:
+        filled = _filled(_of_most_pixels(outer, bright), bright)
     return filled.view(np.bool_)
+
+
+def bright_parts(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 where a `search_copy` is bright and 0 elsewhere, without specks: ``[h, w]``."""
+    blurred = np.asarray(cv2.medianBlur(grey, 3), dtype=np.uint8)
+    otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    above = (blurred > max(0.4 * otsu, 6)).view(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    return np.asarray(cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel), dtype=np.uint8)
 
 
 def _area(outline: Any) -> int:
@@ -162,11 +167,21 @@ def _area(outline: Any) -> int:
     return width * height
 
 
-def _filled_largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the component of most pixels, with holes filled: 0 or 1."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    blob = (labels == largest).astype(np.uint8)
-    outlines, _ = cv2.findContours(blob, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    filled = cv2.drawContours(np.zeros_like(blob), outlines, -1, 1, cv2.FILLED)
-    return np.asarray(filled, dtype=np.uint8)
+def _filled(outline: Any, bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 within an outline and 0 elsewhere, the size of ``bright``."""
+    drawn = cv2.drawContours(np.zeros_like(bright), [outline], 0, [1], cv2.FILLED)
+    return np.asarray(drawn, dtype=np.uint8)
+
+
+def _of_most_pixels(outlines: Sequence[Any], bright: NDArray[np.uint8]) -> Any:
+    """Return the outline of the component of most pixels; ``outlines`` from the largest box on."""
+    counted = bright.copy()
+    largest, most = outlines[0], 0
+    for outline in outlines:
+        if _area(outline) <= most:
+            break
+        x, y = outline[0, 0].tolist()
+        pixels, *_ = cv2.floodFill(counted, None, (x, y), [2], flags=8)
+        if pixels > most:
+            largest, most = outline, pixels
+    return largest

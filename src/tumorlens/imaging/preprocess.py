@@ -18,6 +18,7 @@ from tumorlens.errors import ConfigError
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.head import (
     Box,
+    Content,
     find_content,
     find_head,
     find_small_scan,
@@ -116,13 +117,13 @@ class Prepared:
         visible: The part of the image that shows the scan, ``[h, w]`` or ``[h, w, 3]`` of the
             image's dtype: without page and border if ``spec.surround`` is ``hidden``. Input of
             the quality check (:mod:`tumorlens.imaging.quality`).
-        search: The `search_copy` of ``visible``, if there is one.
+        content: What `find_content` finds in ``visible``, if it was searched.
     """
 
     tensor: NDArray[np.float32]
     frame: Frame
     visible: Pixels
-    search: NDArray[np.uint8] | None = None
+    content: Content | None = None
 
 
 def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
@@ -157,20 +158,19 @@ def prepare(pixels: Pixels, spec: PreprocessSpec) -> Prepared:
             search = search_copy(grey)
     whole = grey.shape[:2]
     content = find_content(search)
-    part = find_small_scan(grey, search, content)
+    part = find_small_scan(grey, content)
     # Of several views none may be chosen; the quality check refuses them.
-    if part is not None and shows_several_views(grey, search):
+    if part is not None and shows_several_views(grey, content):
         part = None
     if part is not None:
         small, grey = small[part], grey[part]
-        visible, search = small, search_copy(grey)
-        content = find_content(search)
-    box, head = find_head(grey, search, content)
+        visible, content = small, find_content(search_copy(grey))
+    box, head = find_head(grey, content)
     frame = _around(box, grey.shape, spec)
     image = (grey if spec.channels == 1 else _colour(small))[frame.inside]
     tensor = _channels_first(_fit(_intensity(image, grey, spec, head), frame))
     frame = frame if part is None else frame.within(*part, *whole)
-    seen = search if visible is small else None
+    seen = content if visible is small else None
     return Prepared(tensor, frame.scaled_to(height, width), visible, seen)
 
 

@@ -7,11 +7,13 @@ docs/adr/0006-rule-based-quality-check.md says what the rules detect and what th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorlens.imaging.head import Content
 from tumorlens.imaging.image import Pixels, to_grey
 from tumorlens.imaging.percentiles import percentiles
 from tumorlens.imaging.views import shows_several_views
@@ -39,25 +41,26 @@ class Quality:
     reason: str | None
 
 
-def assess(pixels: Pixels, search: NDArray[np.uint8] | None = None) -> Quality:
+def assess(pixels: Pixels, content: Content | None = None) -> Quality:
     """Check one image, ``[H, W]`` grey or ``[H, W, 3]`` RGB; never raises on such pixels.
 
-    ``search`` is the `tumorlens.imaging.head.search_copy` of the image, if already computed.
+    ``content`` is what `find_content` finds in the image's `search_copy`, if already computed.
 
     Refuses images that are too small, blank, strongly coloured, without a dark background (a page,
     most photographs), of several views, nearly empty, pure noise, a smooth gradient, or a drawing
     in uniform greys.
     Anatomy is not checked: a grey photograph on a dark background passes.
     """
-    reason = _reason(pixels, search)
+    reason = _reason(pixels, content)
     return Quality(reason is None, reason)
 
 
-def _reason(pixels: Pixels, search: NDArray[np.uint8] | None) -> str | None:
+def _reason(pixels: Pixels, content: Content | None) -> str | None:
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"too small: {width} × {height} pixels, need at least {MIN_SIDE} per side"
-    copy = np.asarray(cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
+    fine = _fine_copy(pixels)
+    copy = np.asarray(cv2.resize(fine, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
     small = copy.astype(np.float64)
     grey = np.asarray(to_grey(copy.astype(np.float32)), dtype=np.float64)
     low, high = percentiles(copy if copy.ndim == 2 else grey, (1, 99.5))
@@ -65,11 +68,11 @@ def _reason(pixels: Pixels, search: NDArray[np.uint8] | None) -> str | None:
         return "blank: the image has (almost) no contrast"
     if small.ndim == 3 and _coloured_fraction(small) > _MAX_COLOURED:
         return "a colour image; a brain MRI is grey"
-    if shows_several_views(to_grey(pixels), search):
+    if shows_several_views(to_grey(pixels), content):
         return "several views in one picture; give one slice at a time"
     shade = np.clip((grey - low) / (high - low), 0, 1)
     reason = _structure_reason(shade)
-    if reason is None and _flat_fraction(pixels, low, high) > _MAX_FLAT:
+    if reason is None and _flat_fraction(fine, low, high) > _MAX_FLAT:
         return "a drawing or a screenshot: areas of uniform grey, without the noise of a scan"
     return reason
 
@@ -82,35 +85,42 @@ def _structure_reason(shade: NDArray[np.float64]) -> str | None:
         return "no dark background around a head"
     if dark > _MAX_DARK:
         return "almost empty: nothing the size of a head"
-    if _correlation(shade, 1) < _MIN_NEIGHBOUR:
+    centred = shade - shade.mean()
+    if _correlation(centred, 1) < _MIN_NEIGHBOUR:
         return "noise: no structure the size of a head"
-    if _correlation(shade, 4) > _MAX_DISTANT:
+    if _correlation(centred, 4) > _MAX_DISTANT:
         return "a smooth gradient: no detail of a head"
     return None
 
 
-def _flat_fraction(pixels: Pixels, low: float, high: float) -> float:
+def _fine_copy(pixels: Pixels) -> NDArray[Any]:
+    """Return the pixels, shrunk to at most 256 a side."""
+    height, width = pixels.shape[:2]
+    scale = _NOISE_SIDE / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def _flat_fraction(fine: NDArray[Any], low: float, high: float) -> float:
     """Return the fraction of grey areas, inside their edges, where neighbours are equal: 0..1.
 
-    ``low`` and ``high`` are the image's black and white. Coarse quantisation and enlargement also
-    produce flat areas, hence a limit far above a scan's.
+    ``low`` and ``high`` are black and white. Coarse quantisation and enlargement also produce flat
+    areas, hence a limit far above a scan's.
     """
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _NOISE_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
     # 8-bit grey stays as it is: the steps of a scan's noise are whole levels.
-    grey = (
-        small if small.ndim == 2 and small.dtype == np.uint8 else to_grey(small.astype(np.float32))
-    )
+    is_8_bit = fine.ndim == 2 and fine.dtype == np.uint8
+    grey: NDArray[Any] = fine if is_8_bit else to_grey(fine.astype(np.float32))
     span = high - low
     middle = (grey > low + _DARK * span) & (grey < high - _DARK * span)
     window = np.ones((3, 3), np.uint8)
     inside = cv2.erode(middle.view(np.uint8), window).view(np.bool_)
-    if inside.mean() < _MIN_GREY:
+    count = np.count_nonzero(inside)
+    if count < _MIN_GREY * inside.size:
         return 0.0
-    steps = cv2.subtract(cv2.dilate(grey, window), cv2.erode(grey, window))
-    return float((steps[inside] < _NOISE * span).mean())
+    steps = np.asarray(cv2.subtract(cv2.dilate(grey, window), cv2.erode(grey, window)))
+    return np.count_nonzero(inside & (steps < _NOISE * span)) / count
 
 
 def _coloured_fraction(small: NDArray[np.float64]) -> float:
@@ -120,9 +130,11 @@ def _coloured_fraction(small: NDArray[np.float64]) -> float:
     return float((spread > 0.2 * white).mean())
 
 
-def _correlation(shade: NDArray[np.float64], step: int) -> float:
-    """Return the correlation of pixels ``step`` apart, averaged over both directions."""
-    centred = shade - shade.mean()
+def _correlation(centred: NDArray[np.float64], step: int) -> float:
+    """Return the correlation of pixels ``step`` apart, averaged over both directions.
+
+    ``centred`` has a mean of 0.
+    """
     variance = float((centred**2).mean()) + 1e-12
     across = float((centred[:, step:] * centred[:, :-step]).mean())
     down = float((centred[step:] * centred[:-step]).mean())

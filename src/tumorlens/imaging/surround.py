@@ -52,10 +52,10 @@ def find_surround(grey: NDArray[Any], search: _Small | None = None) -> _Mask | N
     search = search_copy(grey) if search is None else search
     hidden = np.zeros(search.shape, dtype=bool)
     for _ in range(_NESTED):
-        inner = _extent(~hidden)
-        hidden[inner] |= _page(np.where(hidden, np.uint8(0), search)[inner])
-        inner = _extent(~hidden)
-        inside = _inside_border(np.where(hidden, np.uint8(0), search)[inner])
+        rest, inner = _rest(search, hidden)
+        hidden[inner] |= _page(rest)
+        rest, inner = _rest(search, hidden)
+        inside = _inside_border(rest)
         if inside is None:
             break
         bordered = np.zeros_like(hidden)
@@ -82,13 +82,21 @@ def hide(pixels: NDArray[Any], hidden: _Mask) -> tuple[NDArray[Any], NDArray[Any
     return painted, painted[_extent(~hidden)]
 
 
+def _rest(search: _Small, hidden: _Mask) -> tuple[_Small, tuple[slice, slice]]:
+    """Return the part of the copy that is not hidden, and its place; hidden pixels in it are 0."""
+    if not hidden.any():
+        return search, (slice(0, search.shape[0]), slice(0, search.shape[1]))
+    place = _extent(~hidden)
+    return np.where(hidden, np.uint8(0), search)[place], place
+
+
 def _page(small: _Small) -> _Mask:
     """Return the mask ``[h, w]`` of the page: large even areas that reach a corner.
 
     They are white, or of one grey as the ground of a program's window.
     """
     kernel = np.ones((3, 3), np.uint8)
-    steps = cv2.dilate(small, kernel).astype(np.int16) - cv2.erode(small, kernel)
+    steps = np.asarray(cv2.subtract(cv2.dilate(small, kernel), cv2.erode(small, kernel)))
     white = (small >= _WHITE) & (steps <= _UNIFORM)
     page = _at_corners(white, _MIN_PAGE)
     if not page.any():
@@ -134,7 +142,7 @@ def _inverted(rest: _Small) -> bool:
 
 def _extent(mask: _Mask) -> tuple[slice, slice]:
     """Return the bounding rows and columns of a mask."""
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return slice(y, y + height), slice(x, x + width)
 
 
@@ -142,21 +150,35 @@ def _inside_border(small: _Small) -> tuple[slice, slice] | None:
     """Return the rows and columns inside the border; None without a border."""
     if min(small.shape) < _MIN_SIDE:
         return None
+    bright = (small > _LINE).view(np.uint8)
+    rows, columns = (
+        np.asarray(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)).ravel()
+        for axis in (1, 0)
+    )
     # Each side is rotated to the top: top, right, bottom, left.
-    top, right, bottom, left = (_border_rows(np.rot90(small, turn)) for turn in range(4))
+    sides = enumerate((rows, columns[::-1], rows[::-1], columns))
+    top, right, bottom, left = (_border_rows(bright, turn, counts) for turn, counts in sides)
     if not (top or right or bottom or left):
         return None
     height, width = small.shape
     return slice(top, height - bottom), slice(left, width - right)
 
 
-def _border_rows(small: _Small) -> int:
-    """Return the number of rows down to the inner edge of the top border; 0 without one."""
-    height, width = small.shape
+def _border_rows(parts: _Small, turns: int, counts: NDArray[np.int32]) -> int:
+    """Return the number of rows down to the inner edge of a border; 0 without one.
+
+    Args:
+        parts: 1 where the copy is bright enough for a line, else 0.
+        turns: Quarter turns that bring the border's side to the top.
+        counts: The bright pixels of each row after these turns.
+    """
+    height, width = len(counts), parts.size // len(counts)
+    (rows,) = np.nonzero(counts[: int(_OUTER * height)] >= _LONG * width)
+    if not rows.size:
+        return 0
     thick = max(2, round(_THICK * height))
-    bright = small > _LINE
-    rows = int(_OUTER * height)
-    for row in np.flatnonzero(bright[:rows].sum(axis=1) >= _LONG * width).tolist():
+    bright = np.rot90(parts, turns).view(np.bool_)
+    for row in rows.tolist():
         start, stop = _longest_run(bright[row])
         if stop - start < _LONG * width:
             continue

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorlens.imaging.head import search_copy
+from tumorlens.imaging.head import Content, bright_parts, search_copy
 
 _Small = NDArray[np.uint8]
 
@@ -46,16 +46,18 @@ class _Part:
         return min(across, down)
 
 
-def shows_several_views(grey: NDArray[Any], search: _Small | None = None) -> bool:
+def shows_several_views(grey: NDArray[Any], content: Content | None = None) -> bool:
     """Return whether a picture ``[H, W]``, any real dtype, shows two or more heads side by side.
 
-    ``search`` is the `search_copy` of the picture, if already computed.
+    ``content`` is what `find_content` finds in the picture's `search_copy`, if already computed.
 
     Heads are bright parts of similar size on a dark ground, apart from each other; even bright
     lines and areas between them are taken for gaps.
     """
-    small = _without_gaps(search_copy(grey) if search is None else search)
-    parts = _parts(small)
+    search = search_copy(grey) if content is None else content.search
+    small = _without_gaps(search)
+    known = content is not None and small is search and content.bright.shape == search.shape
+    parts = _parts(content.bright if content is not None and known else bright_parts(small))
     if not parts:
         return False
     for least, most, of_largest, of_picture, narrow, wide, overlap in _RULES:
@@ -71,27 +73,27 @@ def shows_several_views(grey: NDArray[Any], search: _Small | None = None) -> boo
 
 
 def _without_gaps(small: _Small) -> _Small:
-    """Paint even bright rows and columns, and an even bright ground, black."""
-    found = small.copy()
+    """Paint even bright rows and columns black; returns ``small`` itself where there are none."""
+    found = small
+    dark = (small <= _BRIGHT_GAP).view(np.uint8)
     for axis in (0, 1):
         # In a line with this many pixels as dark as that, the lower percentile is not above it.
         many = int(_LOW / 100 * (small.shape[1 - axis] - 1)) + 2
-        dark = (small <= _BRIGHT_GAP).sum(axis=1 - axis, dtype=np.int32)
-        (lines,) = np.nonzero(dark < many)
+        counts = np.asarray(cv2.reduce(dark, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S))
+        (lines,) = np.nonzero(counts.ravel() < many)
         if not lines.size:
             continue
         low, high = np.percentile(np.take(small, lines, axis), (_LOW, _HIGH), axis=1 - axis)
         even = lines[(high - low < _EVEN) & (low > _BRIGHT_GAP)]
+        if not even.size:
+            continue
+        found = small.copy() if found is small else found
         found[(even, slice(None)) if axis == 0 else (slice(None), even)] = 0
     return found
 
 
-def _parts(small: _Small) -> list[_Part]:
+def _parts(bright: _Small) -> list[_Part]:
     """Return the bright parts with holes filled, the largest first; none if there is only one."""
-    blurred = np.asarray(cv2.medianBlur(small, 3), dtype=np.uint8)
-    otsu, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    above = (blurred > max(0.4 * otsu, 6)).astype(np.uint8)
-    bright = cv2.morphologyEx(above, cv2.MORPH_OPEN, _disc(3))
     outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = cv2.drawContours(np.zeros_like(bright), outlines, -1, 1, cv2.FILLED)
     filled = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(_DETACH))

@@ -110,7 +110,7 @@ class Predictor:
         if header.refusal:
             quality = Quality(False, header.refusal)
         else:
-            quality = assess(prepared.visible, prepared.search)
+            quality = assess(prepared.visible, prepared.content)
         return NetworkInput(prepared.tensor, prepared.frame, quality, header.sequence)
 
     def infer(self, batch: NDArray[np.float32], batch_size: int | None = None) -> Outputs:

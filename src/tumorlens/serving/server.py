@@ -34,7 +34,7 @@ BACKLOG = 1024
 SWITCH_SECONDS = 0.0005
 # From glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-_LARGE_BYTES = 2**20
+_LARGE_BYTES = 2**25
 _ARENAS = 2
 
 
@@ -96,6 +96,7 @@ def _return_freed_memory() -> None:
         return
     libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     libc.mallopt(_M_ARENA_MAX, _ARENAS)
+    libc.mallopt(-1, 2**25)
 
 
 def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:

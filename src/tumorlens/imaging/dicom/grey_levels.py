@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tumorlens.errors import DecodeError
 from tumorlens.imaging.dicom import elements
 from tumorlens.imaging.dicom.lookup import read_table
-from tumorlens.imaging.head import find_head, search_copy
+from tumorlens.imaging.head import find_head
 from tumorlens.imaging.image import Pixels
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def keeps_head(values: Values, shown: Values, *, inverted: bool = False) -> bool
     falling = covariance < 0
     upright = 1 - whole if falling != inverted else whole
     grey = (upright * 255).astype(np.uint8)
-    _, head = find_head(grey, search_copy(grey))
+    _, head = find_head(grey)
     ours, theirs = (1 - whole if falling else whole)[head], shown[head]
     first, last = np.percentile(ours, (1, 99.5))
     inside = (ours > first) & (ours < last)
