@@ -36,10 +36,11 @@ def observe(
     """
     image = tensor[tensor.shape[0] // 2]
     inside = image > _AIR
-    body = (image * inside).ravel()
+    body = image * inside
     size = max(int(np.count_nonzero(inside)), 1)
     mean = float(body.sum()) / size
-    deviation = max(float(body @ body) / size - mean * mean, 0.0) ** 0.5
+    # Not a product of NumPy, which would wake the threads of its library.
+    deviation = max(cv2.norm(body, cv2.NORM_L2SQR) / size - mean * mean, 0.0) ** 0.5
     laplacian = cv2.Laplacian(image, cv2.CV_32F)
     rough = cv2.norm(laplacian, cv2.NORM_L1, mask=inside.astype(np.uint8)) / size
     sharpness = rough / deviation if deviation > 0 else 0.0

@@ -140,8 +140,8 @@ def _largest_component(bright: NDArray[np.uint8]) -> NDArray[np.bool_]:
     if not outlines:
         return np.ones(bright.shape, dtype=bool)
     outer = [each for each, parent in zip(outlines, tree[0, :, 3], strict=True) if parent < 0]
-    # Of equal ones the uppermost, which OpenCV gives last.
-    outer = sorted(reversed(outer), key=_area, reverse=True)
+    outer.sort(key=_area)
+    outer.reverse()  # so that of equal ones the uppermost, which OpenCV gives last, is the first
     filled = _filled(outer[0], bright)
     others = [_area(each) for each in outer[1:]]
     # Of its pixels, some may be of components within its holes; what is surely its own is more

@@ -164,7 +164,7 @@ def _inside_border(small: _Small) -> tuple[slice, slice] | None:
     return slice(top, height - bottom), slice(left, width - right)
 
 
-def _border_rows(parts: _Small, turns: int, counts: NDArray[np.int32]) -> int:
+def _border_rows(parts: _Small, turns: int, counts: NDArray[Any]) -> int:
     """Return the number of rows down to the inner edge of a border; 0 without one.
 
     Args:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -33,8 +34,11 @@ BACKLOG = 1024
 # would wait that long for each of them, which adds up under overload.
 SWITCH_SECONDS = 0.0005
 # From glibc's malloc.h.
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-_LARGE_BYTES = 2**25
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+# Larger blocks return to the system at once. Those of a usual scan must not: each page of a block
+# that comes back costs a fault, 500 an answer.
+_LARGE_BYTES = 4 * 2**20
+_KEPT_BYTES = 16 * 2**20
 _ARENAS = 2
 
 
@@ -80,6 +84,7 @@ def _serve_one(settings: Settings, announce: Callable[[str], None]) -> None:
 
 def _tune() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
+    cv2.setNumThreads(1)  # each core has an inference thread already
     _return_freed_memory()
 
 
@@ -87,7 +92,7 @@ def _return_freed_memory() -> None:
     """Make glibc return the memory of freed images to the system; a no-op with other C libraries.
 
     By default glibc raises the mmap threshold to the largest freed block, up to 32 MiB, and keeps
-    such blocks in a heap for each thread, which fragments.
+    such blocks in a heap for each thread, which fragments. Up to 16 MiB at a heap's end are kept.
     """
     if sys.platform != "linux":
         return
@@ -95,8 +100,8 @@ def _return_freed_memory() -> None:
     if not hasattr(libc, "mallopt"):
         return
     libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     libc.mallopt(_M_ARENA_MAX, _ARENAS)
-    libc.mallopt(-1, 2**25)
 
 
 def _serve_many(settings: Settings, announce: Callable[[str], None]) -> None:
