@@ -71,7 +71,7 @@ BASE_PACKAGES: dict[str, frozenset[str]] = {
     for package, names in {
         "cli": "typer click rich pydantic",
         "serving": "fastapi starlette uvicorn pydantic pydantic_settings structlog "
-        "prometheus_client dotenv python_multipart asgi_correlation_id numpy",
+        "prometheus_client dotenv python_multipart asgi_correlation_id numpy cv2 isal",
         "bench": "cv2 numpy",
         "client": "httpx pydantic",
         "evaluation": "cv2 numpy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -14,8 +15,8 @@ from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.image import to_grey
 from tumorlens.metrics.calibration import calibrated_logit
 
-# Heat values below the first are transparent, from the second on opaque.
-_TRANSPARENT, _OPAQUE = 0.1, 0.7
+# Of 255 levels of heat, those up to the first are transparent, from the second on opaque.
+_TRANSPARENT, _OPAQUE = 26, 178
 # Percentiles shown as black and white for 16-bit and float scans.
 _WINDOW = (0.5, 99.8)
 
@@ -30,9 +31,12 @@ def to_heatmap(
     interpolated before the sigmoid, which keeps the peaks in place.
     """
     logits = frame.map_to_image(class_map)
+    evidence = np.maximum(calibrated_logit(logits, temperature, bias), np.float32(0))
+    x, y, width, height = cv2.boundingRect((evidence > 0).view(np.uint8))
+    positive = evidence[y : y + height, x : x + width]
     # tanh(x / 2) is 2 sigmoid(x) - 1.
-    evidence = np.tanh(calibrated_logit(logits, temperature, bias) / np.float32(2))
-    return np.asarray(np.maximum(evidence, 0), dtype=np.float32)
+    np.tanh(positive / np.float32(2), out=positive)
+    return np.asarray(evidence, dtype=np.float32)
 
 
 def to_display(pixels: Pixels) -> NDArray[np.uint8]:
@@ -51,24 +55,40 @@ def to_display(pixels: Pixels) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
-def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour a heat map: RGBA uint8 ``[H, W, 4]``, alpha not premultiplied.
+def heat_levels(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return a heat map, float32 ``[H, W]`` in 0..1, in 255 levels: uint8 ``[H, W]``.
 
-    ``heatmap`` is float32 ``[H, W]`` in 0..1. The colour is Inferno (perceptually uniform,
-    readable in grey); alpha rises linearly from 0 at 0.1 to 255 at 0.7. Raises `InputError` for
-    another shape or range.
+    Raises `InputError` for another shape or range.
     """
     if heatmap.ndim != 2 or heatmap.size == 0:
         raise InputError(f"the heat map has shape {list(heatmap.shape)}; expected [H, W]")
     # Negated so that NaN fails too.
     if not (heatmap.min() >= 0 and heatmap.max() <= 1):
         raise InputError("the heat map has values outside 0..1; pass Explanation.heatmap unchanged")
-    levels = cv2.convertScaleAbs(heatmap, alpha=255)
-    rgba = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGBA)
-    above = np.maximum(heatmap - np.float32(_TRANSPARENT), 0)
-    # Rounds, and saturates at 255.
-    rgba[..., 3] = cv2.convertScaleAbs(above, alpha=255 / (_OPAQUE - _TRANSPARENT))
+    return np.asarray(cv2.convertScaleAbs(heatmap, alpha=255), dtype=np.uint8)
+
+
+@cache
+def heat_palette() -> NDArray[np.uint8]:
+    """Return the colours of the levels 0..255: RGBA uint8 ``[256, 4]``, alpha not premultiplied.
+
+    The colour is Inferno (perceptually uniform, readable in grey); alpha rises linearly from 0 at
+    a heat of 0.1 to 255 at 0.7.
+    """
+    levels = np.arange(256, dtype=np.uint8)[None]
+    rgba = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGBA)[0]
+    share = (levels[0].astype(np.float64) - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT)
+    rgba[:, 3] = np.rint(255 * np.clip(share, 0, 1))
+    rgba.flags.writeable = False
     return np.asarray(rgba, dtype=np.uint8)
+
+
+def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour a heat map, float32 ``[H, W]`` in 0..1, by `heat_palette`: RGBA uint8 ``[H, W, 4]``.
+
+    Raises `InputError` for another shape or range.
+    """
+    return heat_palette()[heat_levels(heatmap)]
 
 
 def render_overlay(

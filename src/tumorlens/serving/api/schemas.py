@@ -65,7 +65,10 @@ class ExplanationAnswer(PredictionAnswer):
     )
 
     scan: Picture = Field(description="The scan as the model received it, grey.")
-    heatmap: Picture = Field(description="RGBA on a fixed scale; transparent is no evidence.")
+    heatmap: Picture = Field(
+        description="Colours with transparency (a palette) on a fixed scale; transparent is no "
+        "evidence."
+    )
     evidence: Picture = Field(
         description="The heat map's values, 8-bit grey: 0 is no evidence, 255 is 1."
     )

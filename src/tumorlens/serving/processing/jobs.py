@@ -17,10 +17,11 @@ from tumorlens.imaging.decode import Image, Limits
 from tumorlens.imaging.frame import Frame
 from tumorlens.imaging.image import to_grey
 from tumorlens.imaging.preprocess import bounded
-from tumorlens.inference.overlay import encode_png, heat_rgba, render_overlay
+from tumorlens.inference.overlay import encode_png, heat_levels, heat_palette, render_overlay
 from tumorlens.inference.prediction import Explanation, Prediction
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving.problems import UPLOAD_NAME
+from tumorlens.serving.processing import png
 
 # Images of up to this many pixels are processed concurrently; no known MRI slice is larger.
 USUAL_PIXELS = 2048 * 2048
@@ -94,7 +95,8 @@ def explain(
     """Return the job that predicts and explains one image.
 
     With ``overlay_opacity`` (0..1) the answer has the overlay of scan and heat map, else both
-    separately (grey and RGBA). Their size is the scan's, but at most 2048 pixels a side.
+    separately (grey, and colours with transparency), of the scan's size, but at most 2048 pixels a
+    side.
     """
 
     def work(progress: Progress, bounds: Limits) -> Answer:
@@ -179,9 +181,10 @@ def _with_images(
     images: dict[str, Any] = {"height": scan.shape[0], "width": scan.shape[1]}
     if opacity is None:
         images["pixel_mm"] = pixel_mm
-        images["evidence_png"] = encode_png(np.rint(heatmap * 255).astype(np.uint8))
-        images["scan_png"] = encode_png(scan)
-        images["heat_png"] = encode_png(heat_rgba(heatmap))
+        heat = png.Pixels(heat_levels(heatmap))
+        images["evidence_png"] = heat.as_grey()
+        images["heat_png"] = heat.as_colours(heat_palette())
+        images["scan_png"] = png.Pixels(scan).as_grey()
     else:
         images["overlay_png"] = encode_png(render_overlay(scan, heatmap, opacity))
     return Answer(answer.prediction, answer.facts, **images)
