@@ -22,6 +22,7 @@
     │   ├── SplitError                 a split file is damaged or does not fit the data
     │   └── LeakageError               one group is in two parts of a split
     ├── ConfigError                    a setting is unknown, missing or out of range
+    ├── LostProcessError               another process of a distributed training ended
     ├── ExportError                    torch and ONNX disagree, or the graph cannot be written
     ├── OutputError                    a result cannot be written (disk full, read-only)
     ├── ServiceError                   a service refused, or could not be reached
@@ -122,6 +123,10 @@ class LeakageError(DataError):
 
 class ConfigError(TumorLensError):
     """A setting is unknown, missing or out of range."""
+
+
+class LostProcessError(TumorLensError):
+    """Another process of a distributed training ended, or cannot be reached any more."""
 
 
 class ExportError(TumorLensError):

@@ -40,6 +40,7 @@ EXPECTED = {
     "OutputError": "internal-error",
     "ServiceError": "internal-error",
     "ArchiveError": "internal-error",
+    "LostProcessError": "internal-error",
     "QueueError": "internal-error",
     "MissingExtraError": "internal-error",
 }

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from tumorlens.errors import ConfigError
-from tumorlens.runs.config import RunConfig
+from tumorlens.runs.config import RunConfig, check_one_clock
 
 CONFIG_MODULE = "tumorlens.conf"
 CONFIG_NAME = "train"
@@ -40,12 +40,13 @@ def from_hydra(config: DictConfig) -> RunConfig:
 
     ``${run_dir}`` in a logger's settings becomes the placeholder ``{run_dir}``, since the folder
     of each training is not known yet. Under Hydra's command line a run without a folder gets
-    Hydra's own.
+    Hydra's own. Raises `ConfigError` as `RunConfig.from_plain` and `check_one_clock`.
     """
     with_placeholder = config.copy()
     with_placeholder.run_dir = "{run_dir}"
     values = _plain(config) | {"logger": _plain(with_placeholder).get("logger") or {}}
     if values["run_dir"] is None and HydraConfig.initialized():
+        check_one_clock()
         values["run_dir"] = HydraConfig.get().runtime.output_dir
     return RunConfig.from_plain(values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -209,6 +210,19 @@ def check_one_process(config: RunConfig, what: str) -> None:
         raise ConfigError(
             f"{what} trains one network after the other, each in one process; set "
             "trainer.devices=1, or train each network with its own `tumorlens train`"
+        )
+
+
+def check_one_clock() -> None:
+    """Refuse to name a run's folder by the time where torchrun has started several processes.
+
+    Each would name one by its own clock. Raises `ConfigError`.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if started > 1:
+        raise ConfigError(
+            f"run_dir: torchrun started {started} processes, which must write to one folder; set "
+            "run_dir to a folder that is visible to all of them"
         )
 
 

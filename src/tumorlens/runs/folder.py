@@ -10,7 +10,7 @@ from pathlib import Path
 from tumorlens.atomic import write_text
 from tumorlens.errors import OutputError
 from tumorlens.runs.compose import config_yaml
-from tumorlens.runs.config import RunConfig
+from tumorlens.runs.config import RunConfig, check_one_clock
 from tumorlens.runs.provenance import Provenance
 
 PRETRAIN = "pretrain"
@@ -97,8 +97,12 @@ class RunFolder:
 
 
 def run_folder(config: RunConfig, given: Path | None = None) -> RunFolder:
-    """Return where a run's results go: as given, as configured, else by date and time."""
+    """Return where a run's results go: as given, as configured, else by date and time.
+
+    Raises `ConfigError` as `check_one_clock`.
+    """
     if given is None and config.run_dir is None:
+        check_one_clock()
         now = datetime.datetime.now().astimezone()
         return RunFolder(Path("runs") / now.strftime("%Y-%m-%d_%H-%M-%S"))
     return RunFolder(given or config.run_dir or Path())

@@ -59,6 +59,7 @@ def fit(
     Raises:
         ConfigError: A setting is wrong, ``init`` or ``resume`` does not fit, or the loss became
             infinite.
+        LostProcessError: Another process of the training has ended.
         ModelNotFoundError: The initial weights do not exist.
         OutputError: The folder cannot be written.
     """

@@ -22,6 +22,7 @@ from tumorlens.models.weights import describe_mismatches, is_torch_archive
 from tumorlens.runs.config import RunConfig
 from tumorlens.runs.folder import RunFolder
 from tumorlens.training.averaging import warmed_up
+from tumorlens.training.processes import check_processes, translated_loss
 
 # Most loader processes per GPU; with an H100, four were enough to keep it busy.
 _WORKERS = 8
@@ -33,7 +34,8 @@ def make_trainer(
     """Build the trainer with its callbacks and loggers, and the callback that keeps the best.
 
     Raises:
-        ConfigError: A setting of ``trainer`` is unknown or invalid.
+        ConfigError: A setting of ``trainer`` is unknown or invalid, or asks for another number of
+            processes than torchrun has started.
         OutputError: A logger cannot write into the run folder.
     """
     settings = asdict(config.trainer)
@@ -80,6 +82,7 @@ def make_trainer(
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
+    check_processes(trainer)
     return trainer, checkpoint
 
 
@@ -150,10 +153,12 @@ def run_trainer(
 
     Raises:
         ConfigError: Lightning rejects the settings.
+        LostProcessError: Another process of the training has ended.
         OutputError: The run folder cannot be written.
     """
     try:
-        trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
+        with translated_loss(folder.checkpoints):
+            trainer.fit(classifier, datamodule=data, ckpt_path=resume, weights_only=True)
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     except OSError as error:

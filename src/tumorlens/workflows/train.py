@@ -68,6 +68,7 @@ def train(config: RunConfig, run_dir: Path | None = None) -> RunResult:
         ModelNotFoundError: ``init`` or the backbone's weights do not exist.
         DataError: The data or the split cannot be used; LeakageError when groups cross the split,
             or when ``init``, or a member, was trained on held-out scans of this run.
+        LostProcessError: Another process of the training has ended.
         MissingExtraError: scikit-learn is not installed, and the shortcut tests need it.
         OutputError: The run folder cannot be written.
         ExportError: torch and ONNX disagree.
