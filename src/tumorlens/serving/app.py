@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from tumorlens import __version__
 from tumorlens.errors import TumorLensError
+from tumorlens.imaging.foreign import quiet
 from tumorlens.inference.predictor import Predictor
 from tumorlens.serving import problems
 from tumorlens.serving.api import batch, documents, pages, predict, series, slices, status
@@ -87,7 +88,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     watch = asyncio.create_task(service.model.watch())
     service.metrics.ready.set(1)
-    yield
+    with quiet():  # once, and not for each image
+        yield
     service.metrics.ready.set(0)
     watch.cancel()
     service.pool.close()

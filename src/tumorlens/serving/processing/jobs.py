@@ -181,10 +181,10 @@ def _with_images(
     images: dict[str, Any] = {"height": scan.shape[0], "width": scan.shape[1]}
     if opacity is None:
         images["pixel_mm"] = pixel_mm
-        heat = png.Pixels(heat_levels(heatmap))
+        heat = png.CompressedPixels(heat_levels(heatmap))
         images["evidence_png"] = heat.as_grey()
         images["heat_png"] = heat.as_colours(heat_palette())
-        images["scan_png"] = png.Pixels(scan).as_grey()
+        images["scan_png"] = png.CompressedPixels(scan).as_grey()
     else:
         images["overlay_png"] = encode_png(render_overlay(scan, heatmap, opacity))
     return Answer(answer.prediction, answer.facts, **images)

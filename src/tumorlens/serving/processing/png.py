@@ -20,7 +20,7 @@ _SUB = 1  # filter type: the difference to the pixel on the left
 _LEVEL = 1  # of ISA-L, 0 (fastest) to 3
 
 
-class Pixels:
+class CompressedPixels:
     """Compressed pixels, uint8 ``[H, W]``, of which one or more files are made."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
