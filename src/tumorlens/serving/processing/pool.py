@@ -116,6 +116,7 @@ class Pool:
         self._budget = max_wait_s
         self._metrics = metrics
         self._freed = asyncio.Event()
+        self._waiters = 0
         self._lock = threading.Lock()
 
     @property
@@ -148,9 +149,14 @@ class Pool:
 
     async def wait_for_capacity(self) -> None:
         """Wait until the pool is not full, for work that is not urgent."""
-        while self.full:
-            self._freed.clear()
-            await self._freed.wait()
+        # Counted first: a thread that sees no one waiting has left before `full` is read.
+        self._waiters += 1
+        try:
+            while self.full:
+                self._freed.clear()
+                await self._freed.wait()
+        finally:
+            self._waiters -= 1
 
     async def run(
         self,
@@ -195,7 +201,7 @@ class Pool:
         # In a thread of the pool, or where the job was cancelled before it started.
         work.end()
         self.update()
-        if not loop.is_closed():
+        if self._waiters and not loop.is_closed():
             loop.call_soon_threadsafe(self._freed.set)
 
     def late(self) -> ProblemError:
