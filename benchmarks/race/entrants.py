@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "tumorlens"
+OUR_WORKERS = "tumorlens-workers"
 RESNET = "litserve-resnet18"
 GRAD_CAM = "grad-cam"
 PEER = "detect-tumor"
@@ -43,6 +44,7 @@ class Entrant:
         """Return the command that serves on a port of loopback; rivals run with ``python``."""
         if self.module is None:
             serve = [sys.executable, "-m", "tumorlens", "serve", "--log-level", "error"]
+            serve += ["--workers", str(cores)] if self.worker_per_core else []
             return [*serve, "--host", "127.0.0.1", "--port", str(port)]
         name = f"{_RIVALS}.{self.module}"
         if self.bento:
@@ -55,6 +57,8 @@ _POOL = "one process; a thread of the pool for each request, one thread inside"
 _WORKERS = "a process for each core and one for HTTP, one thread each"
 ENTRANTS = (
     Entrant(OURS, "TumorLens", "one process; a thread for each core, one thread inside"),
+    Entrant(OUR_WORKERS, "TumorLens, a process for each core",
+            "a process for each core and one above, one thread each", worker_per_core=True),
     Entrant("fastapi-torch", "FastAPI + torch", _POOL, "fastapi_torch"),
     Entrant("fastapi-onnx", "FastAPI + ONNX Runtime", _POOL, "fastapi_onnx"),
     Entrant("litserve-torch", "LitServe + torch", _WORKERS, "litserve_torch", worker_per_core=True),
@@ -72,6 +76,7 @@ ENTRANTS = (
     Entrant(GRAD_CAM, "pytorch-grad-cam behind FastAPI", "one process; one explanation at a time",
             "gradcam", path="/explain"),
 )  # fmt: skip
+RIVALS = tuple(each for each in ENTRANTS if each.module is not None)
 BY_NAME = {each.name: each for each in ENTRANTS}
 
 

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.race.entrants import BY_NAME, GRAD_CAM, ONNX_RIVALS, OURS, RESNET
+from benchmarks.race.entrants import (
+    BY_NAME,
+    GRAD_CAM,
+    ONNX_RIVALS,
+    OUR_WORKERS,
+    OURS,
+    RESNET,
+    RIVALS,
+)
 
 Results = Mapping[str, Any]
 
@@ -85,11 +93,11 @@ def cpu_ratios(results: Results) -> list[tuple[str, Ratio]]:
     at = plan["size_clients"], plan["size"]
     ours = _values(results, OURS, *at, "cpu_ms")
     rows = []
-    for name, entrant in BY_NAME.items():
-        if name not in (OURS, GRAD_CAM):
-            theirs = _values(results, name, *at, "cpu_ms")
-            if (found := ratio(entrant.title, _beside(theirs, ours))) is not None:
-                rows.append((name, found))
+    for rival in RIVALS:
+        if rival.name != GRAD_CAM:
+            theirs = _values(results, rival.name, *at, "cpu_ms")
+            if (found := ratio(rival.title, _beside(theirs, ours))) is not None:
+                rows.append((rival.name, found))
     return rows
 
 
@@ -116,12 +124,18 @@ def aims(results: Results) -> list[Ratio]:
     ]
     explained = _explained(results, clients)
     cam = _rates(results, GRAD_CAM, clients, size)
+    workers = _rates(results, OUR_WORKERS, clients, size)
+    rivals = (
+        (f"answers beside {BY_NAME[RESNET].title}", _rates(results, RESNET, clients, size), 5),
+        ("answers beside the best rival with the same network on ONNX Runtime", best, 2),
+        ("answers beside the limit in process", limit, 0.7),
+    )
     found = [
-        ratio(f"answers beside {BY_NAME[RESNET].title}",
-              _beside(ours, _rates(results, RESNET, clients, size)), 5),
-        ratio("answers beside the best rival with the same network on ONNX Runtime",
-              _beside(ours, best), 2),
-        ratio("answers beside the limit in process", _beside(ours, limit), 0.7),
+        ratio(f"{name}{how}", _beside(rates, theirs), wanted)
+        for name, theirs, wanted in rivals
+        for how, rates in (("", ours), (", with a process for each core", workers))
+    ]
+    found += [
         ratio("p99 beside p50", tails, 3, at_least=False),
         ratio("time of /explain beside /predict", costs, 1.3, at_least=False),
         ratio("explanations beside pytorch-grad-cam", _beside(explained, cam), 6),
@@ -154,7 +168,7 @@ def refused(results: Results) -> int:
     return sum(
         load["bad"]
         for run in results["runs"]
-        if run["entrant"] == OURS
+        if run["entrant"] in (OURS, OUR_WORKERS)
         for load in run.get("closed", ())
     )
 
@@ -165,8 +179,8 @@ def beside_rivals(results: Results) -> list[tuple[str, list[Ratio]]]:
     levels = [(clients, plan["size"]) for clients in plan["clients"]]
     levels += [(plan["size_clients"], size) for size in plan["sizes"]]
     rows = []
-    for name in BY_NAME:
-        if name in (OURS, GRAD_CAM):
+    for rival in RIVALS:
+        if (name := rival.name) == GRAD_CAM:
             continue
         found = [
             ratio(
@@ -228,10 +242,10 @@ def losses(results: Results) -> list[str]:
 def _smaller(results: Results, field: str, what: str, form: str) -> list[str]:
     ours = median(of_runs(results, OURS, field))
     told = []
-    for name, entrant in BY_NAME.items():
-        theirs = median(of_runs(results, name, field))
-        if name != OURS and ours is not None and theirs is not None and theirs < ours:
-            told.append(f"{entrant.title} {what}: {form.format(theirs)} and {form.format(ours)}")
+    for rival in RIVALS:
+        theirs = median(of_runs(results, rival.name, field))
+        if ours is not None and theirs is not None and theirs < ours:
+            told.append(f"{rival.title} {what}: {form.format(theirs)} and {form.format(ours)}")
     return told
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from benchmarks.race.entrants import ENTRANTS, GRAD_CAM, OURS
+from benchmarks.race.entrants import ENTRANTS, GRAD_CAM, OUR_WORKERS, OURS
 from benchmarks.race.figures import (
     Ratio,
     aims,
@@ -169,7 +169,7 @@ def _start(results: Results, name: str, title: str, threads: str) -> tuple[str, 
 
 
 def _bold(name: str, title: str) -> str:
-    return f"**{title}**" if name == OURS else title
+    return f"**{title}**" if name in (OURS, OUR_WORKERS) else title
 
 
 def plot(results: Results, path: Path) -> None:
@@ -191,7 +191,7 @@ def plot(results: Results, path: Path) -> None:
         if not points:
             continue
         middle = [median(load["per_second"] for load in each.values()) for each in loads]
-        width = 2.6 if entrant.name == OURS else 1.3
+        width = 2.6 if entrant.name in (OURS, OUR_WORKERS) else 1.3
         colour = colours(number)
         axes.plot(plan["clients"], middle, color=colour, linewidth=width, label=entrant.title)
         axes.plot(*zip(*points, strict=True), ".", color=colour, markersize=4)

@@ -245,3 +245,18 @@ def test_the_log_is_json_and_names_no_file(tiny_model_path: Path) -> None:
     assert "Jane" not in text
     for line in text.splitlines():
         assert line.startswith("TumorLens answers on") or isinstance(json.loads(line), dict)
+
+
+def test_a_worker_accepts_one_connection_in_a_turn_of_its_event_loop() -> None:
+    with _listen(Settings(host="127.0.0.1", port=0)) as listener:
+        listener.setblocking(False)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        accepted = []
+        for _ in clients:
+            accepted.append(listener.accept()[0])
+            with pytest.raises(BlockingIOError):  # so that another worker takes the next
+                listener.accept()
+        with pytest.raises(BlockingIOError):  # none is left
+            listener.accept()
+        for each in [*clients, *accepted]:
+            each.close()

@@ -12,7 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import reduction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import uvicorn
@@ -162,11 +164,38 @@ def _export_settings(settings: Settings) -> None:
         os.environ[PREFIX + name.upper()] = str(value)
 
 
+class _Listener(socket.socket):
+    """A listening socket that accepts one connection in each turn of the event loop.
+
+    asyncio accepts all that wait, so of several workers the first to wake would take every client
+    that connects in that moment, and the others would idle for as long as connections are kept.
+    """
+
+    _has_accepted = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, and say every second time that no more wait."""
+        if self._has_accepted:
+            self._has_accepted = False
+            raise BlockingIOError
+        accepted = super().accept()
+        self._has_accepted = True
+        return accepted
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a worker process have the same socket."""
+        return _shared_listener, (reduction.DupFd(self.fileno()),)
+
+
+def _shared_listener(descriptor: Any) -> _Listener:
+    return _Listener(fileno=descriptor.detach())
+
+
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio disables Nagle's algorithm only for sockets created with an explicit IPPROTO_TCP; with
     # it, the second packet of a response waits 40 ms for the client's acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = _Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
