@@ -32,6 +32,8 @@ from tumorlens.serving.settings import PREFIX, Settings, load_settings
 
 WORKER_APP = "tumorlens.serving.server:worker_app"
 BACKLOG = 1024
+# After a worker has accepted a connection, so that another accepts the next.
+_PAUSE_SECONDS = 0.0005
 # How often, in seconds, inference threads release the GIL. With the default of 5 ms the event loop
 # would wait that long for each of them, which adds up under overload.
 SWITCH_SECONDS = 0.0005
@@ -169,8 +171,10 @@ class _Listener(socket.socket):
 
     asyncio accepts all that wait, so of several workers the first to wake would take every client
     that connects in that moment, and the others would idle for as long as connections are kept.
+    Where the cores are busy, the others also need a moment in which to be scheduled.
     """
 
+    is_shared = False
     _has_accepted = False
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -180,6 +184,8 @@ class _Listener(socket.socket):
             raise BlockingIOError
         accepted = super().accept()
         self._has_accepted = True
+        if self.is_shared:
+            time.sleep(_PAUSE_SECONDS)
         return accepted
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -188,7 +194,9 @@ class _Listener(socket.socket):
 
 
 def _shared_listener(descriptor: Any) -> _Listener:
-    return _Listener(fileno=descriptor.detach())
+    listener = _Listener(fileno=descriptor.detach())
+    listener.is_shared = True
+    return listener
 
 
 def _listen(settings: Settings) -> socket.socket:
