@@ -110,3 +110,13 @@ def without_empty_colour(pixels: NDArray[_Grey]) -> NDArray[_Grey]:
         return pixels
     grey: NDArray[Any] = np.asarray(green)
     return grey
+
+
+def shrunk(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return ``[H, W]`` or ``[H, W, 3]`` pixels averaged to at most ``side`` pixels a side."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))

@@ -24,7 +24,7 @@ from tumorlens.imaging.head import (
     find_small_scan,
     search_copy,
 )
-from tumorlens.imaging.image import Pixels, check_array, to_grey, without_empty_colour
+from tumorlens.imaging.image import Pixels, check_array, shrunk, to_grey, without_empty_colour
 from tumorlens.imaging.percentiles import percentiles
 from tumorlens.imaging.surround import find_surround, hide
 from tumorlens.imaging.views import shows_several_views
@@ -184,12 +184,7 @@ def bounded(pixels: NDArray[Any]) -> NDArray[Any]:
 
     The network's input is far smaller, and float copies of a very large image take much memory.
     """
-    height, width = pixels.shape[:2]
-    shrink = _MAX_SIDE / max(height, width)
-    if shrink >= 1:
-        return pixels
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    return shrunk(pixels, _MAX_SIDE)
 
 
 def _colour(pixels: NDArray[Any]) -> NDArray[Any]:

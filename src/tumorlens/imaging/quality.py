@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorlens.imaging.head import Content
-from tumorlens.imaging.image import Pixels, to_grey
+from tumorlens.imaging.image import Pixels, shrunk, to_grey
 from tumorlens.imaging.percentiles import percentiles
 from tumorlens.imaging.views import shows_several_views
 
@@ -59,7 +59,7 @@ def _reason(pixels: Pixels, content: Content | None) -> str | None:
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"too small: {width} × {height} pixels, need at least {MIN_SIDE} per side"
-    fine = _fine_copy(pixels)
+    fine = shrunk(pixels, _NOISE_SIDE)
     copy = np.asarray(cv2.resize(fine, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
     small = copy.astype(np.float64)
     grey = np.asarray(to_grey(copy.astype(np.float32)), dtype=np.float64)
@@ -91,16 +91,6 @@ def _structure_reason(shade: NDArray[np.float64]) -> str | None:
     if _correlation(centred, 4) > _MAX_DISTANT:
         return "a smooth gradient: no detail of a head"
     return None
-
-
-def _fine_copy(pixels: Pixels) -> NDArray[Any]:
-    """Return the pixels, shrunk to at most 256 a side."""
-    height, width = pixels.shape[:2]
-    scale = _NOISE_SIDE / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
 def _flat_fraction(fine: NDArray[Any], low: float, high: float) -> float:
